@@ -1,0 +1,2 @@
+//! pernode.
+fn main() {}

@@ -1,0 +1,1 @@
+//! rollout (to be written).

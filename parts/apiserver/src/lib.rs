@@ -1,0 +1,8 @@
+//! The API as a tower Service over a store.
+//!
+//! A pipeline whose modules are its stages in order:
+//! identify → authorize → route → decode → admit (default, mutate, validate) → merge → records (commit) → encode.
+
+pub mod admit;
+pub mod identity;
+pub mod records;

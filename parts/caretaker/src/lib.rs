@@ -1,0 +1,1 @@
+//! caretaker (to be written).

@@ -1,0 +1,1 @@
+//! daemonset (to be written).

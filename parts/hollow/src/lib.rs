@@ -1,0 +1,1 @@
+//! hollow (to be written).

@@ -1,0 +1,1 @@
+//! xtask (to be written).
