@@ -169,7 +169,11 @@ impl Status {
             "MethodNotAllowed",
             format!("{action} is not supported on resources of kind \"{what}\""),
         )
-        .with_details(Details { group: group.into(), kind: plural.into(), ..Details::default() })
+        .with_details(Details {
+            group: group.into(),
+            kind: plural.into(),
+            ..Details::default()
+        })
     }
 
     /// 410, for lists and watches from a revision that is gone.

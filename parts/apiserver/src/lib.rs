@@ -6,3 +6,4 @@
 pub mod admit;
 pub mod identity;
 pub mod records;
+pub mod route;
