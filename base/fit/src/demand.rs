@@ -1,0 +1,125 @@
+//! How much of each resource a pod asks for (spec C7) and a node has.
+
+use k8s_openapi::api::core::v1::{Container, Node, PodSpec};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use std::collections::BTreeMap;
+
+/// Amounts by resource name, in thousandths of the unit (millicores, thousandths of a byte).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Amounts(BTreeMap<String, i128>);
+
+/// The resource that counts pods.
+pub const PODS: &str = "pods";
+
+impl Amounts {
+    /// What the node has for pods (spec C8).
+    pub fn allocatable(node: &Node) -> Self {
+        Self::parse(node.status.as_ref().and_then(|status| status.allocatable.as_ref()))
+    }
+
+    /// What a pod asks for: per resource the larger of all main containers with sidecars, and the largest
+    /// ordinary init container with the sidecars started before it; then pod-level requests; then overhead.
+    pub fn requested(spec: &PodSpec) -> Self {
+        let mut total = Self::default();
+        for container in &spec.containers {
+            total.add(&Self::of_container(container));
+        }
+        let (mut sidecars, mut starting) = (Self::default(), Self::default());
+        for container in spec.init_containers.iter().flatten() {
+            let own = Self::of_container(container);
+            if container.restart_policy.as_deref() == Some("Always") {
+                total.add(&own);
+                sidecars.add(&own);
+                starting.raise(&sidecars);
+            } else {
+                let mut together = own;
+                together.add(&sidecars);
+                starting.raise(&together);
+            }
+        }
+        total.raise(&starting);
+        let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        for (name, amount) in Self::parse(whole).0 {
+            total.0.insert(name, amount);
+        }
+        total.add(&Self::parse(spec.overhead.as_ref()));
+        total
+    }
+
+    fn of_container(container: &Container) -> Self {
+        Self::parse(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
+    }
+
+    /// Reads a resource list. What cannot be parsed counts as absent: the server refuses it at the door.
+    pub fn parse(list: Option<&BTreeMap<String, Quantity>>) -> Self {
+        let read =
+            |(name, quantity): (&String, &Quantity)| Some((name.clone(), milli(&quantity.0)?));
+        Self(list.into_iter().flatten().filter_map(read).collect())
+    }
+
+    /// The amount of one resource, zero if absent.
+    pub fn get(&self, resource: &str) -> i128 {
+        self.0.get(resource).copied().unwrap_or(0)
+    }
+
+    /// All amounts, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, i128)> {
+        self.0.iter().map(|(name, amount)| (name.as_str(), *amount))
+    }
+
+    /// Adds each amount of `other`.
+    pub fn add(&mut self, other: &Self) {
+        for (name, amount) in &other.0 {
+            *self.0.entry(name.clone()).or_insert(0) += amount;
+        }
+    }
+
+    /// Takes each amount of `other` away.
+    pub fn subtract(&mut self, other: &Self) {
+        for (name, amount) in &other.0 {
+            *self.0.entry(name.clone()).or_insert(0) -= amount;
+        }
+    }
+
+    /// Raises each amount to at least that of `other`.
+    fn raise(&mut self, other: &Self) {
+        for (name, amount) in &other.0 {
+            let mine = self.0.entry(name.clone()).or_insert(0);
+            *mine = (*mine).max(*amount);
+        }
+    }
+}
+
+/// A quantity in thousandths, rounded up, as upstream keeps what is finer than a thousandth.
+fn milli(text: &str) -> Option<i128> {
+    let split =
+        text.find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-')).unwrap_or(text.len());
+    let (number, suffix) = text.split_at(split);
+    let (numerator, denominator) = scale(suffix)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let is_negative = whole.starts_with('-');
+    let digits = format!("{}{fraction}", whole.trim_start_matches(['-', '+']));
+    let digits: i128 = digits.parse().ok()?;
+    let denominator =
+        denominator.checked_mul(10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?)?;
+    let above = digits.checked_mul(numerator)?.checked_mul(1000)?;
+    let up = above / denominator + i128::from(above % denominator != 0);
+    Some(if is_negative { -up } else { up })
+}
+
+/// The factor of a suffix, as a fraction.
+fn scale(suffix: &str) -> Option<(i128, i128)> {
+    let decimal = ["k", "M", "G", "T", "P", "E"];
+    let binary = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+    let power = |list: &[&str], base: i128| {
+        let at = list.iter().position(|known| *known == suffix)?;
+        base.checked_pow(u32::try_from(at).ok()? + 1)
+    };
+    match suffix {
+        "" => Some((1, 1)),
+        "m" => Some((1, 1000)),
+        "u" => Some((1, 1_000_000)),
+        "n" => Some((1, 1_000_000_000)),
+        _ => power(&decimal, 1000).or_else(|| power(&binary, 1024)).map(|by| (by, 1)),
+    }
+}
