@@ -1,10 +1,22 @@
-//! Defaulting, mutation, validation: one strategy for each kind.
+//! Defaulting, mutation, validation: one strategy for each kind, and the steps every write takes.
 //!
-//! CONTRACT (owner: helper "admit"); the verbs program against this trait.
+//! A create is `Strategy::default` → `admission::mutate` → [`before_create`] → `admission::validate`;
+//! an update is `Strategy::default` → `admission::mutate` → [`before_update`] → `admission::validate`.
+//! Everything here is a pure function of the objects, [`Context`] and what a view of other objects says.
 
 use crate::identity::Identity;
-use api::{FieldError, Status};
+use api::{FieldError, Resource, Status};
 use serde_json::Value;
+
+pub mod admission;
+mod json;
+pub mod metadata;
+mod names;
+mod plain;
+mod strategies;
+pub mod table;
+
+pub use strategies::strategy_for;
 
 /// What a strategy may know beside the objects. No clock and no chance of its own: both come in here.
 #[derive(Debug)]
@@ -17,37 +29,59 @@ pub struct Context<'a> {
     pub subresource: &'a str,
 }
 
-/// How one kind behaves. Objects are JSON of the version served; implementations decode to k8s-openapi
-/// types where that is simpler. Metadata common to all kinds (name, uid, creationTimestamp, labels' and
-/// annotations' form, ownerReferences, finalizers, managedFields) is done once by the verbs through
-/// `admit::metadata`, not by strategies.
+/// How one kind behaves. Objects are JSON of the version served. Metadata common to all kinds is checked by
+/// [`before_create`] and [`before_update`], not by strategies.
 pub trait Strategy: Sync + std::fmt::Debug {
     /// Fills in defaults. Runs on everything that was decoded from a user: creates, updates and the
-    /// results of patches.
-    fn default(&self, object: &mut Value);
+    /// results of patches. Applying it twice changes nothing.
+    fn default(&self, _object: &mut Value) {}
+
+    /// What cannot be converted to the stored form: 400 right after decoding, before anything else.
+    fn convert(&self, _object: &Value) -> Result<(), Status> {
+        Ok(())
+    }
 
     /// Before create: drop what only the server may set (status), set generation 1 where the kind has one.
-    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) -> Result<(), Status>;
+    fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        Ok(())
+    }
 
     /// Before update (also of a subresource: `context.subresource`): bring back what may not change here,
-    /// raise the generation when spec changed.
+    /// raise the generation when spec changed. `metadata.generation` is already that of `old`.
     fn prepare_update(
         &self,
-        object: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<(), Status>;
+        _object: &mut Value,
+        _old: &Value,
+        _context: &Context<'_>,
+    ) -> Result<(), Status> {
+        Ok(())
+    }
 
-    /// Faults of a new object.
-    fn validate_create(&self, object: &Value, context: &Context<'_>) -> Vec<FieldError>;
+    /// Faults of a new object, beside those of its metadata.
+    fn validate_create(&self, _object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        Vec::new()
+    }
 
-    /// Faults of a change.
+    /// Faults of a change, beside those of its metadata.
     fn validate_update(
         &self,
-        object: &Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Vec<FieldError>;
+        _object: &Value,
+        _old: &Value,
+        _context: &Context<'_>,
+    ) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// What is wrong with a name, in upstream's words; `prefix` for a generateName.
+    fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
+        metadata::name_is_subdomain(name, prefix)
+    }
+
+    /// How often an update looks at the new object's labels, annotations and the like after the two
+    /// looks every kind takes. Each look reports its faults again, as upstream does.
+    fn metadata_looks_on_update(&self) -> usize {
+        1
+    }
 
     /// Warnings (header 299) for a new or changed object.
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
@@ -86,10 +120,14 @@ pub trait Strategy: Sync + std::fmt::Debug {
     }
 
     /// Columns of the Table, in order.
-    fn columns(&self) -> &'static [Column];
+    fn columns(&self) -> &'static [Column] {
+        table::PLAIN
+    }
 
     /// Cells of one object, one for each column.
-    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value>;
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        table::plain_cells(object, now)
+    }
 }
 
 /// A column of a Table.
@@ -105,4 +143,53 @@ pub struct Column {
     pub priority: i32,
     /// Explanation.
     pub description: &'static str,
+}
+
+/// The steps between mutating admission and validating admission of a create: prepare, then validate metadata and
+/// object. The caller has set name (also from generateName), namespace, uid and creationTimestamp.
+/// Answers the warnings, or 422 with every fault.
+pub fn before_create(
+    resource: &Resource,
+    object: &mut Value,
+    context: &Context<'_>,
+) -> Result<Vec<String>, Status> {
+    let strategy = strategy_for(resource);
+    strategy.prepare_create(object, context)?;
+    let mut faults = metadata::validate(object, resource.namespaced, &|name, prefix| {
+        strategy.name_faults(name, prefix)
+    });
+    faults.extend(strategy.validate_create(object, context));
+    if !faults.is_empty() {
+        return Err(refusal(resource, object, &faults));
+    }
+    Ok(strategy.warnings(object, None))
+}
+
+/// The same for an update of the object or one of its subresources. Brings back the metadata no client may change.
+pub fn before_update(
+    resource: &Resource,
+    object: &mut Value,
+    old: &Value,
+    context: &Context<'_>,
+) -> Result<Vec<String>, Status> {
+    let strategy = strategy_for(resource);
+    metadata::keep_generation(object, old);
+    strategy.prepare_update(object, old, context)?;
+    metadata::keep_server_owned(object, old);
+    let mut faults =
+        metadata::validate(object, resource.namespaced, &metadata::name_is_path_segment);
+    faults.extend(metadata::validate_update(object, old));
+    for _ in 0..strategy.metadata_looks_on_update() {
+        faults.extend(metadata::validate_update(object, old));
+    }
+    faults.extend(strategy.validate_update(object, old, context));
+    if !faults.is_empty() {
+        return Err(refusal(resource, object, &faults));
+    }
+    Ok(strategy.warnings(object, Some(old)))
+}
+
+fn refusal(resource: &Resource, object: &Value, faults: &[FieldError]) -> Status {
+    let name = json::Json::at(json::Json::at(object, "metadata"), "name");
+    api::field::invalid(resource.group, resource.kind, name.as_str().unwrap_or_default(), faults)
 }

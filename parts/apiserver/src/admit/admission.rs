@@ -1,0 +1,146 @@
+//! Admission: rules that need more than the object itself. Plugins have upstream's names, and are switched by
+//! `--enable-admission-plugins` and `--disable-admission-plugins`.
+
+use crate::identity::Identity;
+use api::{Resource, Status};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Other objects, as they are now.
+pub trait View {
+    /// One object; `namespace` is empty for cluster-scoped kinds.
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value>;
+    /// All objects of a kind, in a namespace or (empty) everywhere.
+    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value>;
+}
+
+/// What a request does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// POST, or PUT and apply of a missing object.
+    Create,
+    /// PUT and PATCH.
+    Update,
+    /// DELETE; the object looked at is the one that is there.
+    Delete,
+}
+
+/// What is asked, beside the object.
+#[derive(Debug)]
+pub struct Attributes<'a> {
+    /// What is done.
+    pub operation: Operation,
+    /// To which kind.
+    pub resource: &'a Resource,
+    /// Empty, or `status`, `binding`, `eviction`, ...
+    pub subresource: &'a str,
+    /// Namespace of the request, empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    /// Name of the request; empty for a create with generateName.
+    pub name: &'a str,
+    /// Who asks.
+    pub identity: &'a Identity,
+    /// The object before an update.
+    pub old: Option<&'a Value>,
+}
+
+/// Every plugin by upstream's name, and whether it is on unless switched.
+const KNOWN: &[(&str, bool)] = &[
+    ("DefaultTolerationSeconds", true),
+    ("NamespaceLifecycle", true),
+    ("NodeRestriction", false),
+    ("Priority", true),
+    ("ServiceAccount", false),
+    ("TaintNodesByCondition", true),
+];
+
+/// Plugins of upstream that we do not have yet; naming them is no error, since command lines are copied.
+const ABSENT: &[&str] = &[
+    "AlwaysAdmit",
+    "AlwaysDeny",
+    "AlwaysPullImages",
+    "CertificateApproval",
+    "CertificateSigning",
+    "CertificateSubjectRestriction",
+    "ClusterTrustBundleAttest",
+    "DefaultIngressClass",
+    "DefaultStorageClass",
+    "DenyServiceExternalIPs",
+    "EventRateLimit",
+    "ExtendedResourceToleration",
+    "ImagePolicyWebhook",
+    "LimitPodHardAntiAffinityTopology",
+    "LimitRanger",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionWebhook",
+    "NamespaceAutoProvision",
+    "NamespaceExists",
+    "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize",
+    "PodNodeSelector",
+    "PodSecurity",
+    "PodTolerationRestriction",
+    "PodTopologyLabels",
+    "ResourceQuota",
+    "RuntimeClass",
+    "StorageObjectInUseProtection",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionWebhook",
+];
+
+/// The plugins that are on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugins {
+    on: BTreeSet<&'static str>,
+}
+
+impl Default for Plugins {
+    fn default() -> Self {
+        Self { on: KNOWN.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect() }
+    }
+}
+
+impl Plugins {
+    /// The default ones, more `enable`, less `disable`. A name nobody knows is an error that names it.
+    pub fn switched(enable: &[String], disable: &[String]) -> Result<Self, String> {
+        let mut plugins = Self::default();
+        for (names, on) in [(enable, true), (disable, false)] {
+            for name in names {
+                let known = KNOWN.iter().find(|(known, _)| known == name);
+                match known {
+                    Some((known, _)) if on => plugins.on.insert(known),
+                    Some((known, _)) => plugins.on.remove(known),
+                    None if ABSENT.contains(&name.as_str()) => false,
+                    None => return Err(format!("admission-control plugin {name:?} is unknown")),
+                };
+            }
+        }
+        Ok(plugins)
+    }
+
+    /// Whether a plugin is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.on.contains(name)
+    }
+}
+
+/// Changes a plugin makes to an object, after defaulting and before [`super::before_create`] or
+/// [`super::before_update`].
+pub fn mutate(
+    _plugins: &Plugins,
+    _object: &mut Value,
+    _attributes: &Attributes<'_>,
+    _view: &dyn View,
+) -> Result<(), Status> {
+    Ok(())
+}
+
+/// What a plugin refuses, after [`super::before_create`] or [`super::before_update`]; for a delete before it is done.
+pub fn validate(
+    _plugins: &Plugins,
+    _object: &Value,
+    _attributes: &Attributes<'_>,
+    _view: &dyn View,
+) -> Result<(), Status> {
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! Rules for the metadata of every kind (spec A40, A41, A81).
+
+use super::json::{Json, JsonMut};
+use super::names;
+use api::{FieldError, Path};
+use serde_json::Value;
+
+/// Keys and values of all annotations together, upstream's `TotalAnnotationSizeLimitB`: 256 KiB.
+const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+const IMMUTABLE: &str = "field is immutable";
+
+/// A name that is a DNS subdomain, as most kinds want.
+pub fn name_is_subdomain(name: &str, prefix: bool) -> Vec<String> {
+    names::dns_subdomain(&without_trailing_dash(name, prefix))
+}
+
+/// A name that is a DNS label.
+pub fn name_is_label(name: &str, prefix: bool) -> Vec<String> {
+    names::dns_label(&without_trailing_dash(name, prefix))
+}
+
+/// A name that can stand in a path, all that RBAC objects want.
+pub fn name_is_path_segment(name: &str, prefix: bool) -> Vec<String> {
+    let mut faults = Vec::new();
+    if !prefix {
+        for bad in [".", ".."] {
+            if name == bad {
+                return vec![format!("may not be '{bad}'")];
+            }
+        }
+    }
+    for bad in ["/", "%"] {
+        if name.contains(bad) {
+            faults.push(format!("may not contain '{bad}'"));
+        }
+    }
+    faults
+}
+
+/// A prefix may end in a dash: what the server appends closes it.
+fn without_trailing_dash(name: &str, prefix: bool) -> String {
+    match name.strip_suffix('-') {
+        Some(head) if prefix && !head.is_empty() => format!("{head}a"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Faults of the metadata itself: names, labels, annotations, owners, finalizers.
+pub fn validate(
+    object: &Value,
+    namespaced: bool,
+    name_rule: &dyn Fn(&str, bool) -> Vec<String>,
+) -> Vec<FieldError> {
+    let metadata = object.at("metadata");
+    let path = Path::new("metadata");
+    let mut faults = Vec::new();
+    let prefix = metadata.text("generateName");
+    if !prefix.is_empty() {
+        for text in name_rule(prefix, true) {
+            faults.push(FieldError::invalid(path.child("generateName"), prefix, &text));
+        }
+    }
+    let name = metadata.text("name");
+    if name.is_empty() {
+        let why = "name or generateName is required";
+        faults.push(FieldError::required(path.child("name"), why));
+    } else {
+        for text in name_rule(name, false) {
+            faults.push(FieldError::invalid(path.child("name"), name, &text));
+        }
+    }
+    let namespace = metadata.text("namespace");
+    if namespaced && namespace.is_empty() {
+        faults.push(FieldError::required(path.child("namespace"), ""));
+    } else if namespaced {
+        for text in names::dns_label(namespace) {
+            faults.push(FieldError::invalid(path.child("namespace"), namespace, &text));
+        }
+    } else if !namespace.is_empty() {
+        let why = "not allowed on this type";
+        faults.push(FieldError::forbidden(path.child("namespace"), why));
+    }
+    if metadata.int("generation").is_some_and(|n| n < 0) {
+        let value = metadata.at("generation").clone();
+        let why = "must be greater than or equal to 0";
+        faults.push(FieldError::invalid(path.child("generation"), value, why));
+    }
+    faults.extend(labels(metadata, &path.child("labels")));
+    faults.extend(annotations(metadata, &path.child("annotations")));
+    faults.extend(owners(metadata, &path.child("ownerReferences")));
+    faults.extend(finalizers(metadata, &path.child("finalizers")));
+    faults
+}
+
+/// Faults of a change of metadata.
+pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
+    let (new, old) = (object.at("metadata"), old.at("metadata"));
+    let path = Path::new("metadata");
+    let mut faults = Vec::new();
+    if old.has("deletionTimestamp") {
+        let added: Vec<&str> = new
+            .list("finalizers")
+            .iter()
+            .filter(|f| !old.list("finalizers").contains(f))
+            .filter_map(Value::as_str)
+            .collect();
+        if !added.is_empty() {
+            let list: Vec<String> = added.iter().map(|f| format!("{f:?}")).collect();
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                list.join(", ")
+            );
+            faults.push(FieldError::forbidden(path.child("finalizers"), &why));
+        }
+    }
+    for key in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"] {
+        if new.at(key) != old.at(key) && !(new.text(key).is_empty() && old.text(key).is_empty()) {
+            faults.push(FieldError::invalid(path.child(key), new.at(key).clone(), IMMUTABLE));
+        }
+    }
+    let grace = "deletionGracePeriodSeconds";
+    if new.at(grace) != old.at(grace) {
+        faults.push(FieldError::invalid(path.child(grace), new.at(grace).clone(), IMMUTABLE));
+    }
+    if new.int("generation").unwrap_or(0) < old.int("generation").unwrap_or(0) {
+        let value = new.at("generation").clone();
+        faults.push(FieldError::invalid(
+            path.child("generation"),
+            value,
+            "must not be decremented",
+        ));
+    }
+    faults.extend(labels(new, &path.child("labels")));
+    faults.extend(annotations(new, &path.child("annotations")));
+    faults.extend(owners(new, &path.child("ownerReferences")));
+    faults
+}
+
+/// Generation is the server's: on update it starts as it was.
+pub(crate) fn keep_generation(object: &mut Value, old: &Value) {
+    object.object("metadata").restore("generation", old.at("metadata"));
+}
+
+/// What no update can change or remove, silently.
+pub(crate) fn keep_server_owned(object: &mut Value, old: &Value) {
+    let old = old.at("metadata");
+    let metadata = object.object("metadata");
+    if metadata.text("uid").is_empty() {
+        metadata.restore("uid", old);
+    }
+    if old.has("creationTimestamp") {
+        metadata.restore("creationTimestamp", old);
+    }
+    if old.has("deletionTimestamp") {
+        metadata.restore("deletionTimestamp", old);
+    }
+    if !metadata.has("deletionGracePeriodSeconds") {
+        metadata.restore("deletionGracePeriodSeconds", old);
+    }
+}
+
+/// Faults of a label map in the field `labels` of `holder`.
+pub(crate) fn labels(holder: &Value, path: &Path) -> Vec<FieldError> {
+    label_map(holder.at("labels"), path)
+}
+
+/// Faults of a map of labels; key and value errors both point at the map.
+pub(crate) fn label_map(map: &Value, path: &Path) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    for (key, value) in map.as_object().into_iter().flatten() {
+        for text in names::qualified_name(key) {
+            faults.push(FieldError::invalid(path.clone(), key.as_str(), &text));
+        }
+        let value = value.as_str().unwrap_or_default();
+        for text in names::label_value(value) {
+            faults.push(FieldError::invalid(path.clone(), value, &text));
+        }
+    }
+    faults
+}
+
+/// Faults of annotations: keys are qualified names in any case, the size is limited.
+pub(crate) fn annotations(holder: &Value, path: &Path) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    let mut bytes = 0;
+    for (key, value) in holder.entries("annotations") {
+        for text in names::qualified_name(&key.to_lowercase()) {
+            faults.push(FieldError::invalid(path.clone(), key, &text));
+        }
+        bytes += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if bytes > ANNOTATIONS_BYTES_MAX {
+        faults.push(FieldError::too_long(path.clone(), ANNOTATIONS_BYTES_MAX));
+    }
+    faults
+}
+
+fn owners(metadata: &Value, path: &Path) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    let mut controller: Option<String> = None;
+    let references = metadata.list("ownerReferences");
+    for reference in references {
+        faults.extend(owner(reference, path));
+        if !reference.flag("controller") {
+            continue;
+        }
+        let this = format!("{}/{}", reference.text("kind"), reference.text("name"));
+        if let Some(first) = &controller {
+            let why = format!(
+                "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
+            );
+            let label = shown_references(references);
+            faults.push(FieldError {
+                path: path.clone(),
+                fault: api::field::Fault::Invalid,
+                body: format!("Invalid value: {label}: {why}"),
+            });
+        }
+        controller = Some(this);
+    }
+    faults
+}
+
+/// References as Go prints them: fields in the order of the struct.
+fn shown_references(references: &[Value]) -> String {
+    let all: Vec<String> = references
+        .iter()
+        .map(|reference| {
+            let fields: Vec<String> =
+                ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"]
+                    .iter()
+                    .filter(|key| reference.has(key))
+                    .map(|key| format!("\"{key}\":{}", reference.at(key)))
+                    .collect();
+            format!("{{{}}}", fields.join(","))
+        })
+        .collect();
+    format!("[{}]", all.join(","))
+}
+
+fn owner(reference: &Value, path: &Path) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    let version = reference.text("apiVersion");
+    let kind = reference.text("kind");
+    let mut parts = version.split('/');
+    let well_formed = version.matches('/').count() <= 1;
+    let short = parts.next_back().unwrap_or_default();
+    if short.is_empty() || !well_formed {
+        let why = "version must not be empty";
+        faults.push(FieldError::invalid(path.child("apiVersion"), version, why));
+    }
+    if kind.is_empty() {
+        faults.push(FieldError::invalid(path.child("kind"), kind, "must not be empty"));
+    }
+    if reference.text("name").is_empty() {
+        faults.push(FieldError::invalid(path.child("name"), "", "must not be empty"));
+    }
+    if reference.text("uid").is_empty() {
+        faults.push(FieldError::invalid(path.child("uid"), "", "must not be empty"));
+    }
+    if version == "v1" && kind == "Event" {
+        let why = "v1, Kind=Event is disallowed from being an owner";
+        faults.push(FieldError {
+            path: path.clone(),
+            fault: api::field::Fault::Invalid,
+            body: format!(
+                "Invalid value: {}: {why}",
+                shown_references(std::slice::from_ref(reference)).trim_matches(['[', ']'])
+            ),
+        });
+    }
+    faults
+}
+
+fn finalizers(metadata: &Value, path: &Path) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    let list: Vec<&str> = metadata.list("finalizers").iter().filter_map(Value::as_str).collect();
+    for (i, finalizer) in list.iter().enumerate() {
+        for text in names::qualified_name(finalizer) {
+            faults.push(FieldError::invalid(path.index(i), *finalizer, &text));
+        }
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(finalizer) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            faults.push(FieldError::invalid(path.index(i), *finalizer, why));
+        }
+    }
+    if list.contains(&"orphan") && list.contains(&"foregroundDeletion") {
+        faults.push(FieldError::invalid(
+            path.clone(),
+            metadata.at("finalizers").clone(),
+            "finalizer orphan and foregroundDeletion cannot be both set",
+        ));
+    }
+    faults
+}

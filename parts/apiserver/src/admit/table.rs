@@ -1,0 +1,100 @@
+//! What `kubectl get` prints: columns shared by kinds, ages and other cells (spec A100–A106).
+
+use super::Column;
+use super::json::Json;
+use serde_json::Value;
+
+/// The column every table begins with.
+pub(crate) const NAME: Column = Column {
+    name: "Name",
+    r#type: "string",
+    format: "name",
+    priority: 0,
+    description: "Name of the object, unique for its kind in its namespace.",
+};
+
+/// The column most tables end with.
+pub(crate) const AGE: Column = column("Age", "string", "Time since the object was created.");
+
+/// Name and age alone.
+pub(crate) const PLAIN: &[Column] = &[NAME, AGE];
+
+/// A column that is always shown.
+pub(crate) const fn column(
+    name: &'static str,
+    r#type: &'static str,
+    description: &'static str,
+) -> Column {
+    Column { name, r#type, format: "", priority: 0, description }
+}
+
+/// A column shown with `-o wide`.
+pub(crate) const fn wide(
+    name: &'static str,
+    r#type: &'static str,
+    description: &'static str,
+) -> Column {
+    Column { name, r#type, format: "", priority: 1, description }
+}
+
+/// Cells of [`PLAIN`].
+pub(crate) fn plain_cells(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+    vec![name(object), age(object, now)]
+}
+
+/// The object's name.
+pub(crate) fn name(object: &Value) -> Value {
+    object.at("metadata").at("name").clone()
+}
+
+/// Time since the object was created.
+pub(crate) fn age(object: &Value, now: jiff::Timestamp) -> Value {
+    since(object.at("metadata").text("creationTimestamp"), now).into()
+}
+
+/// Time since a moment, as people read it; `<unknown>` for none.
+pub(crate) fn since(moment: &str, now: jiff::Timestamp) -> String {
+    match moment.parse::<jiff::Timestamp>() {
+        Ok(moment) => human(now.as_second() - moment.as_second()),
+        Err(_) => "<unknown>".to_owned(),
+    }
+}
+
+/// Seconds as people read them (spec A106).
+pub(crate) fn human(seconds: i64) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    const YEAR: i64 = 365 * DAY;
+    let two = |big: i64, big_unit: char, small: i64, small_unit: char| {
+        let (whole, rest) = (seconds / big, seconds % big / small);
+        if rest == 0 {
+            format!("{whole}{big_unit}")
+        } else {
+            format!("{whole}{big_unit}{rest}{small_unit}")
+        }
+    };
+    match seconds {
+        ..-1 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        s if s < 2 * MINUTE => format!("{s}s"),
+        s if s < 10 * MINUTE => two(MINUTE, 'm', 1, 's'),
+        s if s < 3 * HOUR => format!("{}m", s / MINUTE),
+        s if s < 8 * HOUR => two(HOUR, 'h', MINUTE, 'm'),
+        s if s < 2 * DAY => format!("{}h", s / HOUR),
+        s if s < 8 * DAY => two(DAY, 'd', HOUR, 'h'),
+        s if s < 2 * YEAR => format!("{}d", s / DAY),
+        s if s < 8 * YEAR => two(YEAR, 'y', DAY, 'd'),
+        s => format!("{}y", s / YEAR),
+    }
+}
+
+/// `a,b` or the word for nothing.
+pub(crate) fn joined(items: &[String], nothing: &str) -> Value {
+    if items.is_empty() { nothing.into() } else { items.join(",").into() }
+}
+
+/// A text, or `<none>`.
+pub(crate) fn or_none(text: &str) -> Value {
+    if text.is_empty() { "<none>".into() } else { text.into() }
+}
