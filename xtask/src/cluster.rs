@@ -1,0 +1,124 @@
+//! A pernode cluster on this one machine: a server, and nodes that are network, mount, process and UTS namespaces of
+//! their own, each with its own containerd. Used by the demo, the walk and the end-to-end tests.
+//!
+//! Everything that is made is written into `made.json` before it is made, and `down` undoes just that list.
+
+mod containerd;
+mod made;
+mod network;
+mod node;
+mod server;
+
+pub(crate) use made::State;
+pub(crate) use node::init as node_init;
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Programs that the nodes need, and the Debian package that brings each.
+pub(crate) const NEEDS: &[(&str, &str)] = &[
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("docker-registry", "docker-registry"),
+    ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("/bin/busybox", "busybox-static"),
+    ("ip", "iproute2"),
+    ("iptables", "iptables"),
+    ("nsenter", "util-linux"),
+    ("curl", "curl"),
+    ("strace", "strace"),
+];
+
+/// What to bring up.
+#[derive(Debug, Clone)]
+pub(crate) struct Wish {
+    /// Folder for everything the cluster writes; made if missing, removed by `down`.
+    pub(crate) dir: PathBuf,
+    /// Number of nodes.
+    pub(crate) nodes: usize,
+    /// The pernode binary.
+    pub(crate) pernode: PathBuf,
+    /// Prefix of the nodes' names: `<prefix>1`, `<prefix>2`, ...
+    pub(crate) prefix: String,
+}
+
+/// Installs what is missing, by Debian's packages.
+pub(crate) fn install_needs() -> Result<()> {
+    let missing: Vec<&str> = NEEDS
+        .iter()
+        .filter(|(program, _)| !present(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    crate::say(&format!("installing from Debian: {}", missing.join(" ")));
+    crate::sh::run("apt-get", &["update", "-q"])?;
+    let mut args = vec!["install", "-y", "-q", "--no-install-recommends"];
+    args.extend(&missing);
+    crate::sh::run("env", &[&["DEBIAN_FRONTEND=noninteractive", "apt-get"], args.as_slice()].concat())?;
+    Ok(())
+}
+
+fn present(program: &str) -> bool {
+    if program.starts_with('/') { Path::new(program).exists() } else { crate::sh::is_on_path(program) }
+}
+
+/// Brings the cluster up and returns when the server answers and every node's agent runs.
+pub(crate) fn up(wish: &Wish) -> Result<State> {
+    if !rustix::process::getuid().is_root() {
+        bail!("nodes are namespaces of this machine: run this as root");
+    }
+    for (program, package) in NEEDS {
+        if !present(program) {
+            bail!("{program} is missing: apt-get install {package}");
+        }
+    }
+    if made::file(&wish.dir).exists() {
+        bail!("{} holds a cluster already: end it first with 'cluster down'", wish.dir.display());
+    }
+    std::fs::create_dir_all(&wish.dir).with_context(|| wish.dir.display().to_string())?;
+    let dir = wish.dir.canonicalize()?;
+    let mut state = State::new(&dir, &wish.prefix, &wish.pernode.canonicalize()?)?;
+    let outcome = build(&mut state, wish.nodes);
+    if let Err(error) = outcome {
+        return Err(error.context(format!("what was made so far: end it with cluster down --dir {}", dir.display())));
+    }
+    Ok(state)
+}
+
+fn build(state: &mut State, nodes: usize) -> Result<()> {
+    network::share_root(state)?;
+    network::bridge(state)?;
+    server::start_registry(state)?;
+    crate::images::push_all(&state.registry())?;
+    server::start(state)?;
+    for _ in 0..nodes {
+        add_node(state)?;
+    }
+    Ok(())
+}
+
+/// Adds one more node.
+pub(crate) fn add_node(state: &mut State) -> Result<String> {
+    let number = state.nodes.iter().map(|n| n.number).max().unwrap_or(0) + 1;
+    node::start(state, number)
+}
+
+/// Starts the server again after it was stopped or killed.
+pub(crate) fn start_server(state: &mut State) -> Result<Duration> {
+    server::start(state)
+}
+
+/// Kills the server at once (SIGKILL) or asks it to stop (SIGTERM), and waits until it is gone.
+pub(crate) fn stop_server(state: &mut State, now: bool) -> Result<()> {
+    server::stop(state, now)
+}
+
+/// Undoes everything that `made.json` in `dir` lists, last first.
+pub(crate) fn down(dir: &Path) -> Result<()> {
+    let state = State::load(dir)?;
+    made::undo(&state)
+}

@@ -1,0 +1,121 @@
+//! The images that tests and the demo use: made from programs of this machine, under the names of the seeds.
+
+use crate::image::Recipe;
+use anyhow::{Context, Result};
+
+/// One image of the test registry.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// Registry host that manifests name (`docker.io`, `quay.io`, `registry.k8s.io`, `pernode.test`).
+    pub(crate) host: &'static str,
+    /// Repository at that host.
+    pub(crate) repository: &'static str,
+    /// Tag.
+    pub(crate) tag: &'static str,
+    make: fn() -> Result<Recipe>,
+}
+
+/// The sandbox image as containerd is told to use it.
+pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.9";
+
+/// Hosts that the nodes' containerd finds in the test registry.
+pub(crate) const HOSTS: &[&str] = &["docker.io", "quay.io", "registry.k8s.io", "pernode.test"];
+
+/// Every image. `monitoring-agent` is a placeholder in the seeds: no such image is published anywhere. The
+/// fluentd names stand for a small follower of the node's log folder.
+pub(crate) const ALL: &[Entry] = &[
+    Entry { host: "registry.k8s.io", repository: "pause", tag: "3.9", make: pause },
+    Entry { host: "docker.io", repository: "library/busybox", tag: "latest", make: busybox },
+    Entry { host: "docker.io", repository: "library/busybox", tag: "1.35", make: busybox },
+    Entry { host: "docker.io", repository: "library/monitoring-agent", tag: "latest", make: monitor },
+    Entry { host: "docker.io", repository: "library/monitoring-agent", tag: "2", make: monitor },
+    Entry { host: "docker.io", repository: "fluent/fluentd", tag: "latest", make: follower },
+    Entry { host: "docker.io", repository: "library/fluentd", tag: "latest", make: follower },
+    Entry { host: "quay.io", repository: "fluentd_elasticsearch/fluentd", tag: "v5.0.1", make: follower },
+    Entry { host: "docker.io", repository: "prom/node-exporter", tag: "latest", make: exporter },
+    Entry { host: "pernode.test", repository: "log-agent", tag: "1", make: follower },
+    Entry { host: "pernode.test", repository: "log-agent", tag: "2", make: follower },
+    Entry { host: "pernode.test", repository: "node-exporter", tag: "1.5.0", make: exporter },
+];
+
+/// Packs and pushes everything. Repository paths carry the host they stand for (`docker.io/library/busybox`).
+pub(crate) fn push_all(registry: &str) -> Result<()> {
+    for entry in ALL {
+        let repository = format!("{}/{}", entry.host, entry.repository);
+        (entry.make)()?
+            .pack()?
+            .push(registry, &repository, entry.tag)
+            .with_context(|| format!("pushing {repository}:{}", entry.tag))?;
+    }
+    Ok(())
+}
+
+fn shell() -> Recipe {
+    let applets = [
+        "sh", "sleep", "cat", "echo", "ls", "tail", "touch", "mkdir", "rm", "hostname", "ip", "id", "env", "ps",
+        "wget", "nc", "httpd", "date", "true", "false", "test", "stat", "mount", "umount", "head", "wc", "grep",
+        "sed", "seq", "kill", "trap", "find", "sync", "cut", "printf", "dd", "df", "free", "uname", "sort",
+    ];
+    Recipe {
+        files: vec![("/bin/busybox".into(), "/bin/busybox".to_owned())],
+        links: applets.iter().map(|a| (format!("/bin/{a}"), "busybox".to_owned())).collect(),
+        texts: vec![
+            ("/etc/passwd".into(), "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n".into(), 0o644),
+            ("/etc/group".into(), "root:x:0:\nnogroup:x:65534:\n".into(), 0o644),
+        ],
+        folders: vec![("/tmp".into(), 0o1777), ("/proc".into(), 0o555), ("/root".into(), 0o700)],
+        ..Recipe::default()
+    }
+}
+
+/// Waits for a signal and reaps what is reparented to it, as a sandbox's first process must when containers share
+/// its process namespace.
+fn pause() -> Result<Recipe> {
+    let mut recipe = shell();
+    recipe.texts.push(("/pause".into(), "#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do sleep 86400 & wait $!; done\n".into(), 0o755));
+    recipe.entrypoint = vec!["/pause".into()];
+    Ok(recipe)
+}
+
+fn busybox() -> Result<Recipe> {
+    Ok(Recipe { command: vec!["sh".into()], ..shell() })
+}
+
+fn monitor() -> Result<Recipe> {
+    let mut recipe = shell();
+    recipe.texts.push((
+        "/monitoring-agent".into(),
+        "#!/bin/sh\ntrap 'exit 0' TERM INT\necho \"monitoring $(hostname)\"\nwhile :; do sleep 30 & wait $!; free | head -2 | tail -1; done\n".into(),
+        0o755,
+    ));
+    recipe.entrypoint = vec!["/monitoring-agent".into()];
+    Ok(recipe)
+}
+
+/// Follows the plain files of /var/log as a log collector does, new ones included.
+fn follower() -> Result<Recipe> {
+    let mut recipe = shell();
+    recipe.texts.push((
+        "/follow".into(),
+        concat!(
+            "#!/bin/sh\n",
+            "# Follows every plain file of the folder, and takes up files that appear later.\n",
+            "folder=${1:-/var/log}\ntrap 'kill $(jobs -p) 2>/dev/null; exit 0' TERM INT\n",
+            "echo \"following $folder on $(hostname)\"\nseen=' '\n",
+            "while :; do\n  for file in \"$folder\"/*; do\n    [ -f \"$file\" ] || continue\n",
+            "    case \"$seen\" in *\" $file \"*) continue ;; esac\n    seen=\"$seen$file \"\n",
+            "    (tail -n +1 -f \"$file\" | sed \"s|^|$file: |\") &\n  done\n  sleep 1 & wait $!\ndone\n"
+        )
+        .into(),
+        0o755,
+    ));
+    recipe.entrypoint = vec!["/follow".into()];
+    Ok(recipe)
+}
+
+fn exporter() -> Result<Recipe> {
+    let mut recipe = shell();
+    recipe.add_program("/usr/bin/prometheus-node-exporter", "/bin/node_exporter")?;
+    recipe.entrypoint = vec!["/bin/node_exporter".into()];
+    Ok(recipe)
+}
