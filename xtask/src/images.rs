@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 /// One image of the test registry.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// Registry host that manifests name (`docker.io`, `quay.io`, `registry.k8s.io`, `pernode.test`).
+    /// Registry host that manifests name (`docker.io`, `quay.io`, `registry.k8s.io`).
     pub(crate) host: &'static str,
     /// Repository at that host.
     pub(crate) repository: &'static str,
@@ -19,7 +19,7 @@ pub(crate) struct Entry {
 pub(crate) const PAUSE: &str = "registry.k8s.io/pause:3.9";
 
 /// Hosts that the nodes' containerd finds in the test registry.
-pub(crate) const HOSTS: &[&str] = &["docker.io", "quay.io", "registry.k8s.io", "pernode.test"];
+pub(crate) const HOSTS: &[&str] = &["docker.io", "quay.io", "registry.k8s.io"];
 
 /// Every image. `monitoring-agent` is a placeholder in the seeds: no such image is published anywhere. The
 /// fluentd names stand for a small follower of the node's log folder.
@@ -27,15 +27,14 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { host: "registry.k8s.io", repository: "pause", tag: "3.9", make: pause },
     Entry { host: "docker.io", repository: "library/busybox", tag: "latest", make: busybox },
     Entry { host: "docker.io", repository: "library/busybox", tag: "1.35", make: busybox },
+    Entry { host: "docker.io", repository: "library/busybox", tag: "1.36", make: busybox },
     Entry { host: "docker.io", repository: "library/monitoring-agent", tag: "latest", make: monitor },
     Entry { host: "docker.io", repository: "library/monitoring-agent", tag: "2", make: monitor },
     Entry { host: "docker.io", repository: "fluent/fluentd", tag: "latest", make: follower },
     Entry { host: "docker.io", repository: "library/fluentd", tag: "latest", make: follower },
     Entry { host: "quay.io", repository: "fluentd_elasticsearch/fluentd", tag: "v5.0.1", make: follower },
     Entry { host: "docker.io", repository: "prom/node-exporter", tag: "latest", make: exporter },
-    Entry { host: "pernode.test", repository: "log-agent", tag: "1", make: follower },
-    Entry { host: "pernode.test", repository: "log-agent", tag: "2", make: follower },
-    Entry { host: "pernode.test", repository: "node-exporter", tag: "1.5.0", make: exporter },
+    Entry { host: "docker.io", repository: "prom/node-exporter", tag: "v1.5.0", make: exporter },
 ];
 
 /// Packs and pushes everything. Repository paths carry the host they stand for (`docker.io/library/busybox`).
