@@ -2,6 +2,7 @@
 .PHONY: demo demo-down test walk bench
 
 demo:            ## a server and three nodes on this machine
+	@sh xtask/kubectl-check.sh
 	@cargo build --quiet --bin pernode --bin xtask
 	@cargo xtask demo up
 

@@ -58,12 +58,19 @@ pub(crate) fn install_needs() -> Result<()> {
     crate::sh::run("apt-get", &["update", "-q"])?;
     let mut args = vec!["install", "-y", "-q", "--no-install-recommends"];
     args.extend(&missing);
-    crate::sh::run("env", &[&["DEBIAN_FRONTEND=noninteractive", "apt-get"], args.as_slice()].concat())?;
+    crate::sh::run(
+        "env",
+        &[&["DEBIAN_FRONTEND=noninteractive", "apt-get"], args.as_slice()].concat(),
+    )?;
     Ok(())
 }
 
 fn present(program: &str) -> bool {
-    if program.starts_with('/') { Path::new(program).exists() } else { crate::sh::is_on_path(program) }
+    if program.starts_with('/') {
+        Path::new(program).exists()
+    } else {
+        crate::sh::is_on_path(program)
+    }
 }
 
 /// Brings the cluster up and returns when the server answers and every node's agent runs.
@@ -84,13 +91,15 @@ pub(crate) fn up(wish: &Wish) -> Result<State> {
     let mut state = State::new(&dir, &wish.prefix, &wish.pernode.canonicalize()?)?;
     let outcome = build(&mut state, wish.nodes);
     if let Err(error) = outcome {
-        return Err(error.context(format!("what was made so far: end it with cluster down --dir {}", dir.display())));
+        return Err(error.context(format!(
+            "what was made so far: end it with cluster down --dir {}",
+            dir.display()
+        )));
     }
     Ok(state)
 }
 
 fn build(state: &mut State, nodes: usize) -> Result<()> {
-    network::share_root(state)?;
     network::bridge(state)?;
     server::start_registry(state)?;
     crate::images::push_all(&state.registry())?;

@@ -24,15 +24,45 @@ pub(crate) const HOSTS: &[&str] = &["docker.io", "quay.io", "registry.k8s.io"];
 /// Every image. `monitoring-agent` is a placeholder in the seeds: no such image is published anywhere. The
 /// fluentd names stand for a small follower of the node's log folder.
 pub(crate) const ALL: &[Entry] = &[
-    Entry { host: "registry.k8s.io", repository: "pause", tag: "3.9", make: pause },
-    Entry { host: "docker.io", repository: "library/busybox", tag: "latest", make: busybox },
-    Entry { host: "docker.io", repository: "library/busybox", tag: "1.35", make: busybox },
-    Entry { host: "docker.io", repository: "library/busybox", tag: "1.36", make: busybox },
-    Entry { host: "docker.io", repository: "library/monitoring-agent", tag: "latest", make: monitor },
-    Entry { host: "docker.io", repository: "library/monitoring-agent", tag: "2", make: monitor },
-    Entry { host: "docker.io", repository: "fluent/fluentd", tag: "latest", make: follower },
-    Entry { host: "docker.io", repository: "library/fluentd", tag: "latest", make: follower },
-    Entry { host: "quay.io", repository: "fluentd_elasticsearch/fluentd", tag: "v5.0.1", make: follower },
+    Entry { host: "registry.k8s.io", repository: "pause", tag: "3.9", make: || Ok(pause()) },
+    Entry {
+        host: "docker.io",
+        repository: "library/busybox",
+        tag: "latest",
+        make: || Ok(busybox()),
+    },
+    Entry { host: "docker.io", repository: "library/busybox", tag: "1.35", make: || Ok(busybox()) },
+    Entry { host: "docker.io", repository: "library/busybox", tag: "1.36", make: || Ok(busybox()) },
+    Entry {
+        host: "docker.io",
+        repository: "library/monitoring-agent",
+        tag: "latest",
+        make: || Ok(monitor()),
+    },
+    Entry {
+        host: "docker.io",
+        repository: "library/monitoring-agent",
+        tag: "2",
+        make: || Ok(monitor()),
+    },
+    Entry {
+        host: "docker.io",
+        repository: "fluent/fluentd",
+        tag: "latest",
+        make: || Ok(follower()),
+    },
+    Entry {
+        host: "docker.io",
+        repository: "library/fluentd",
+        tag: "latest",
+        make: || Ok(follower()),
+    },
+    Entry {
+        host: "quay.io",
+        repository: "fluentd_elasticsearch/fluentd",
+        tag: "v5.0.1",
+        make: || Ok(follower()),
+    },
     Entry { host: "docker.io", repository: "prom/node-exporter", tag: "latest", make: exporter },
     Entry { host: "docker.io", repository: "prom/node-exporter", tag: "v1.5.0", make: exporter },
 ];
@@ -51,15 +81,20 @@ pub(crate) fn push_all(registry: &str) -> Result<()> {
 
 fn shell() -> Recipe {
     let applets = [
-        "sh", "sleep", "cat", "echo", "ls", "tail", "touch", "mkdir", "rm", "hostname", "ip", "id", "env", "ps",
-        "wget", "nc", "httpd", "date", "true", "false", "test", "stat", "mount", "umount", "head", "wc", "grep",
-        "sed", "seq", "kill", "trap", "find", "sync", "cut", "printf", "dd", "df", "free", "uname", "sort",
+        "sh", "sleep", "cat", "echo", "ls", "tail", "touch", "mkdir", "rm", "hostname", "ip", "id",
+        "env", "ps", "wget", "nc", "httpd", "date", "true", "false", "test", "stat", "mount",
+        "umount", "head", "wc", "grep", "sed", "seq", "kill", "trap", "find", "sync", "cut",
+        "printf", "dd", "df", "free", "uname", "sort",
     ];
     Recipe {
         files: vec![("/bin/busybox".into(), "/bin/busybox".to_owned())],
         links: applets.iter().map(|a| (format!("/bin/{a}"), "busybox".to_owned())).collect(),
         texts: vec![
-            ("/etc/passwd".into(), "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n".into(), 0o644),
+            (
+                "/etc/passwd".into(),
+                "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n".into(),
+                0o644,
+            ),
             ("/etc/group".into(), "root:x:0:\nnogroup:x:65534:\n".into(), 0o644),
         ],
         folders: vec![("/tmp".into(), 0o1777), ("/proc".into(), 0o555), ("/root".into(), 0o700)],
@@ -69,18 +104,22 @@ fn shell() -> Recipe {
 
 /// Waits for a signal and reaps what is reparented to it, as a sandbox's first process must when containers share
 /// its process namespace.
-fn pause() -> Result<Recipe> {
+fn pause() -> Recipe {
     let mut recipe = shell();
-    recipe.texts.push(("/pause".into(), "#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do sleep 86400 & wait $!; done\n".into(), 0o755));
+    recipe.texts.push((
+        "/pause".into(),
+        "#!/bin/sh\ntrap 'exit 0' TERM INT\nwhile :; do sleep 86400 & wait $!; done\n".into(),
+        0o755,
+    ));
     recipe.entrypoint = vec!["/pause".into()];
-    Ok(recipe)
+    recipe
 }
 
-fn busybox() -> Result<Recipe> {
-    Ok(Recipe { command: vec!["sh".into()], ..shell() })
+fn busybox() -> Recipe {
+    Recipe { command: vec!["sh".into()], ..shell() }
 }
 
-fn monitor() -> Result<Recipe> {
+fn monitor() -> Recipe {
     let mut recipe = shell();
     recipe.texts.push((
         "/monitoring-agent".into(),
@@ -88,11 +127,11 @@ fn monitor() -> Result<Recipe> {
         0o755,
     ));
     recipe.entrypoint = vec!["/monitoring-agent".into()];
-    Ok(recipe)
+    recipe
 }
 
 /// Follows the plain files of /var/log as a log collector does, new ones included.
-fn follower() -> Result<Recipe> {
+fn follower() -> Recipe {
     let mut recipe = shell();
     recipe.texts.push((
         "/follow".into(),
@@ -109,7 +148,7 @@ fn follower() -> Result<Recipe> {
         0o755,
     ));
     recipe.entrypoint = vec!["/follow".into()];
-    Ok(recipe)
+    recipe
 }
 
 fn exporter() -> Result<Recipe> {

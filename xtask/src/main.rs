@@ -1,9 +1,13 @@
 //! Chores: packing images, bringing clusters up on this machine, the demo, the walk.
+#![expect(clippy::disallowed_methods, reason = "chores wait and measure in real time")]
 
+mod api;
 mod cluster;
+mod demo;
 mod image;
 mod images;
 mod sh;
+mod suite;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -23,12 +27,27 @@ enum Chore {
         #[command(subcommand)]
         act: ClusterAct,
     },
+    /// The demo: a server and three nodes with a log agent and a node exporter
+    Demo {
+        #[command(subcommand)]
+        act: DemoAct,
+    },
+    /// Everything CI runs
+    Test,
     /// The first process of a node (started by `cluster`)
     #[command(hide = true)]
     NodeInit {
         #[arg(long)]
         spec: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum DemoAct {
+    /// Bring it up
+    Up,
+    /// End it, leaving nothing behind
+    Down,
 }
 
 #[derive(Subcommand)]
@@ -76,19 +95,19 @@ pub(crate) fn say(text: &str) {
 }
 
 #[expect(clippy::print_stdout, reason = "a chore's answer")]
-fn answer(text: &str) {
+pub(crate) fn answer(text: &str) {
     println!("{text}");
 }
 
 fn main() -> Result<()> {
     match Cli::parse().chore {
         Chore::NodeInit { spec } => cluster::node_init(&spec),
+        Chore::Demo { act: DemoAct::Up } => demo::up(&pernode()?),
+        Chore::Demo { act: DemoAct::Down } => demo::down(),
+        Chore::Test => suite::run(),
         Chore::Cluster { act } => match act {
             ClusterAct::Up { dir, nodes, pernode, prefix } => {
-                let pernode = match pernode {
-                    Some(path) => path,
-                    None => std::env::current_exe()?.with_file_name("pernode"),
-                };
+                let pernode = pernode.map_or_else(self::pernode, Ok)?;
                 let state = cluster::up(&cluster::Wish { dir, nodes, pernode, prefix })?;
                 answer(&serde_json::to_string_pretty(&state)?);
                 Ok(())
@@ -109,4 +128,11 @@ fn main() -> Result<()> {
             }
         },
     }
+}
+
+/// The pernode binary that was built beside this one.
+fn pernode() -> Result<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name("pernode");
+    anyhow::ensure!(path.exists(), "{} is missing: cargo build --bin pernode", path.display());
+    Ok(path)
 }

@@ -9,7 +9,10 @@ use std::process::Command;
 const LINES_MAX: usize = 500;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace")
+        .to_path_buf()
 }
 
 fn files(dir: &Path, ending: &str, into: &mut Vec<PathBuf>) {
@@ -47,7 +50,8 @@ fn code_lines(text: &str) -> usize {
 }
 
 fn is_test(path: &Path) -> bool {
-    path.components().any(|c| matches!(c.as_os_str().to_str(), Some("tests" | "benches" | "examples")))
+    path.components()
+        .any(|c| matches!(c.as_os_str().to_str(), Some("tests" | "benches" | "examples")))
         || path.file_stem().is_some_and(|stem| stem == "tests")
 }
 
@@ -67,7 +71,8 @@ fn packages() -> BTreeMap<String, Package> {
         .output()
         .expect("cargo metadata runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let data: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+    let data: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
     let mut map = BTreeMap::new();
     for package in data["packages"].as_array().expect("packages") {
         let manifest = PathBuf::from(package["manifest_path"].as_str().expect("a path"));
@@ -86,22 +91,28 @@ fn packages() -> BTreeMap<String, Package> {
             }
             all.insert(name);
         }
-        map.insert(package["name"].as_str().expect("a name").to_owned(), Package { folder, layer, normal, all });
+        map.insert(
+            package["name"].as_str().expect("a name").to_owned(),
+            Package { folder, layer, normal, all },
+        );
     }
     map
 }
 
 /// What is wrong with the edges of the graph; empty when all is well.
 fn layer_faults(packages: &BTreeMap<String, Package>) -> Vec<String> {
-    let inside: &[(&str, &str)] = &[("rollout", "fit"), ("rollout", "api"), ("fit", "api"), ("swap", "world")];
+    let inside: &[(&str, &str)] =
+        &[("rollout", "fit"), ("rollout", "api"), ("fit", "api"), ("swap", "world")];
     let mut faults = Vec::new();
     for (name, package) in packages.iter().filter(|(_, p)| p.layer < LAYERS.len()) {
         for other in package.all.iter().filter(|d| packages.contains_key(*d)) {
             let target = &packages[other];
-            let allowed = target.layer < package.layer
-                || inside.contains(&(name.as_str(), other.as_str()));
+            let allowed =
+                target.layer < package.layer || inside.contains(&(name.as_str(), other.as_str()));
             if !allowed {
-                faults.push(format!("{name} may not depend on {other}: dependencies go to a strictly lower layer"));
+                faults.push(format!(
+                    "{name} may not depend on {other}: dependencies go to a strictly lower layer"
+                ));
             }
         }
         let is = |list: &[&str]| list.contains(&name.as_str());
@@ -112,7 +123,10 @@ fn layer_faults(packages: &BTreeMap<String, Package>) -> Vec<String> {
         };
         let part = package.layer == 2;
         only("store", is(&["apiserver", "app", "world", "swap"]));
-        only("kube", package.layer > 2 || name == "kit" || (part && !is(&["apiserver", "dashboard"])));
+        only(
+            "kube",
+            package.layer > 2 || name == "kit" || (part && !is(&["apiserver", "dashboard"])),
+        );
         only("kit", package.layer > 2 || (part && !is(&["apiserver", "dashboard"])));
         only("axum", package.layer > 2 || is(&["apiserver", "dashboard"]));
         only("tonic", name == "agent");
@@ -136,10 +150,17 @@ fn every_dependency_goes_to_a_lower_layer() {
 #[test]
 fn an_edge_between_two_parts_is_found() {
     let mut packages = packages();
-    packages.get_mut("scheduler").expect("the scheduler is a member").all.insert("daemonset".into());
+    packages
+        .get_mut("scheduler")
+        .expect("the scheduler is a member")
+        .all
+        .insert("daemonset".into());
     packages.get_mut("fit").expect("fit is a member").all.insert("tokio".into());
     let faults = layer_faults(&packages);
-    assert!(faults.iter().any(|f| f.starts_with("scheduler may not depend on daemonset")), "{faults:?}");
+    assert!(
+        faults.iter().any(|f| f.starts_with("scheduler may not depend on daemonset")),
+        "{faults:?}"
+    );
     assert!(faults.iter().any(|f| f.starts_with("fit may not list tokio")), "{faults:?}");
 }
 
@@ -150,7 +171,8 @@ fn files_can_be_read_in_one_sitting() {
         .filter(|path| !is_test(path))
         .filter_map(|path| {
             let lines = code_lines(&fs::read_to_string(path).ok()?);
-            (lines > LINES_MAX).then(|| format!("{}: {lines} lines of code, at most {LINES_MAX}", path.display()))
+            (lines > LINES_MAX)
+                .then(|| format!("{}: {lines} lines of code, at most {LINES_MAX}", path.display()))
         })
         .collect();
     assert!(long.is_empty(), "split by idea:\n{}", long.join("\n"));
@@ -158,7 +180,8 @@ fn files_can_be_read_in_one_sitting() {
 
 #[test]
 fn plans_are_pure() {
-    let words = ["async ", ".await", "kube::Client", "tokio::", "tracing::", "Arc<Mutex", "::now()"];
+    let words =
+        ["async ", ".await", "kube::Client", "tokio::", "tracing::", "Arc<Mutex", "::now()"];
     let mut faults = Vec::new();
     let mut seen = 0;
     for path in sources().iter().filter(|p| !is_test(p)) {
@@ -234,7 +257,8 @@ fn every_source_file_is_reachable() {
 
 #[test]
 fn paths_named_in_the_architecture_exist() {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
+    let text =
+        fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
     let mut seen = 0;
     for piece in text.split('`').skip(1).step_by(2) {
         let path = piece.trim_end_matches('/');
@@ -249,7 +273,10 @@ fn paths_named_in_the_architecture_exist() {
     assert!(seen > 10, "ARCHITECTURE.md names {seen} paths");
     for (name, package) in packages() {
         let folder = package.folder.display().to_string();
-        assert!(text.contains(&format!("`{folder}`")), "ARCHITECTURE.md has no row for {name} ({folder})");
+        assert!(
+            text.contains(&format!("`{folder}`")),
+            "ARCHITECTURE.md has no row for {name} ({folder})"
+        );
     }
 }
 
@@ -272,14 +299,21 @@ fn documents_name_tests_and_examples_that_exist() {
     let names = test_names();
     let mut seen = 0;
     for document in ["docs/seeds.md", "SPEC.md"] {
-        let text = fs::read_to_string(root().join(document)).unwrap_or_else(|e| panic!("{document}: {e}"));
+        let text =
+            fs::read_to_string(root().join(document)).unwrap_or_else(|e| panic!("{document}: {e}"));
         for piece in text.split('`').skip(1).step_by(2) {
             if let Some(name) = piece.strip_prefix("test:") {
                 seen += 1;
-                assert!(names.contains(name), "{document} names the test {name}, which does not exist");
+                assert!(
+                    names.contains(name),
+                    "{document} names the test {name}, which does not exist"
+                );
             }
             if piece.starts_with("examples/") {
-                assert!(root().join(piece).exists(), "{document} names {piece}, which is not there");
+                assert!(
+                    root().join(piece).exists(),
+                    "{document} names {piece}, which is not there"
+                );
             }
         }
     }

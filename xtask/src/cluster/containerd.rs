@@ -25,14 +25,27 @@ pub(crate) fn write_config(state: &State, dir: &Path) -> Result<std::path::PathB
     writeln!(text, "version = 2")?;
     writeln!(text, "root = \"{}\"", dir.join("containerd").display())?;
     writeln!(text, "state = \"/run/containerd\"")?;
-    writeln!(text, "disabled_plugins = [\"io.containerd.snapshotter.v1.btrfs\", \"io.containerd.snapshotter.v1.zfs\", \"io.containerd.snapshotter.v1.aufs\", \"io.containerd.snapshotter.v1.devmapper\", \"io.containerd.tracing.processor.v1.otlp\", \"io.containerd.internal.v1.tracing\"]")?;
+    writeln!(
+        text,
+        "disabled_plugins = [\"io.containerd.snapshotter.v1.btrfs\", \"io.containerd.snapshotter.v1.zfs\", \"io.containerd.snapshotter.v1.aufs\", \"io.containerd.snapshotter.v1.devmapper\", \"io.containerd.tracing.processor.v1.otlp\", \"io.containerd.internal.v1.tracing\"]"
+    )?;
     writeln!(text, "[grpc]\n  address = \"/run/containerd/containerd.sock\"")?;
     writeln!(text, "[plugins.\"io.containerd.grpc.v1.cri\"]")?;
     writeln!(text, "  sandbox_image = \"{}\"", crate::images::PAUSE)?;
     writeln!(text, "  restrict_oom_score_adj = true")?;
-    writeln!(text, "  [plugins.\"io.containerd.grpc.v1.cri\".cni]\n    bin_dir = \"/usr/lib/cni\"\n    conf_dir = \"/etc/cni/net.d\"")?;
-    writeln!(text, "  [plugins.\"io.containerd.grpc.v1.cri\".registry]\n    config_path = \"{}\"", hosts.display())?;
-    writeln!(text, "  [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n    snapshotter = \"overlayfs\"")?;
+    writeln!(
+        text,
+        "  [plugins.\"io.containerd.grpc.v1.cri\".cni]\n    bin_dir = \"/usr/lib/cni\"\n    conf_dir = \"/etc/cni/net.d\""
+    )?;
+    writeln!(
+        text,
+        "  [plugins.\"io.containerd.grpc.v1.cri\".registry]\n    config_path = \"{}\"",
+        hosts.display()
+    )?;
+    writeln!(
+        text,
+        "  [plugins.\"io.containerd.grpc.v1.cri\".containerd]\n    snapshotter = \"overlayfs\""
+    )?;
     let file = dir.join("containerd.toml");
     std::fs::write(&file, text)?;
     Ok(file)

@@ -21,10 +21,6 @@ pub(crate) enum Made {
     Folder { path: PathBuf },
     /// A cgroup path below every hierarchy.
     Cgroup { path: String },
-    /// `/` was made a shared mount; it was private before.
-    SharedRoot,
-    /// IPv4 forwarding was switched on.
-    Forwarding,
 }
 
 /// A node of the cluster.
@@ -97,8 +93,9 @@ impl State {
     /// Reads the record of the cluster in `dir`.
     pub(crate) fn load(dir: &Path) -> Result<Self> {
         let path = file(dir);
-        let text = std::fs::read(&path)
-            .with_context(|| format!("no cluster in {}: {} is missing", dir.display(), path.display()))?;
+        let text = std::fs::read(&path).with_context(|| {
+            format!("no cluster in {}: {} is missing", dir.display(), path.display())
+        })?;
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
@@ -230,8 +227,6 @@ fn undo_one(made: &Made) -> Result<()> {
             other => other.with_context(|| path.display().to_string()),
         },
         Made::Cgroup { path } => remove_cgroups(path),
-        Made::SharedRoot => sh::run("mount", &["--make-rprivate", "/"]).map(drop),
-        Made::Forwarding => Ok(std::fs::write("/proc/sys/net/ipv4/ip_forward", "0")?),
     }
 }
 
@@ -243,9 +238,11 @@ fn remove_cgroups(path: &str) -> Result<()> {
         places.push(entry.path().join(path));
     }
     for place in places.iter().filter(|p| p.is_dir()) {
-        sh::wait_until(&format!("{} to be empty", place.display()), Duration::from_secs(10), || {
-            Ok(remove_tree(place).is_ok())
-        })?;
+        sh::wait_until(
+            &format!("{} to be empty", place.display()),
+            Duration::from_secs(10),
+            || Ok(remove_tree(place).is_ok()),
+        )?;
     }
     Ok(())
 }

@@ -10,17 +10,6 @@ use std::path::Path;
 /// First and last N tried.
 const NETS: std::ops::Range<u8> = 100..250;
 
-/// Mount propagation into containers needs a shared root; many sandboxes have a private one.
-pub(crate) fn share_root(state: &mut State) -> Result<()> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let private = mounts.lines().any(|line| {
-        line.split(' ').nth(4) == Some("/") && !line.split(" - ").next().unwrap_or("").contains("shared:")
-    });
-    // Nodes share their own copy of the tree within their mount namespace: this machine's own is left as it is.
-    let _ = (private, state);
-    Ok(())
-}
-
 /// Makes the bridge on a network that nobody here uses.
 pub(crate) fn bridge(state: &mut State) -> Result<()> {
     let used = sh::run("ip", &["-4", "-o", "route", "show", "table", "all"])?
@@ -64,7 +53,16 @@ pub(crate) fn join(state: &mut State, number: u8) -> Result<()> {
     inside(&["link", "set", "lo", "up"])?;
     inside(&["link", "set", "eth0", "up"])?;
     inside(&["route", "add", "default", "via", &state.gateway()])?;
-    sh::run("ip", &["route", "add", &format!("10.{net}.{number}.0/24"), "via", &format!("10.{net}.0.{}", 10 + number)])?;
+    sh::run(
+        "ip",
+        &[
+            "route",
+            "add",
+            &format!("10.{net}.{number}.0/24"),
+            "via",
+            &format!("10.{net}.0.{}", 10 + number),
+        ],
+    )?;
     for other in state.nodes.iter().map(|n| n.number).filter(|n| *n != number) {
         route(state, number, other)?;
         route(state, other, number)?;

@@ -60,7 +60,13 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
     let spec_file = dir.join("spec.json");
     std::fs::write(&spec_file, serde_json::to_vec_pretty(&spec)?)?;
     let init_pid = start_init(state, number, &dir, &spec_file)?;
-    state.nodes.push(super::made::Node { number, name: name.clone(), address, init_pid, dir: dir.clone() });
+    state.nodes.push(super::made::Node {
+        number,
+        name: name.clone(),
+        address,
+        init_pid,
+        dir: dir.clone(),
+    });
     state.save()?;
     let pid_file = dir.join("agent.pid");
     let log = dir.join("init.log");
@@ -202,14 +208,21 @@ fn mounts(spec: &Spec) -> Result<()> {
 
 /// Waits for children that are not ours by birth: containers' shims leave their children to the first process.
 fn reap_strangers(programs: &[Program]) {
-    use rustix::process::{WaitIdOptions, WaitId, waitid, waitpid, WaitOptions};
+    use rustix::process::{WaitId, WaitIdOptions, WaitOptions, waitid, waitpid};
     loop {
-        let seen = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT);
+        let seen = waitid(
+            WaitId::All,
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+        );
         let Ok(Some(_)) = seen else { return };
         // The id of the ended child: found by asking /proc, since `waitid` here does not tell it.
         let ended: Vec<i32> = zombies()
             .into_iter()
-            .filter(|pid| !programs.iter().any(|p| p.child.as_ref().is_some_and(|c| i32::try_from(c.id()) == Ok(*pid))))
+            .filter(|pid| {
+                !programs
+                    .iter()
+                    .any(|p| p.child.as_ref().is_some_and(|c| i32::try_from(c.id()) == Ok(*pid)))
+            })
             .collect();
         if ended.is_empty() {
             return;

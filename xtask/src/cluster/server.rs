@@ -35,7 +35,9 @@ pub(crate) fn start_registry(state: &mut State) -> Result<()> {
     let pid = sh::start_detached(&mut command, &state.dir.join("registry.log"))?;
     state.note_process(i32::try_from(pid)?, "docker-registry")?;
     let url = format!("http://{}/v2/", state.registry());
-    sh::wait_until("the registry to answer", Duration::from_secs(20), || Ok(ureq::get(&url).call().is_ok()))?;
+    sh::wait_until("the registry to answer", Duration::from_secs(20), || {
+        Ok(ureq::get(&url).call().is_ok())
+    })?;
     Ok(())
 }
 
@@ -69,7 +71,10 @@ pub(crate) fn start(state: &mut State) -> Result<Duration> {
             let tail: Vec<&str> = text.lines().rev().take(5).collect();
             bail!("the server ended: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
-        let answer = sh::raw("curl", &["-sk", "--max-time", "2", "-o", "/dev/null", "-w", "%{http_code}", &url])?;
+        let answer = sh::raw(
+            "curl",
+            &["-sk", "--max-time", "2", "-o", "/dev/null", "-w", "%{http_code}", &url],
+        )?;
         Ok(answer.stdout == b"200")
     })
 }

@@ -1,0 +1,33 @@
+//! `make test`: what CI runs, step by step, each under its name and with its time.
+
+use crate::{cluster, say, sh};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// Runs every step; stops at the first that fails.
+pub(crate) fn run() -> Result<()> {
+    cluster::install_needs()?;
+    if !crate::demo::kubectl_is_usable() {
+        bail!("tests drive the real kubectl: put kubectl 1.28 or newer on PATH");
+    }
+    step("fmt", &["fmt", "--all", "--check"])?;
+    step("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
+    step("build", &["build", "--workspace", "--bins"])?;
+    if sh::is_on_path("cargo-nextest") {
+        step("test", &["nextest", "run", "--workspace"])?;
+        step("doctest", &["test", "--workspace", "--doc", "--quiet"])
+    } else {
+        step("test", &["test", "--workspace"])
+    }
+}
+
+fn step(name: &str, args: &[&str]) -> Result<()> {
+    say(&format!("== {name}: cargo {}", args.join(" ")));
+    let start = std::time::Instant::now();
+    let status = Command::new("cargo").args(args).env("INSTA_UPDATE", "no").status()?;
+    say(&format!("== {name}: {status}, {} s", start.elapsed().as_secs()));
+    if !status.success() {
+        bail!("{name} failed");
+    }
+    Ok(())
+}
