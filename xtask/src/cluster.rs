@@ -116,6 +116,11 @@ pub(crate) fn add_node(state: &mut State) -> Result<String> {
     node::start(state, number)
 }
 
+/// Ends one node for good, as if its machine were switched off; its folder stays until `down`.
+pub(crate) fn remove_node(state: &mut State, name: &str) -> Result<()> {
+    node::stop(state, name)
+}
+
 /// Starts the server again after it was stopped or killed.
 pub(crate) fn start_server(state: &mut State) -> Result<Duration> {
     server::start(state)

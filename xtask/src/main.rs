@@ -8,6 +8,8 @@ mod image;
 mod images;
 mod sh;
 mod suite;
+mod walk;
+mod witness;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -34,6 +36,14 @@ enum Chore {
     },
     /// Everything CI runs
     Test,
+    /// Do what the guide says against a running cluster, and write down what was seen
+    Walk {
+        /// The cluster's folder
+        #[arg(long, default_value = demo::DIR)]
+        dir: PathBuf,
+        /// Chapters; all when none is named, and then docs/walk.md is written
+        chapters: Vec<String>,
+    },
     /// The first process of a node (started by `cluster`)
     #[command(hide = true)]
     NodeInit {
@@ -105,6 +115,10 @@ fn main() -> Result<()> {
         Chore::Demo { act: DemoAct::Up } => demo::up(&pernode()?),
         Chore::Demo { act: DemoAct::Down } => demo::down(),
         Chore::Test => suite::run(),
+        Chore::Walk { dir, chapters } => {
+            let out = demo::repository()?.join("docs/walk.md");
+            walk::run(&dir, &chapters, chapters.is_empty().then_some(out.as_path()))
+        }
         Chore::Cluster { act } => match act {
             ClusterAct::Up { dir, nodes, pernode, prefix } => {
                 let pernode = pernode.map_or_else(self::pernode, Ok)?;

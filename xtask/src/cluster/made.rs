@@ -207,7 +207,8 @@ pub(crate) fn undo(state: &State) -> Result<()> {
     Ok(())
 }
 
-fn undo_one(made: &Made) -> Result<()> {
+/// Undoes one thing; nothing to do when it is gone already.
+pub(crate) fn undo_one(made: &Made) -> Result<()> {
     match made {
         Made::Process { pid, started, .. } => kill(*pid, *started, rustix::process::Signal::KILL),
         Made::Link { name } => {

@@ -35,13 +35,18 @@ pub(crate) fn namespace(state: &State, number: u8) -> String {
     format!("pn{}-{number}", state.id)
 }
 
+/// Name of this machine's end of node `number`'s link.
+pub(crate) fn link(state: &State, number: u8) -> String {
+    format!("pn{}{number}", state.id)
+}
+
 /// Makes the network namespace of node `number` and its link to the bridge.
 pub(crate) fn join(state: &mut State, number: u8) -> Result<()> {
     if !Path::new("/run/netns").exists() {
         state.note(Made::Folder { path: "/run/netns".into() })?;
     }
     let name = namespace(state, number);
-    let link = format!("pn{}{number}", state.id);
+    let link = link(state, number);
     let net = state.net;
     state.note(Made::Namespace { name: name.clone() })?;
     sh::run("ip", &["netns", "add", &name])?;

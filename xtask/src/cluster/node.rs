@@ -79,6 +79,26 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
     Ok(name)
 }
 
+/// Ends a node: its processes, then its link and network namespace.
+pub(crate) fn stop(state: &mut State, name: &str) -> Result<()> {
+    let node = state.node(name)?.clone();
+    let net = network::namespace(state, node.number);
+    let link = network::link(state, node.number);
+    let ends = |made: &Made| match made {
+        Made::Process { pid, .. } => *pid == node.init_pid,
+        Made::Link { name } => *name == link,
+        Made::Namespace { name } => *name == net,
+        Made::Folder { .. } | Made::Cgroup { .. } => false,
+    };
+    let (gone, kept): (Vec<Made>, Vec<Made>) = state.made.drain(..).partition(ends);
+    for made in gone.iter().rev() {
+        super::made::undo_one(made)?;
+    }
+    state.made = kept;
+    state.nodes.retain(|n| n.number != node.number);
+    state.save()
+}
+
 /// Notes the folders on the way to `path` that are not there yet, so that `down` removes them.
 fn note_missing_folders(state: &mut State, path: &Path) -> Result<()> {
     let missing: Vec<PathBuf> =

@@ -1,0 +1,211 @@
+//! `cargo xtask walk`: does what the guide says against a running cluster, asserts each output, asks a second witness that
+//! is not our API, and writes down what was seen.
+
+mod kills;
+mod nodes;
+mod seeds;
+mod tool;
+mod updates;
+
+use crate::cluster::State;
+use crate::{say, sh, witness};
+use anyhow::{Context, Result, bail};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// One chapter of the walk.
+pub(crate) struct Chapter {
+    /// Name on the command line.
+    pub(crate) name: &'static str,
+    title: &'static str,
+    walk: fn(&mut Walk) -> Result<()>,
+}
+
+/// Every chapter, in the order of the written walk.
+pub(crate) const CHAPTERS: &[Chapter] = &[
+    Chapter { name: "seeds", title: "The seeds' manifests, each in its turn", walk: seeds::walk },
+    Chapter { name: "tool", title: "kubectl, unmodified", walk: tool::walk },
+    Chapter { name: "nodes", title: "Nodes that change, join and leave", walk: nodes::walk },
+    Chapter { name: "updates", title: "Updates, history and undo", walk: updates::walk },
+    Chapter {
+        name: "kills",
+        title: "kill -9 of the server, of one agent, of all agents",
+        walk: kills::walk,
+    },
+];
+
+/// How long anything may take before the walk gives up on it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A walk under way.
+pub(crate) struct Walk {
+    pub(crate) state: State,
+    text: String,
+}
+
+/// Walks the chapters named (all when none is), and writes the result to `out` where given.
+pub(crate) fn run(dir: &Path, names: &[String], out: Option<&Path>) -> Result<()> {
+    let mut walk = Walk { state: State::load(dir)?, text: String::new() };
+    for name in names {
+        if !CHAPTERS.iter().any(|c| c.name == name) {
+            bail!(
+                "no chapter {name:?}: {}",
+                CHAPTERS.iter().map(|c| c.name).collect::<Vec<_>>().join(", ")
+            );
+        }
+    }
+    for chapter in CHAPTERS.iter().filter(|c| names.is_empty() || names.iter().any(|n| n == c.name))
+    {
+        say(&format!("chapter: {}", chapter.title));
+        writeln!(walk.text, "## {}\n", chapter.title)?;
+        let begin = Instant::now();
+        (chapter.walk)(&mut walk).with_context(|| format!("chapter {}", chapter.name))?;
+        writeln!(walk.text, "*{} s for the chapter.*\n", begin.elapsed().as_secs())?;
+        say(&format!("chapter {}: passed, {} s", chapter.name, begin.elapsed().as_secs()));
+    }
+    if let Some(out) = out {
+        std::fs::write(out, format!("{HEAD}{}", walk.text))?;
+    }
+    Ok(())
+}
+
+const HEAD: &str = "# A walk through a running cluster\n\nWritten by `cargo xtask walk` against the cluster of `make demo`: every command was \
+run, every output was checked, and every action has a second witness that is not our API (the runtime's own list of containers, \
+`/proc`, the node's files). Times are wall times on the machine that ran it; they are shown, not asserted.\n\n";
+
+impl Walk {
+    /// Says what comes next.
+    pub(crate) fn tell(&mut self, text: &str) {
+        say(&format!("  {text}"));
+        let _ = writeln!(self.text, "{text}\n");
+    }
+
+    /// Runs kubectl, which must succeed; its standard output.
+    pub(crate) fn kubectl(&mut self, args: &[&str]) -> Result<String> {
+        let (ok, text, took) = self.kubectl_raw(args)?;
+        self.write_down(args, &text, took);
+        if !ok {
+            bail!("kubectl {} failed: {text}", args.join(" "));
+        }
+        Ok(text)
+    }
+
+    /// Runs kubectl, which must fail and say each of `words`.
+    pub(crate) fn kubectl_fails(&mut self, args: &[&str], words: &[&str]) -> Result<()> {
+        let (ok, text, took) = self.kubectl_raw(args)?;
+        self.write_down(args, &text, took);
+        if ok {
+            bail!("kubectl {} succeeded: {text}", args.join(" "));
+        }
+        for word in words {
+            check(text.contains(word), &format!("the error says {word:?}: {text}"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs kubectl without writing it down; for probes.
+    pub(crate) fn ask(&self, args: &[&str]) -> Result<String> {
+        let (ok, text, _) = self.kubectl_raw(args)?;
+        if !ok {
+            bail!("kubectl {} failed: {text}", args.join(" "));
+        }
+        Ok(text)
+    }
+
+    /// Waits for something, and writes down how long it took.
+    pub(crate) fn until(
+        &mut self,
+        what: &str,
+        mut probe: impl FnMut(&Self) -> Result<bool>,
+    ) -> Result<Duration> {
+        let took = sh::wait_until(what, PATIENCE, || probe(self))?;
+        let _ = writeln!(self.text, "- {what}: after {} ms\n", took.as_millis());
+        Ok(took)
+    }
+
+    /// Waits until the runtimes of exactly the nodes named run one container of pods whose name begins so, and the others
+    /// none: the witness for placement.
+    pub(crate) fn runs_on(&mut self, pods: &str, nodes: &[&str]) -> Result<()> {
+        let nodes: Vec<String> = nodes.iter().map(|n| (*n).to_owned()).collect();
+        let what = format!(
+            "the runtimes run `{pods}` on {}",
+            if nodes.is_empty() { "no node".into() } else { nodes.join(", ") }
+        );
+        self.until(&what, |walk| {
+            let counts = witness::count(&walk.state, pods)?;
+            Ok(counts.iter().all(|(node, count)| *count == usize::from(nodes.contains(node))))
+        })
+        .map(drop)
+    }
+
+    /// Names of all nodes of the cluster.
+    pub(crate) fn node_names(&self) -> Vec<String> {
+        self.state.nodes.iter().map(|n| n.name.clone()).collect()
+    }
+
+    /// Waits until a DaemonSet's numbers are `desired current ready updated available`.
+    pub(crate) fn numbers(&mut self, name: &str, wanted: [i64; 5]) -> Result<()> {
+        let path = "{.status.desiredNumberScheduled} {.status.currentNumberScheduled} {.status.numberReady} {.status.updatedNumberScheduled} {.status.numberAvailable}";
+        let what = format!("`{name}` DESIRED CURRENT READY UP-TO-DATE AVAILABLE = {wanted:?}");
+        let (namespace, short) = name.split_once('/').unwrap_or(("default", name));
+        let (namespace, short) = (namespace.to_owned(), short.to_owned());
+        self.until(&what, |walk| {
+            let text = walk.ask(&[
+                "-n",
+                &namespace,
+                "get",
+                "ds",
+                &short,
+                "-o",
+                &format!("jsonpath={path}"),
+            ])?;
+            let seen: Vec<i64> = text.split(' ').map(|n| n.parse().unwrap_or(0)).collect();
+            Ok(seen == wanted)
+        })
+        .map(drop)
+    }
+
+    fn kubectl_raw(&self, args: &[&str]) -> Result<(bool, String, Duration)> {
+        let begin = Instant::now();
+        let config = format!("--kubeconfig={}", self.state.kubeconfig().display());
+        let output = sh::raw("kubectl", &[&[config.as_str()], args].concat())?;
+        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if !output.status.success() || text.is_empty() {
+            text.push_str(&String::from_utf8_lossy(&output.stderr));
+        }
+        Ok((output.status.success(), text, begin.elapsed()))
+    }
+
+    fn write_down(&mut self, args: &[&str], output: &str, took: Duration) {
+        const LINES_SHOWN_MAX: usize = 30;
+        let root =
+            crate::demo::repository().map(|r| format!("{}/", r.display())).unwrap_or_default();
+        let quoted: Vec<String> = args
+            .iter()
+            .map(|a| a.replace(&root, ""))
+            .map(|a| if a.contains([' ', '{', '"']) { format!("'{a}'") } else { a })
+            .collect();
+        let lines: Vec<&str> = output.lines().take(LINES_SHOWN_MAX).collect();
+        let more = output.lines().count().saturating_sub(LINES_SHOWN_MAX);
+        let _ =
+            writeln!(self.text, "```console\n$ kubectl {}\n{}", quoted.join(" "), lines.join("\n"));
+        if more > 0 {
+            let _ = writeln!(self.text, "... {more} more lines");
+        }
+        let _ = writeln!(self.text, "```\n({} ms)\n", took.as_millis());
+    }
+}
+
+/// The repository's path of an example.
+fn example(name: &str) -> Result<PathBuf> {
+    Ok(crate::demo::repository()?.join("examples").join(name))
+}
+
+/// Asserts something; the text is the claim.
+fn check(holds: bool, claim: &str) -> Result<()> {
+    if !holds {
+        bail!("not so: {claim}");
+    }
+    Ok(())
+}
