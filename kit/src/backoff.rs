@@ -25,7 +25,7 @@ impl Backoff {
             if self.salt == 0 { 0 } else { mix(self.salt ^ u64::from(self.failures)) % 256 };
         self.failures = self.failures.saturating_add(1);
         // parts of 1024: at most 255/1024, just under a quarter
-        whole.checked_sub(whole / 1024 * u32::try_from(parts).unwrap_or(0)).unwrap()
+        whole.saturating_sub(whole / 1024 * u32::try_from(parts).unwrap_or(0))
     }
 
     /// Failures since the last success.

@@ -32,6 +32,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod queue;
 pub mod tasks;
+pub mod work;
 
 pub use backoff::Backoff;
 pub use cache::{Cache, Caches, Change, Changes, Index, Key, Object, Scope};
@@ -41,6 +42,7 @@ pub use ledger::{Behind, Ledger};
 pub use metrics::Metrics;
 pub use queue::{Job, Queue, QueueLimits};
 pub use tasks::Tasks;
+pub use work::{feed, work};
 
 /// What `app` builds once and hands to every part: time, chance, tasks and figures.
 #[derive(Clone, Debug)]

@@ -1,1 +1,92 @@
-//! caretaker (to be written).
+//! The duties that keep a cluster tidy, beside the DaemonSet engine and the scheduler: node certificates, node
+//! health, pods that nobody runs any more, orphans, namespaces, ReplicaSets.
+//!
+//! # Promises
+//! Each duty does what upstream's controller of the same name does, visible in the same conditions, taints, events
+//! and deletions, under the same identity ([`Options::client_for`] is asked for upstream's controller name).
+//!
+//! # Invariants
+//! - Every duty is observe → plan → apply; `plan` is pure and gets `now` as a value.
+//! - A deletion names the uid it decided about.
+//! - Nothing is remembered that could not be found out again after a restart, except how long something has been
+//!   watched.
+//!
+//! # Absent
+//! Cloud nodes, volumes, services, endpoints, quotas, budgets, service accounts.
+//!
+//! Start with [`run`], then any duty's `plan`.
+
+mod certificates;
+pub mod words;
+
+pub use certificates::BadAuthority;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// The certificate authority that signs for nodes.
+#[derive(Clone)]
+pub struct Authority {
+    /// Its certificate, PEM.
+    pub certificate: String,
+    /// Its private key, PEM (PKCS#8).
+    pub key: String,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authority(..)")
+    }
+}
+
+/// Gives the client of a controller, by upstream's name for it.
+pub type ClientFor = Arc<dyn Fn(&'static str) -> kube::Client + Send + Sync>;
+
+/// A duty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Duty {
+    /// Approve and sign certificates of nodes.
+    Certificates,
+}
+
+impl Duty {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::Certificates];
+}
+
+/// What the duties need.
+#[derive(Clone)]
+pub struct Options {
+    /// Time, tasks, figures.
+    pub setup: kit::Setup,
+    /// Shared caches; their user needs `list` and `watch` on everything.
+    pub caches: kit::Caches,
+    /// A client for each controller: `certificate-controller`, `node-controller`, `pod-garbage-collector`,
+    /// `generic-garbage-collector`, `namespace-controller`, `replicaset-controller`.
+    pub client_for: ClientFor,
+    /// Signs node certificates; without it approved requests wait.
+    pub authority: Option<Authority>,
+    /// Which duties to do.
+    pub duties: BTreeSet<Duty>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("duties", &self.duties).finish_non_exhaustive()
+    }
+}
+
+/// Starts the duties and returns when the task set stops.
+///
+/// # Errors
+/// When the authority's certificate or key cannot be read.
+pub async fn run(options: Options) -> Result<(), BadAuthority> {
+    for duty in &options.duties {
+        match duty {
+            Duty::Certificates => certificates::start(&options)?,
+        }
+    }
+    options.setup.tasks.stopping().await;
+    Ok(())
+}
