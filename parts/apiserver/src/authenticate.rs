@@ -1,0 +1,137 @@
+//! Who is it? Client certificate, then bearer token, then nobody; then perhaps in another's name.
+//!
+//! A certificate was already checked against the CA during the handshake ([`crate::tls`]); here only its
+//! lifetime is looked at again, since connections outlive it. A token that nobody knows is 401, never "nobody".
+
+mod bootstrap_token;
+mod impersonate;
+mod static_tokens;
+
+pub use bootstrap_token::{JoinToken, NotAToken};
+pub use impersonate::impersonate;
+pub use static_tokens::{StaticTokens, StaticTokensError};
+
+use crate::authorize::Lookup;
+use crate::identity::{self, Identity};
+use api::Status;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use std::sync::Arc;
+
+/// Longest bearer token that is looked at, bytes: service account tokens are about 1,000, OIDC tokens may reach
+/// 8,000; headers as a whole end at 64 KiB (`tls::HEADER_BYTES_MAX`).
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// The certificate of the other end of a connection, as an extension of its requests. Only
+/// [`crate::tls`] makes one, after the handshake proved the chain to our CA and the possession of the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The common name as user, the organisations as groups.
+    pub identity: Identity,
+    /// First second at which it no longer holds.
+    pub not_after: jiff::Timestamp,
+}
+
+impl Peer {
+    /// Reads a certificate (DER): the subject's CN is the user, its Os are the groups. `None` when it cannot be
+    /// read or has no CN.
+    pub fn from_certificate(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        let subject = certificate.subject();
+        let user = subject.iter_common_name().next()?.as_str().ok()?;
+        let groups: Vec<&str> =
+            subject.iter_organization().filter_map(|group| group.as_str().ok()).collect();
+        let not_after =
+            jiff::Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?;
+        if user.is_empty() {
+            return None;
+        }
+        Some(Self { identity: Identity::new(user, &groups), not_after })
+    }
+}
+
+/// A kind of bearer token. The seam for service account tokens.
+pub trait Tokens: Send + Sync + std::fmt::Debug {
+    /// Who holds this token; `None` when it is not one of these, or no longer holds.
+    fn check(&self, token: &str, now: jiff::Timestamp) -> Option<Identity>;
+}
+
+/// Finds out who calls.
+#[derive(Debug)]
+pub struct Authenticator {
+    tokens: Vec<Box<dyn Tokens>>,
+    audience: String,
+    anonymous: bool,
+}
+
+impl Authenticator {
+    /// Join tokens kept as Secrets, and nobody; `audience` is the service account issuer, which is also what
+    /// TokenReview answers as audience.
+    pub fn new(lookup: Arc<dyn Lookup>, audience: &str) -> Self {
+        let join = bootstrap_token::BootstrapTokens::new(lookup);
+        Self { tokens: vec![Box::new(join)], audience: audience.to_owned(), anonymous: true }
+    }
+
+    /// With one more kind of token, asked after those before.
+    #[must_use]
+    pub fn with(mut self, tokens: impl Tokens + 'static) -> Self {
+        self.tokens.push(Box::new(tokens));
+        self
+    }
+
+    /// Our own audience.
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// Who sent this request; 401 when they showed something that proves nothing.
+    pub fn authenticate(
+        &self,
+        peer: Option<&Peer>,
+        headers: &HeaderMap,
+        now: jiff::Timestamp,
+    ) -> Result<Identity, Status> {
+        if let Some(peer) = peer {
+            return if now < peer.not_after {
+                Ok(peer.identity.clone())
+            } else {
+                Err(Status::unauthorized())
+            };
+        }
+        match bearer(headers) {
+            Some(token) => self.token(token, now).ok_or_else(Status::unauthorized),
+            None if self.anonymous => Ok(Identity::anonymous()),
+            None => Err(Status::unauthorized()),
+        }
+    }
+
+    /// Who holds a token.
+    pub fn token(&self, token: &str, now: jiff::Timestamp) -> Option<Identity> {
+        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let mut identity = self.tokens.iter().find_map(|kind| kind.check(token, now))?;
+        if !identity.groups.iter().any(|group| group == identity::AUTHENTICATED) {
+            identity.groups.push(identity::AUTHENTICATED.to_owned());
+        }
+        Some(identity)
+    }
+}
+
+/// The bearer token of a request. Other schemes say nothing, as upstream has it.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?.trim();
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Equality that takes the same time wherever the difference lies.
+fn same_secret(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}
+
+/// A moment as Kubernetes writes it: to the second.
+pub(crate) fn rfc3339(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -1,0 +1,663 @@
+//! RBAC as an index by subject: who is bound to which role, where.
+//!
+//! A decision looks up the bindings of the user and of each group, then the role each names, so its cost is that
+//! of the caller's own bindings, not of all bindings. Roles are found by name at decision time: a binding may
+//! come before its role, and a change of a role needs no other entry touched.
+//!
+//! Aggregated ClusterRoles (`view`, `edit`, `admin`) are the union of what their selectors match at the moment
+//! of the decision; their own `rules` count too, as a controller elsewhere may have filled them in.
+
+use crate::identity::Identity;
+use crate::route::Attributes;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// API group of the RBAC kinds.
+pub const GROUP: &str = "rbac.authorization.k8s.io";
+
+/// The four kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `Role`.
+    Role,
+    /// `ClusterRole`.
+    ClusterRole,
+    /// `RoleBinding`.
+    RoleBinding,
+    /// `ClusterRoleBinding`.
+    ClusterRoleBinding,
+}
+
+impl Kind {
+    /// The kind kept in a collection of the records (`rbac.authorization.k8s.io/roles`).
+    pub fn of_collection(collection: &str) -> Option<Self> {
+        let (group, plural) = collection.split_once('/')?;
+        if group == GROUP { Self::of_plural(plural) } else { None }
+    }
+
+    /// The kind with this plural name.
+    pub fn of_plural(plural: &str) -> Option<Self> {
+        match plural {
+            "roles" => Some(Self::Role),
+            "clusterroles" => Some(Self::ClusterRole),
+            "rolebindings" => Some(Self::RoleBinding),
+            "clusterrolebindings" => Some(Self::ClusterRoleBinding),
+            _ => None,
+        }
+    }
+}
+
+/// One rule of a role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Rule {
+    /// Verbs, `*` for all.
+    #[serde(deserialize_with = "list")]
+    pub verbs: Vec<String>,
+    /// API groups, `*` for all.
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub api_groups: Vec<String>,
+    /// `resource`, `resource/subresource`, `*/subresource` or `*`.
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    /// Names; none means all.
+    #[serde(deserialize_with = "list", skip_serializing_if = "Vec::is_empty")]
+    pub resource_names: Vec<String>,
+    /// Paths that are no resources, with `*` at the end for all below.
+    #[serde(
+        rename = "nonResourceURLs",
+        deserialize_with = "list",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub non_resource_urls: Vec<String>,
+}
+
+/// A list that may be `null`, as Go writes empty ones.
+fn list<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> Result<Vec<T>, D::Error> {
+    Option::<Vec<T>>::deserialize(from).map(Option::unwrap_or_default)
+}
+
+impl Rule {
+    /// Whether the rule allows what is asked.
+    pub fn allows(&self, asked: &Attributes) -> bool {
+        if !named(&self.verbs, &asked.verb) {
+            return false;
+        }
+        if asked.is_resource() {
+            named(&self.api_groups, &asked.group)
+                && self
+                    .resources
+                    .iter()
+                    .any(|r| resource_matches(r, &asked.resource, &asked.subresource))
+                && (self.resource_names.is_empty() || self.resource_names.contains(&asked.name))
+        } else {
+            self.non_resource_urls.iter().any(|url| url_matches(url, &asked.path))
+        }
+    }
+}
+
+fn named(list: &[String], wanted: &str) -> bool {
+    list.iter().any(|item| item == "*" || item == wanted)
+}
+
+/// Whether `rule` (`pods`, `pods/log`, `*/scale`, `*`) names the resource.
+pub(super) fn resource_matches(rule: &str, resource: &str, subresource: &str) -> bool {
+    if rule == "*" {
+        return true;
+    }
+    match rule.split_once('/') {
+        None => subresource.is_empty() && rule == resource,
+        Some((of, sub)) => {
+            !subresource.is_empty() && sub == subresource && (of == "*" || of == resource)
+        }
+    }
+}
+
+/// Whether `rule` (`/healthz`, `/api/*`, `*`) names the path.
+pub(super) fn url_matches(rule: &str, path: &str) -> bool {
+    match rule.strip_suffix('*') {
+        Some(prefix) => path.starts_with(prefix),
+        None => rule == path,
+    }
+}
+
+/// Whom a binding binds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A user by name.
+    User(String),
+    /// All members of a group.
+    Group(String),
+    /// A service account by namespace and name.
+    ServiceAccount(String, String),
+}
+
+impl Subject {
+    /// As reviews print it: `User "alice"`, `ServiceAccount "robot/authz"`.
+    fn shown(&self) -> String {
+        match self {
+            Self::User(name) => format!("User {name:?}"),
+            Self::Group(name) => format!("Group {name:?}"),
+            Self::ServiceAccount(namespace, name) => {
+                format!("ServiceAccount {:?}", format!("{name}/{namespace}"))
+            }
+        }
+    }
+}
+
+/// The role that a binding grants.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RoleRef {
+    /// `Role` or `ClusterRole`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawRole {
+    metadata: RawMeta,
+    #[serde(deserialize_with = "list")]
+    rules: Vec<Rule>,
+    aggregation_rule: Option<RawAggregation>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawMeta {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawAggregation {
+    #[serde(deserialize_with = "list")]
+    cluster_role_selectors: Vec<RawSelector>,
+}
+
+/// A label selector. Only what is needed here: equality and the four operators.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawSelector {
+    match_labels: Option<BTreeMap<String, String>>,
+    #[serde(deserialize_with = "list")]
+    match_expressions: Vec<RawExpression>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct RawExpression {
+    key: String,
+    operator: String,
+    #[serde(deserialize_with = "list")]
+    values: Vec<String>,
+}
+
+impl RawSelector {
+    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        let equal =
+            self.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+        equal
+            && self.match_expressions.iter().all(|term| {
+                let found = labels.get(&term.key);
+                match term.operator.as_str() {
+                    "In" => found.is_some_and(|value| term.values.contains(value)),
+                    "NotIn" => found.is_none_or(|value| !term.values.contains(value)),
+                    "Exists" => found.is_some(),
+                    "DoesNotExist" => found.is_none(),
+                    _ => false,
+                }
+            })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct RawBinding {
+    #[serde(deserialize_with = "list")]
+    pub(super) subjects: Vec<RawSubject>,
+    pub(super) role_ref: RoleRef,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSubject {
+    kind: String,
+    name: String,
+    namespace: String,
+}
+
+#[derive(Debug, Default)]
+struct ClusterRole {
+    rules: Vec<Rule>,
+    labels: BTreeMap<String, String>,
+    aggregates: Vec<RawSelector>,
+}
+
+#[derive(Debug)]
+struct Binding {
+    role: RoleRef,
+    subjects: Vec<Subject>,
+}
+
+/// Bindings of one scope: of the cluster, or of one namespace.
+#[derive(Debug, Default)]
+struct Scope {
+    bindings: BTreeMap<String, Binding>,
+    by_subject: BTreeMap<Subject, BTreeSet<String>>,
+}
+
+impl Scope {
+    fn remove(&mut self, name: &str) {
+        let Some(old) = self.bindings.remove(name) else { return };
+        for subject in old.subjects {
+            if let Some(names) = self.by_subject.get_mut(&subject) {
+                names.remove(name);
+                if names.is_empty() {
+                    self.by_subject.remove(&subject);
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, name: &str, binding: Binding) {
+        self.remove(name);
+        for subject in &binding.subjects {
+            self.by_subject.entry(subject.clone()).or_default().insert(name.to_owned());
+        }
+        self.bindings.insert(name.to_owned(), binding);
+    }
+
+    /// The bindings of any of `subjects`, by name, each with the subject it was found by.
+    fn of<'a>(
+        &'a self,
+        subjects: &'a [Subject],
+    ) -> impl Iterator<Item = (&'a str, &'a Binding, &'a Subject)> {
+        let mut found: BTreeMap<&str, &Subject> = BTreeMap::new();
+        for subject in subjects {
+            for name in self.by_subject.get(subject).into_iter().flatten() {
+                found.entry(name).or_insert(subject);
+            }
+        }
+        found
+            .into_iter()
+            .filter_map(|(name, subject)| Some((name, self.bindings.get(name)?, subject)))
+    }
+}
+
+/// All roles and bindings, indexed.
+#[derive(Debug, Default)]
+pub struct Policy {
+    cluster_roles: BTreeMap<String, ClusterRole>,
+    roles: BTreeMap<String, BTreeMap<String, Vec<Rule>>>,
+    cluster: Scope,
+    namespaces: BTreeMap<String, Scope>,
+}
+
+impl Policy {
+    /// Takes in one object's present state. An unreadable object is forgotten (it grants nothing) and reported.
+    pub fn observe(
+        &mut self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        object: Option<&[u8]>,
+    ) -> Result<(), serde_json::Error> {
+        self.forget(kind, namespace, name);
+        let Some(bytes) = object else { return Ok(()) };
+        match kind {
+            Kind::Role => {
+                let raw: RawRole = serde_json::from_slice(bytes)?;
+                self.roles
+                    .entry(namespace.to_owned())
+                    .or_default()
+                    .insert(name.to_owned(), raw.rules);
+            }
+            Kind::ClusterRole => {
+                let raw: RawRole = serde_json::from_slice(bytes)?;
+                let role = ClusterRole {
+                    rules: raw.rules,
+                    labels: raw.metadata.labels.unwrap_or_default(),
+                    aggregates: raw.aggregation_rule.unwrap_or_default().cluster_role_selectors,
+                };
+                self.cluster_roles.insert(name.to_owned(), role);
+            }
+            Kind::RoleBinding => {
+                let binding = binding(serde_json::from_slice(bytes)?, namespace);
+                self.namespaces.entry(namespace.to_owned()).or_default().insert(name, binding);
+            }
+            Kind::ClusterRoleBinding => {
+                self.cluster.insert(name, binding(serde_json::from_slice(bytes)?, ""));
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, kind: Kind, namespace: &str, name: &str) {
+        match kind {
+            Kind::Role => {
+                if let Some(roles) = self.roles.get_mut(namespace) {
+                    roles.remove(name);
+                    if roles.is_empty() {
+                        self.roles.remove(namespace);
+                    }
+                }
+            }
+            Kind::ClusterRole => {
+                self.cluster_roles.remove(name);
+            }
+            Kind::RoleBinding => {
+                if let Some(scope) = self.namespaces.get_mut(namespace) {
+                    scope.remove(name);
+                    if scope.bindings.is_empty() {
+                        self.namespaces.remove(namespace);
+                    }
+                }
+            }
+            Kind::ClusterRoleBinding => self.cluster.remove(name),
+        }
+    }
+
+    /// The reason why it is allowed, as reviews print it; `None` when nothing allows it.
+    pub fn decide(&self, identity: &Identity, asked: &Attributes) -> Option<String> {
+        let subjects = subjects_of(identity);
+        for (scope, namespace) in self.scopes(&asked.namespace) {
+            for (name, binding, subject) in scope.of(&subjects) {
+                let allowed = self
+                    .role(&binding.role, namespace)
+                    .is_some_and(|mut rules| rules.any(|rule| rule.allows(asked)));
+                if allowed {
+                    return Some(reason(name, namespace, binding, subject));
+                }
+            }
+        }
+        None
+    }
+
+    /// The rules that hold for someone in a namespace, in the order of their bindings.
+    pub fn rules_of(&self, identity: &Identity, namespace: &str) -> impl Iterator<Item = &Rule> {
+        let subjects = subjects_of(identity);
+        let mut found = Vec::new();
+        for (scope, namespace) in self.scopes(namespace) {
+            for (_, binding, _) in scope.of(&subjects) {
+                found.extend(self.role(&binding.role, namespace).into_iter().flatten());
+            }
+        }
+        found.into_iter()
+    }
+
+    /// The rules of a role named by a binding in `namespace` (empty: a cluster binding).
+    pub fn role(&self, role: &RoleRef, namespace: &str) -> Option<impl Iterator<Item = &Rule>> {
+        let mut seen = BTreeSet::new();
+        let mut lists: Vec<&[Rule]> = Vec::new();
+        match role.kind.as_str() {
+            "ClusterRole" => {
+                let (name, _) = self.cluster_roles.get_key_value(&role.name)?;
+                self.aggregate(name, &mut seen, &mut lists);
+            }
+            "Role" => lists.push(self.roles.get(namespace)?.get(&role.name)?),
+            _ => return None,
+        }
+        Some(lists.into_iter().flatten())
+    }
+
+    /// Collects a ClusterRole's rules and those of all it aggregates; `seen` ends circles.
+    fn aggregate<'a>(
+        &'a self,
+        name: &'a str,
+        seen: &mut BTreeSet<&'a str>,
+        lists: &mut Vec<&'a [Rule]>,
+    ) {
+        let Some(role) = self.cluster_roles.get(name) else { return };
+        if !seen.insert(name) {
+            return;
+        }
+        lists.push(&role.rules);
+        if role.aggregates.is_empty() {
+            return;
+        }
+        for (other, candidate) in &self.cluster_roles {
+            if role.aggregates.iter().any(|selector| selector.matches(&candidate.labels)) {
+                self.aggregate(other, seen, lists);
+            }
+        }
+    }
+
+    /// The scopes that count in a namespace: the cluster's, then its own.
+    fn scopes<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = (&'a Scope, &'a str)> {
+        let own = self.namespaces.get(namespace).map(|scope| (scope, namespace));
+        std::iter::once((&self.cluster, "")).chain(own)
+    }
+}
+
+fn binding(raw: RawBinding, namespace: &str) -> Binding {
+    let subjects = raw
+        .subjects
+        .into_iter()
+        .filter_map(|subject| match subject.kind.as_str() {
+            "User" => Some(Subject::User(subject.name)),
+            "Group" => Some(Subject::Group(subject.name)),
+            "ServiceAccount" => {
+                let namespace = if subject.namespace.is_empty() {
+                    namespace.to_owned()
+                } else {
+                    subject.namespace
+                };
+                Some(Subject::ServiceAccount(namespace, subject.name))
+            }
+            _ => None,
+        })
+        .collect();
+    Binding { role: raw.role_ref, subjects }
+}
+
+/// Every way a binding may name this caller.
+fn subjects_of(identity: &Identity) -> Vec<Subject> {
+    let mut subjects = vec![Subject::User(identity.user.clone())];
+    if let Some((namespace, name)) = identity.service_account() {
+        subjects.push(Subject::ServiceAccount(namespace.to_owned(), name.to_owned()));
+    }
+    subjects.extend(identity.groups.iter().cloned().map(Subject::Group));
+    subjects
+}
+
+fn reason(name: &str, namespace: &str, binding: &Binding, subject: &Subject) -> String {
+    let (kind, shown) = if namespace.is_empty() {
+        ("ClusterRoleBinding", name.to_owned())
+    } else {
+        ("RoleBinding", format!("{name}/{namespace}"))
+    };
+    let RoleRef { kind: role_kind, name: role } = &binding.role;
+    format!("RBAC: allowed by {kind} {shown:?} of {role_kind} {role:?} to {}", subject.shown())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn see(policy: &mut Policy, kind: Kind, namespace: &str, object: &serde_json::Value) {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        policy.observe(kind, namespace, name, Some(object.to_string().as_bytes())).unwrap();
+    }
+
+    fn bind(
+        policy: &mut Policy,
+        namespace: &str,
+        name: &str,
+        role: (&str, &str),
+        subject: serde_json::Value,
+    ) {
+        let kind = if namespace.is_empty() { Kind::ClusterRoleBinding } else { Kind::RoleBinding };
+        let object = json!({
+            "metadata": {"name": name}, "roleRef": {"kind": role.0, "name": role.1}, "subjects": [subject]
+        });
+        see(policy, kind, namespace, &object);
+    }
+
+    fn asked(text: &str) -> Attributes {
+        // verb group resource[/sub] namespace name; `-` is empty
+        let words: Vec<&str> =
+            text.split(' ').map(|word| if word == "-" { "" } else { word }).collect();
+        let (resource, subresource) = words[2].split_once('/').unwrap_or((words[2], ""));
+        Attributes {
+            verb: words[0].to_owned().into(),
+            group: words[1].into(),
+            resource: resource.into(),
+            subresource: subresource.into(),
+            namespace: words[3].into(),
+            name: words[4].into(),
+            ..Attributes::default()
+        }
+    }
+
+    #[test]
+    fn rules_match_as_upstream_matches_them() {
+        let rule = |value| serde_json::from_value::<Rule>(value).unwrap();
+        let pods = rule(
+            json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "pods/log", "*/scale"]}),
+        );
+        let named = rule(json!({
+            "verbs": ["get", "list"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["only"]
+        }));
+        let all = rule(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+        let nulls = rule(json!({"verbs": ["get"], "apiGroups": null, "resources": null}));
+        let table = [
+            (&pods, "get - pods n x", true),
+            (&pods, "get - pods/log n x", true),
+            (&pods, "get - pods/status n x", false),
+            (&pods, "get apps pods n x", false),
+            (&pods, "list - pods n -", false),
+            (&pods, "get - things/scale n x", true),
+            (&pods, "get - scale n x", false),
+            (&named, "get - configmaps n only", true),
+            (&named, "get - configmaps n other", false),
+            (&named, "list - configmaps n -", false),
+            (&named, "list - configmaps n only", true),
+            (&all, "approve certificates.k8s.io signers - k", true),
+            (&all, "get - pods/status n x", true),
+            (&nulls, "get - pods n x", false),
+        ];
+        for (rule, text, allowed) in table {
+            assert_eq!(rule.allows(&asked(text)), allowed, "{text} by {rule:?}");
+        }
+        let urls = rule(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz", "/api/*"]}));
+        for (path, allowed) in [
+            ("/healthz", true),
+            ("/healthz/x", false),
+            ("/api/v1", true),
+            ("/api", false),
+            ("/apis", false),
+        ] {
+            let attributes =
+                Attributes { verb: "get".into(), path: path.into(), ..Attributes::default() };
+            assert_eq!(urls.allows(&attributes), allowed, "{path}");
+            assert!(!all.allows(&attributes), "resource rules say nothing about {path}");
+        }
+    }
+
+    #[test]
+    fn grants_follow_objects_as_they_come_change_and_go() {
+        let mut policy = Policy::default();
+        let alice = Identity::new("alice", &["devs"]);
+        let role = |verbs: serde_json::Value| json!({"metadata": {"name": "r"}, "rules": [{"verbs": verbs, "apiGroups": [""], "resources": ["pods"]}]});
+        let get = asked("get - pods n x");
+        bind(&mut policy, "n", "b", ("Role", "r"), json!({"kind": "User", "name": "alice"}));
+        assert_eq!(policy.decide(&alice, &get), None, "the role does not exist yet");
+        see(&mut policy, Kind::Role, "n", &role(json!(["get"])));
+        assert_eq!(
+            policy.decide(&alice, &get).unwrap(),
+            "RBAC: allowed by RoleBinding \"b/n\" of Role \"r\" to User \"alice\""
+        );
+        assert_eq!(policy.decide(&alice, &asked("get - pods other x")), None, "another namespace");
+        assert_eq!(policy.decide(&alice, &asked("get - pods - x")), None, "all namespaces");
+        see(&mut policy, Kind::Role, "n", &role(json!(["list"])));
+        assert_eq!(policy.decide(&alice, &get), None, "the role changed");
+        see(&mut policy, Kind::Role, "n", &role(json!(["get"])));
+        bind(&mut policy, "n", "b", ("Role", "r"), json!({"kind": "Group", "name": "ops"}));
+        assert_eq!(policy.decide(&alice, &get), None, "the binding now names others");
+        bind(&mut policy, "n", "b", ("Role", "r"), json!({"kind": "Group", "name": "devs"}));
+        assert!(policy.decide(&alice, &get).unwrap().ends_with("to Group \"devs\""));
+        policy.observe(Kind::RoleBinding, "n", "b", None).unwrap();
+        assert_eq!(policy.decide(&alice, &get), None, "the binding went");
+        assert!(policy.namespaces.is_empty(), "nothing is left behind");
+    }
+
+    #[test]
+    fn service_accounts_are_bound_by_their_namespace() {
+        let mut policy = Policy::default();
+        see(
+            &mut policy,
+            Kind::ClusterRole,
+            "",
+            &json!({
+                "metadata": {"name": "r"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]
+            }),
+        );
+        bind(
+            &mut policy,
+            "n",
+            "b",
+            ("ClusterRole", "r"),
+            json!({"kind": "ServiceAccount", "name": "robot", "namespace": "m"}),
+        );
+        let robot = |namespace: &str| {
+            Identity::new(&format!("system:serviceaccount:{namespace}:robot"), &[])
+        };
+        let why = policy.decide(&robot("m"), &asked("get - pods n x")).unwrap();
+        assert!(why.ends_with("of ClusterRole \"r\" to ServiceAccount \"robot/m\""), "{why}");
+        assert_eq!(policy.decide(&robot("n"), &asked("get - pods n x")), None);
+    }
+
+    #[test]
+    fn aggregated_roles_are_the_union_of_what_they_select_even_in_a_circle() {
+        let mut policy = Policy::default();
+        let aggregate = |name: &str, own: &str, from: &str| {
+            json!({
+                "metadata": {"name": name, "labels": {own: "true"}},
+                "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {from: "true"}}]}
+            })
+        };
+        see(&mut policy, Kind::ClusterRole, "", &aggregate("admin", "to-edit", "to-admin"));
+        see(&mut policy, Kind::ClusterRole, "", &aggregate("edit", "to-admin", "to-edit"));
+        see(
+            &mut policy,
+            Kind::ClusterRole,
+            "",
+            &json!({
+                "metadata": {"name": "leaf", "labels": {"to-edit": "true"}},
+                "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]
+            }),
+        );
+        bind(
+            &mut policy,
+            "n",
+            "b",
+            ("ClusterRole", "admin"),
+            json!({"kind": "User", "name": "alice"}),
+        );
+        assert!(policy.decide(&Identity::new("alice", &[]), &asked("get - pods n x")).is_some());
+    }
+
+    #[test]
+    fn an_unreadable_role_takes_back_what_its_former_self_granted() {
+        let mut policy = Policy::default();
+        see(
+            &mut policy,
+            Kind::ClusterRole,
+            "",
+            &json!({
+                "metadata": {"name": "r"}, "rules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
+            }),
+        );
+        bind(&mut policy, "", "b", ("ClusterRole", "r"), json!({"kind": "User", "name": "alice"}));
+        let alice = Identity::new("alice", &[]);
+        assert!(policy.decide(&alice, &asked("get - pods n x")).is_some());
+        assert!(policy.observe(Kind::ClusterRole, "", "r", Some(b"{\"rules\": 7}")).is_err());
+        assert_eq!(policy.decide(&alice, &asked("get - pods n x")), None);
+    }
+}
