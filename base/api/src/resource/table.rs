@@ -1,0 +1,260 @@
+//! The rows. What discovery shows of each kind (short names, categories, verbs, the storage hash) was read
+//! off a Kubernetes 1.36.2 server.
+
+use super::{ALL_VERBS, CREATE, GET_PATCH_UPDATE, Resource, Subresource};
+
+/// Every kind that is served, by group and version, groups in the order in which `/apis` lists them.
+pub const ALL: &[Resource] = &[
+    // core/v1
+    Resource::new(
+        ["", "v1", "Binding"],
+        ["bindings", "binding"],
+        "io.k8s.api.core.v1.Binding",
+        "/bindings",
+        CREATE,
+    ),
+    Resource::new(
+        ["", "v1", "ConfigMap"],
+        ["configmaps", "configmap"],
+        "io.k8s.api.core.v1.ConfigMap",
+        "/configmaps",
+        ALL_VERBS,
+    )
+    .short(&["cm"])
+    .hash("qFsyl6wFWjQ="),
+    Resource::new(
+        ["", "v1", "Event"],
+        ["events", "event"],
+        "io.k8s.api.core.v1.Event",
+        "/events",
+        ALL_VERBS,
+    )
+    .short(&["ev"])
+    .hash("r2yiGXH7wu8="),
+    Resource::new(
+        ["", "v1", "Namespace"],
+        ["namespaces", "namespace"],
+        "io.k8s.api.core.v1.Namespace",
+        "/namespaces",
+        &["create", "delete", "get", "list", "patch", "update", "watch"],
+    )
+    .cluster_wide()
+    .short(&["ns"])
+    .hash("Q3oi5N2YM8M=")
+    .below(&[
+        Subresource::new("finalize", "Namespace", &["update"]),
+        Subresource::new("status", "Namespace", GET_PATCH_UPDATE),
+    ]),
+    Resource::new(
+        ["", "v1", "Node"],
+        ["nodes", "node"],
+        "io.k8s.api.core.v1.Node",
+        "/nodes",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .short(&["no"])
+    .hash("XwShjMxG9Fs=")
+    .below(&[Subresource::new("status", "Node", GET_PATCH_UPDATE)]),
+    Resource::new(["", "v1", "Pod"], ["pods", "pod"], "io.k8s.api.core.v1.Pod", "/pods", ALL_VERBS)
+        .short(&["po"])
+        .category(&["all"])
+        .hash("xPOwRZ+Yhw8=")
+        .below(&[
+            Subresource::new("binding", "Binding", CREATE),
+            Subresource::new("eviction", "Eviction", CREATE).of("policy", "v1"),
+            Subresource::new("log", "Pod", &["get"]),
+            Subresource::new("status", "Pod", GET_PATCH_UPDATE),
+        ]),
+    Resource::new(
+        ["", "v1", "Secret"],
+        ["secrets", "secret"],
+        "io.k8s.api.core.v1.Secret",
+        "/secrets",
+        ALL_VERBS,
+    )
+    .hash("S6u1pOWzb84="),
+    Resource::new(
+        ["", "v1", "ServiceAccount"],
+        ["serviceaccounts", "serviceaccount"],
+        "io.k8s.api.core.v1.ServiceAccount",
+        "/serviceaccounts",
+        ALL_VERBS,
+    )
+    .short(&["sa"])
+    .hash("pbx9ZvyFpBE="),
+    // apps/v1
+    Resource::new(
+        ["apps", "v1", "ControllerRevision"],
+        ["controllerrevisions", "controllerrevision"],
+        "io.k8s.api.apps.v1.ControllerRevision",
+        "apps/controllerrevisions",
+        ALL_VERBS,
+    )
+    .hash("85nkx63pcBU="),
+    Resource::new(
+        ["apps", "v1", "DaemonSet"],
+        ["daemonsets", "daemonset"],
+        "io.k8s.api.apps.v1.DaemonSet",
+        "apps/daemonsets",
+        ALL_VERBS,
+    )
+    .short(&["ds"])
+    .category(&["all"])
+    .hash("dd7pWHUlMKQ=")
+    .below(&[Subresource::new("status", "DaemonSet", GET_PATCH_UPDATE)]),
+    Resource::new(
+        ["apps", "v1", "ReplicaSet"],
+        ["replicasets", "replicaset"],
+        "io.k8s.api.apps.v1.ReplicaSet",
+        "apps/replicasets",
+        ALL_VERBS,
+    )
+    .short(&["rs"])
+    .category(&["all"])
+    .hash("P1RzHs8/mWQ=")
+    .below(&[
+        Subresource::new("scale", "Scale", GET_PATCH_UPDATE).of("autoscaling", "v1"),
+        Subresource::new("status", "ReplicaSet", GET_PATCH_UPDATE),
+    ]),
+    // events.k8s.io/v1
+    Resource::new(
+        ["events.k8s.io", "v1", "Event"],
+        ["events", "event"],
+        "io.k8s.api.events.v1.Event",
+        "/events",
+        ALL_VERBS,
+    )
+    .short(&["ev"])
+    .hash("r2yiGXH7wu8="),
+    // authentication.k8s.io/v1
+    Resource::new(
+        ["authentication.k8s.io", "v1", "SelfSubjectReview"],
+        ["selfsubjectreviews", "selfsubjectreview"],
+        "io.k8s.api.authentication.v1.SelfSubjectReview",
+        "authentication.k8s.io/selfsubjectreviews",
+        CREATE,
+    )
+    .cluster_wide(),
+    Resource::new(
+        ["authentication.k8s.io", "v1", "TokenReview"],
+        ["tokenreviews", "tokenreview"],
+        "io.k8s.api.authentication.v1.TokenReview",
+        "authentication.k8s.io/tokenreviews",
+        CREATE,
+    )
+    .cluster_wide(),
+    // authorization.k8s.io/v1
+    Resource::new(
+        ["authorization.k8s.io", "v1", "LocalSubjectAccessReview"],
+        ["localsubjectaccessreviews", "localsubjectaccessreview"],
+        "io.k8s.api.authorization.v1.LocalSubjectAccessReview",
+        "authorization.k8s.io/localsubjectaccessreviews",
+        CREATE,
+    ),
+    Resource::new(
+        ["authorization.k8s.io", "v1", "SelfSubjectAccessReview"],
+        ["selfsubjectaccessreviews", "selfsubjectaccessreview"],
+        "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
+        "authorization.k8s.io/selfsubjectaccessreviews",
+        CREATE,
+    )
+    .cluster_wide(),
+    Resource::new(
+        ["authorization.k8s.io", "v1", "SelfSubjectRulesReview"],
+        ["selfsubjectrulesreviews", "selfsubjectrulesreview"],
+        "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
+        "authorization.k8s.io/selfsubjectrulesreviews",
+        CREATE,
+    )
+    .cluster_wide(),
+    Resource::new(
+        ["authorization.k8s.io", "v1", "SubjectAccessReview"],
+        ["subjectaccessreviews", "subjectaccessreview"],
+        "io.k8s.api.authorization.v1.SubjectAccessReview",
+        "authorization.k8s.io/subjectaccessreviews",
+        CREATE,
+    )
+    .cluster_wide(),
+    // certificates.k8s.io/v1
+    Resource::new(
+        ["certificates.k8s.io", "v1", "CertificateSigningRequest"],
+        ["certificatesigningrequests", "certificatesigningrequest"],
+        "io.k8s.api.certificates.v1.CertificateSigningRequest",
+        "certificates.k8s.io/certificatesigningrequests",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .short(&["csr"])
+    .hash("95fRKMXA+00=")
+    .below(&[
+        Subresource::new("approval", "CertificateSigningRequest", GET_PATCH_UPDATE),
+        Subresource::new("status", "CertificateSigningRequest", GET_PATCH_UPDATE),
+    ]),
+    // policy/v1
+    Resource::new(
+        ["policy", "v1", "PodDisruptionBudget"],
+        ["poddisruptionbudgets", "poddisruptionbudget"],
+        "io.k8s.api.policy.v1.PodDisruptionBudget",
+        "policy/poddisruptionbudgets",
+        ALL_VERBS,
+    )
+    .short(&["pdb"])
+    .hash("EVWiDmWqyJw=")
+    .below(&[Subresource::new("status", "PodDisruptionBudget", GET_PATCH_UPDATE)]),
+    // rbac.authorization.k8s.io/v1
+    Resource::new(
+        ["rbac.authorization.k8s.io", "v1", "ClusterRoleBinding"],
+        ["clusterrolebindings", "clusterrolebinding"],
+        "io.k8s.api.rbac.v1.ClusterRoleBinding",
+        "rbac.authorization.k8s.io/clusterrolebindings",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .hash("48tpQ8gZHFc="),
+    Resource::new(
+        ["rbac.authorization.k8s.io", "v1", "ClusterRole"],
+        ["clusterroles", "clusterrole"],
+        "io.k8s.api.rbac.v1.ClusterRole",
+        "rbac.authorization.k8s.io/clusterroles",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .hash("bYE5ZWDrJ44="),
+    Resource::new(
+        ["rbac.authorization.k8s.io", "v1", "RoleBinding"],
+        ["rolebindings", "rolebinding"],
+        "io.k8s.api.rbac.v1.RoleBinding",
+        "rbac.authorization.k8s.io/rolebindings",
+        ALL_VERBS,
+    )
+    .hash("eGsCzGH6b1g="),
+    Resource::new(
+        ["rbac.authorization.k8s.io", "v1", "Role"],
+        ["roles", "role"],
+        "io.k8s.api.rbac.v1.Role",
+        "rbac.authorization.k8s.io/roles",
+        ALL_VERBS,
+    )
+    .hash("7FuwZcIIItM="),
+    // scheduling.k8s.io/v1
+    Resource::new(
+        ["scheduling.k8s.io", "v1", "PriorityClass"],
+        ["priorityclasses", "priorityclass"],
+        "io.k8s.api.scheduling.v1.PriorityClass",
+        "scheduling.k8s.io/priorityclasses",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .short(&["pc"])
+    .hash("1QwjyaZjj3Y="),
+    // coordination.k8s.io/v1
+    Resource::new(
+        ["coordination.k8s.io", "v1", "Lease"],
+        ["leases", "lease"],
+        "io.k8s.api.coordination.v1.Lease",
+        "coordination.k8s.io/leases",
+        ALL_VERBS,
+    )
+    .hash("gqkMMb/YqFM="),
+];
