@@ -1,0 +1,202 @@
+//! The scheduler's one task: takes in changes, decides about one pod at a time, lets requests run beside it.
+
+use crate::apply::{Done, Hand};
+use crate::backlog::Backlog;
+use crate::plan::{self, Plan};
+use crate::snapshot::{Snapshot, bound_to, uid};
+use crate::{Options, words};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kit::{Cache, Change, Changes, Key};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Requests under way at once. At 1 ms each that is 256,000 a second: the bound is against a slow server.
+pub const REQUESTS_MAX: usize = 256;
+
+pub(crate) struct Scheduler {
+    hand: Hand,
+    pods: Cache<Pod>,
+    nodes: Cache<Node>,
+    pod_changes: Changes<Pod>,
+    node_changes: Changes<Node>,
+    snapshot: Snapshot,
+    backlog: Backlog,
+    requests: FuturesUnordered<BoxFuture<'static, Done>>,
+}
+
+impl Scheduler {
+    pub(crate) fn new(hand: Hand, options: &Options) -> Self {
+        let (pods, nodes) = (options.caches.of::<Pod>(), options.caches.of::<Node>());
+        Self {
+            hand,
+            pod_changes: pods.subscribe(),
+            node_changes: nodes.subscribe(),
+            pods,
+            nodes,
+            snapshot: Snapshot::default(),
+            backlog: Backlog::default(),
+            requests: FuturesUnordered::new(),
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        self.pods.synced().await;
+        self.nodes.synced().await;
+        loop {
+            let due = self.backlog.tick(Instant::now());
+            let ready = self.backlog.has_next() && self.requests.len() < REQUESTS_MAX;
+            // biased, and news first: a decision is made on all that is known
+            tokio::select! {
+                biased;
+                Some(done) = self.requests.next(), if !self.requests.is_empty() => self.settle(done),
+                change = self.node_changes.next() => self.node(change),
+                change = self.pod_changes.next() => self.pod(change),
+                () = std::future::ready(()), if ready => self.decide(),
+                () = wait(due) => {}
+            }
+        }
+    }
+
+    fn node(&mut self, change: Change<Node>) {
+        match change {
+            Change::Applied { old, new } => {
+                let matters = old.is_none_or(|old| matters(&old, &new));
+                let name = new.metadata.name.clone().unwrap_or_default();
+                self.snapshot.put_node(new);
+                if matters {
+                    self.backlog.wake(&name, Instant::now());
+                }
+            }
+            Change::Deleted(old) => {
+                self.snapshot.remove_node(old.metadata.name.as_deref().unwrap_or_default());
+            }
+            Change::Resync => self.rebuild(),
+        }
+    }
+
+    fn pod(&mut self, change: Change<Pod>) {
+        match change {
+            Change::Applied { new, .. } => self.see(&new),
+            Change::Deleted(old) => {
+                let freed = self.snapshot.remove_pod(&old);
+                let key = Key::of(old.as_ref());
+                // another pod of that name may be there already
+                if self.pods.get(&key).is_none_or(|pod| uid(&pod) == uid(&old)) {
+                    self.backlog.forget(&key);
+                }
+                self.wake(freed);
+            }
+            Change::Resync => self.rebuild(),
+        }
+    }
+
+    fn see(&mut self, pod: &Arc<Pod>) {
+        let freed = self.snapshot.see_pod(pod);
+        self.wake(freed);
+        let key = Key::of(pod.as_ref());
+        let Some(spec) = pod.spec.as_ref() else { return };
+        let ours = spec.scheduler_name.as_deref().is_none_or(|name| name == words::SCHEDULER);
+        let waits = bound_to(pod).is_none()
+            && !fit::filter::is_finished(pod)
+            && pod.metadata.deletion_timestamp.is_none();
+        if !ours || !waits {
+            self.backlog.forget(&key);
+            self.snapshot.nominate(pod, None);
+            return;
+        }
+        let nominated = pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref());
+        self.snapshot.nominate(pod, nominated);
+        if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
+            self.backlog.forget(&key);
+            self.requests.push(Box::pin(self.hand.clone().gate(Arc::clone(pod))));
+            return;
+        }
+        let pins =
+            fit::pinned_nodes(spec).map(|names| names.into_iter().map(str::to_owned).collect());
+        self.backlog.see(&key, uid(pod), fit::victims::priority(pod), pins);
+    }
+
+    /// Starts over from the caches; what is assumed stays assumed until the caches say otherwise.
+    fn rebuild(&mut self) {
+        let assumed = self.snapshot.assumed();
+        self.snapshot = Snapshot::default();
+        for node in self.nodes.list() {
+            self.snapshot.put_node(node);
+        }
+        for (key, node, pod) in assumed {
+            if self.pods.get(&key).is_some_and(|now| uid(&now) == uid(&pod)) {
+                self.snapshot.assume(&pod, &node);
+            }
+        }
+        for key in self.backlog.keys() {
+            if self.pods.get(&key).is_none() {
+                self.backlog.forget(&key);
+            }
+        }
+        for pod in self.pods.list() {
+            self.see(&pod);
+        }
+        for key in self.backlog.keys() {
+            self.backlog.wake_one(&key, Instant::now());
+        }
+    }
+
+    fn wake(&mut self, freed: Option<String>) {
+        if let Some(node) = freed {
+            self.backlog.wake(&node, Instant::now());
+        }
+    }
+
+    fn decide(&mut self) {
+        let Some(key) = self.backlog.next() else { return };
+        let Some(pod) = self.pods.get(&key).filter(|pod| bound_to(pod).is_none()) else {
+            return self.backlog.forget(&key);
+        };
+        match plan::plan(&pod, &self.snapshot) {
+            Plan::Bind(node) => {
+                self.snapshot.assume(&pod, &node);
+                self.requests.push(Box::pin(self.hand.clone().bind(pod, node)));
+            }
+            Plan::Fail { message, preempt } => {
+                self.backlog.failed(&key, Instant::now());
+                if let Some(preempt) = &preempt {
+                    self.snapshot.nominate(&pod, Some(&preempt.node));
+                }
+                self.requests.push(Box::pin(self.hand.clone().fail(pod, message, preempt)));
+            }
+        }
+    }
+
+    fn settle(&mut self, done: Done) {
+        match done {
+            // stays assumed until the watch shows it
+            Done::Bound | Done::Told => {}
+            Done::Unbound { pod, lost } => {
+                let freed = self.snapshot.unassume(&pod);
+                self.wake(freed);
+                let key = Key::of(pod.as_ref());
+                if lost {
+                    self.backlog.forget(&key);
+                } else {
+                    self.backlog.troubled(&key, Instant::now());
+                }
+            }
+        }
+    }
+}
+
+async fn wait(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a change of a node can make a pod fit: labels, taints, cordon, room.
+fn matters(old: &Node, new: &Node) -> bool {
+    let spec = |node: &Node| node.spec.clone().map(|spec| (spec.taints, spec.unschedulable));
+    let room = |node: &Node| node.status.clone().and_then(|status| status.allocatable);
+    old.metadata.labels != new.metadata.labels || spec(old) != spec(new) || room(old) != room(new)
+}

@@ -1,0 +1,80 @@
+//! Which of several fitting nodes: the emptiest, away from taints that ask for it, near what the pod prefers.
+
+use crate::snapshot::Seat;
+use fit::Incoming;
+use k8s_openapi::api::core::v1::PodSpec;
+use std::cmp::Reverse;
+
+/// What a pod without a request counts as (upstream: 100 millicores, 200 MiB), in thousandths.
+const ASSUMED: [(&str, i128); 2] = [("cpu", 100), ("memory", 200 * 1024 * 1024 * 1000)];
+/// Weight of free room (upstream's NodeResourcesFit).
+const WEIGHT_ROOM: i128 = 1;
+/// Weight of untolerated PreferNoSchedule taints (upstream's TaintToleration).
+const WEIGHT_TAINTS: i128 = 3;
+/// Weight of preferred node affinity (upstream's NodeAffinity).
+const WEIGHT_PREFERRED: i128 = 2;
+/// The best score of one plugin.
+const SCORE_MAX: i128 = 100;
+
+/// The best node: by score, then fewest pods, then name. Upstream draws lots among equals.
+pub(super) fn best<'a>(
+    spec: &PodSpec,
+    incoming: &Incoming<'_>,
+    nodes: &[(&'a String, &Seat)],
+) -> Option<&'a String> {
+    if let [(name, _)] = nodes {
+        return Some(name);
+    }
+    let taints: Vec<i128> = nodes.iter().map(|(_, seat)| disliked(incoming, seat)).collect();
+    let wishes: Vec<i128> = nodes.iter().map(|(_, seat)| preferred(spec, seat)).collect();
+    let taints_max = taints.iter().copied().max().unwrap_or(0);
+    let wishes_max = wishes.iter().copied().max().unwrap_or(0);
+    let scored = nodes.iter().zip(taints).zip(wishes).map(|(((name, seat), taints), wishes)| {
+        let clean =
+            if taints_max == 0 { SCORE_MAX } else { SCORE_MAX - taints * SCORE_MAX / taints_max };
+        let near = if wishes_max == 0 { 0 } else { wishes * SCORE_MAX / wishes_max };
+        let score =
+            WEIGHT_ROOM * room(incoming, seat) + WEIGHT_TAINTS * clean + WEIGHT_PREFERRED * near;
+        (score, Reverse(seat.occupied.pods()), Reverse(*name))
+    });
+    scored.max().map(|(_, _, Reverse(name))| name)
+}
+
+/// Mean share of cpu and memory left free with the pod there, of 100.
+fn room(incoming: &Incoming<'_>, seat: &Seat) -> i128 {
+    let count = i128::from(seat.occupied.pods());
+    let free = ASSUMED.map(|(resource, assumed)| {
+        let has = seat.allocatable.get(resource);
+        let own = Some(incoming.requested.get(resource)).filter(|own| *own > 0).unwrap_or(assumed);
+        // pods without requests are counted by the mean: each pod takes at least what is assumed
+        let taken = seat.occupied.requested().get(resource).max(count * assumed) + own;
+        if has <= 0 || taken >= has { 0 } else { (has - taken) * SCORE_MAX / has }
+    });
+    free.iter().sum::<i128>() / 2
+}
+
+fn disliked(incoming: &Incoming<'_>, seat: &Seat) -> i128 {
+    let spec = seat.node.as_ref().and_then(|node| node.spec.as_ref());
+    let taints = spec.and_then(|spec| spec.taints.as_ref()).into_iter().flatten();
+    let untolerated = taints.filter(|taint| {
+        taint.effect == "PreferNoSchedule"
+            && !incoming.wish.tolerations.iter().any(|t| fit::taint::tolerates(t, taint))
+    });
+    untolerated.map(|_| 1).sum()
+}
+
+fn preferred(spec: &PodSpec, seat: &Seat) -> i128 {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let terms =
+        affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let Some(node) = &seat.node else { return 0 };
+    let terms = terms.into_iter().flatten();
+    let matching = terms.filter(|term| {
+        let only = k8s_openapi::api::core::v1::NodeSelector {
+            node_selector_terms: vec![term.preference.clone()],
+        };
+        let wish = fit::Wish { required: Some(&only), ..fit::Wish::default() };
+        fit::place::against_labels(&wish, node).is_empty()
+    });
+    matching.map(|term| i128::from(term.weight)).sum()
+}

@@ -1,0 +1,176 @@
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn node(name: &str, cpu: &str) -> Arc<k8s_openapi::api::core::v1::Node> {
+    Arc::new(
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            "status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "10"}},
+        }))
+        .unwrap(),
+    )
+}
+
+fn pod(name: &str, cpu: &str, priority: i32, pinned: Option<&str>) -> Arc<Pod> {
+    let mut pod = json!({
+        "metadata": {"name": name, "namespace": "d", "uid": name},
+        "spec": {"priority": priority, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]},
+    });
+    if let Some(node) = pinned {
+        pod["spec"]["affinity"] = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}]}}});
+    }
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+fn snapshot(nodes: &[(&str, &str)], pods: &[(&str, Arc<Pod>)]) -> Snapshot {
+    let mut snapshot = Snapshot::default();
+    for (name, cpu) in nodes {
+        snapshot.put_node(node(name, cpu));
+    }
+    for (node, pod) in pods {
+        snapshot.assume(pod, node);
+    }
+    snapshot
+}
+
+fn told(pod: &Pod, snapshot: &Snapshot) -> String {
+    match plan(pod, snapshot) {
+        Plan::Fail { message, preempt: None } => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_pinned_pod_goes_to_its_node_only() {
+    let nodes = [("a", "4"), ("b", "4")];
+    let pinned = pod("p", "1", 0, Some("b"));
+    assert!(matches!(plan(&pinned, &snapshot(&nodes, &[])), Plan::Bind(node) if node == "b"));
+    let full = snapshot(&nodes, &[("b", pod("o", "4", 0, None))]);
+    assert_eq!(
+        told(&pinned, &full),
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims \
+         to deallocate, preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, \
+         1 Preemption is not helpful for scheduling."
+    );
+    let gone = pod("p", "1", 0, Some("c"));
+    assert_eq!(
+        told(&gone, &snapshot(&nodes, &[])),
+        "0/2 nodes are available: 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims to deallocate, \
+         preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    );
+    assert_eq!(told(&gone, &Snapshot::default()), words::NO_NODES);
+}
+
+#[test]
+fn an_unpinned_pod_goes_to_the_emptiest_node() {
+    let nodes = [("a", "4"), ("b", "4"), ("c", "4")];
+    let taken = [("a", pod("o", "2", 0, None)), ("b", pod("o2", "100m", 0, None))];
+    let busy = snapshot(&nodes, &taken);
+    assert!(matches!(plan(&pod("p", "1", 0, None), &busy), Plan::Bind(node) if node == "c"));
+}
+
+#[test]
+fn a_more_important_pod_makes_room_and_then_waits_for_it() {
+    let victim = pod("low", "3", 1, None);
+    let mut busy = snapshot(&[("a", "4")], &[("a", Arc::clone(&victim))]);
+    let important = pod("high", "2", 5, None);
+    match plan(&important, &busy) {
+        Plan::Fail { message, preempt: Some(preempt) } => {
+            assert_eq!(message, "0/1 nodes are available: 1 Insufficient cpu.");
+            assert_eq!(preempt.node, "a");
+            assert_eq!(preempt.victims.iter().map(|pod| uid(pod)).collect::<Vec<_>>(), ["low"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    let mut going = Pod::clone(&victim);
+    going.metadata.deletion_timestamp =
+        Some(serde_json::from_str("\"2026-01-01T00:00:00Z\"").unwrap());
+    going.status = Some(
+        serde_json::from_value(json!({"conditions": [
+        {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]}))
+        .unwrap(),
+    );
+    busy.assume(&Arc::new(going), "a");
+    let mut waiting = Pod::clone(&important);
+    waiting.status = Some(serde_json::from_value(json!({"nominatedNodeName": "a"})).unwrap());
+    assert!(told(&waiting, &busy).ends_with(words::ALREADY_PREEMPTING));
+    let mut meek = Pod::clone(&important);
+    meek.spec.as_mut().unwrap().preemption_policy = Some("Never".into());
+    assert!(told(&meek, &busy).ends_with(words::NEVER_PREEMPTS));
+}
+
+#[test]
+fn a_nominated_pod_keeps_its_room_from_its_equals_and_not_from_its_betters() {
+    let mut snapshot = snapshot(&[("a", "4")], &[]);
+    snapshot.nominate(&pod("first", "3", 5, None), Some("a"));
+    assert!(matches!(plan(&pod("equal", "2", 5, None), &snapshot), Plan::Fail { .. }));
+    assert!(matches!(plan(&pod("better", "2", 6, None), &snapshot), Plan::Bind(_)));
+    assert!(matches!(plan(&pod("first", "3", 5, None), &snapshot), Plan::Bind(_)));
+}
+
+proptest! {
+    /// Whatever is bound one after another, no node ever holds more than it has.
+    #[test]
+    fn room_is_never_spent_twice(
+        nodes in prop::collection::vec(1_u32..8, 1..5),
+        pods in prop::collection::vec((1_u32..40, 0_i32..3), 1..60),
+    ) {
+        let names: Vec<String> = (0..nodes.len()).map(|n| format!("n{n}")).collect();
+        let mut snapshot = Snapshot::default();
+        for (name, cpu) in names.iter().zip(&nodes) {
+            snapshot.put_node(node(name, &cpu.to_string()));
+        }
+        for (n, (tenths, priority)) in pods.iter().enumerate() {
+            let pod = pod(&format!("p{n}"), &format!("{}m", tenths * 100), *priority, None);
+            if let Plan::Bind(name) = plan(&pod, &snapshot) {
+                snapshot.assume(&pod, &name);
+            }
+        }
+        for seat in snapshot.seats.values() {
+            let has = seat.allocatable.get("cpu");
+            prop_assert!(seat.occupied.requested().get("cpu") <= has && seat.pods.len() <= 10);
+        }
+    }
+
+    /// A snapshot that followed changes is the one that is built afresh.
+    #[test]
+    fn following_changes_agrees_with_starting_over(
+        steps in prop::collection::vec((0_usize..6, 0_usize..4, 0_u8..4), 0..80),
+    ) {
+        let mut snapshot = Snapshot::default();
+        let mut truth = std::collections::BTreeMap::<usize, Arc<Pod>>::new();
+        for (n, at, action) in steps {
+            let mut one = Pod::clone(&pod(&format!("p{n}"), "100m", 0, None));
+            one.spec.as_mut().unwrap().node_name = Some(format!("n{at}"));
+            match action {
+                0 => { if let Some(old) = truth.remove(&n) { snapshot.remove_pod(&old); } }
+                1 => {
+                    one.status = Some(serde_json::from_value(json!({"phase": "Failed"})).unwrap());
+                    snapshot.see_pod(&Arc::new(one));
+                    truth.remove(&n);
+                }
+                2 => {
+                    if !truth.contains_key(&n) {
+                        snapshot.assume(&pod(&format!("p{n}"), "100m", 0, None), &format!("n{at}"));
+                        snapshot.unassume(&one);
+                    }
+                }
+                _ => {
+                    let one = Arc::new(one);
+                    snapshot.see_pod(&one);
+                    truth.insert(n, one);
+                }
+            }
+        }
+        let mut fresh = Snapshot::default();
+        for pod in truth.values() {
+            fresh.see_pod(pod);
+        }
+        let view = |snapshot: &Snapshot| snapshot.seats.iter()
+            .map(|(name, seat)| (name.clone(), seat.occupied.pods(), seat.occupied.requested().get("cpu")))
+            .collect::<Vec<_>>();
+        prop_assert_eq!(view(&snapshot), view(&fresh));
+    }
+}
