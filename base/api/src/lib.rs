@@ -5,6 +5,7 @@ pub mod intstr;
 pub mod names;
 pub mod quantity;
 pub mod resource;
+pub mod schema;
 pub mod selector;
 pub mod status;
 

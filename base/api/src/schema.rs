@@ -1,0 +1,215 @@
+//! What is known of each type: fields, their types, defaults, how lists merge. Read by decoding, patches, apply
+//! and OpenAPI. The table is made at build time from `data/schema.json`, the facts of Kubernetes 1.36's
+//! OpenAPI documents.
+
+use crate::Resource;
+
+include!(concat!(env!("OUT_DIR"), "/types.rs"));
+
+/// A struct of the API.
+#[derive(Debug)]
+pub struct Type {
+    /// `io.k8s.api.apps.v1.DaemonSetSpec`.
+    pub name: &'static str,
+    /// Fields, by name. None at all for types whose content is not described.
+    pub fields: &'static [Field],
+    /// Owned as a whole in apply.
+    pub atomic: bool,
+    /// Group, version and kind for types that stand at the top of a document.
+    pub kinds: &'static [(&'static str, &'static str, &'static str)],
+}
+
+/// A field of a struct.
+#[derive(Debug)]
+pub struct Field {
+    /// Name in JSON.
+    pub name: &'static str,
+    /// What it holds.
+    pub node: Node,
+    /// Whether it has to be there.
+    pub required: bool,
+    /// Default as JSON text. `{}` and `""` stand at fields that Go always writes.
+    pub default: Option<&'static str>,
+    /// How a strategic merge patch treats it.
+    pub strategy: Strategy,
+    /// Key by which a strategic merge patch pairs items, else empty.
+    pub merge_key: &'static str,
+}
+
+/// `x-kubernetes-patch-strategy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strategy {
+    /// Items of the list are merged.
+    pub merge: bool,
+    /// The value is replaced even where it is an object.
+    pub replace: bool,
+    /// `$retainKeys` is understood.
+    pub retain_keys: bool,
+}
+
+/// What a field, an item or a map's value holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Node {
+    /// A text.
+    Text,
+    /// RFC 3339, to the second.
+    Time,
+    /// RFC 3339 with six digits.
+    MicroTime,
+    /// Base64.
+    Bytes,
+    /// True or false.
+    Bool,
+    /// 32 bits with sign.
+    Int32,
+    /// 64 bits with sign.
+    Int64,
+    /// A floating-point number.
+    Double,
+    /// An amount, text or number.
+    Quantity,
+    /// A number or a text.
+    IntOrString,
+    /// Any JSON, not described further.
+    Any,
+    /// A struct.
+    Struct(&'static Type),
+    /// A list.
+    List(&'static List),
+    /// A map by text.
+    Map(&'static Map),
+}
+
+/// A list.
+#[derive(Debug)]
+pub struct List {
+    /// What an item is.
+    pub items: Node,
+    /// How apply merges it.
+    pub kind: ListKind,
+}
+
+/// `x-kubernetes-list-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListKind {
+    /// Owned as a whole.
+    Atomic,
+    /// Every item is its own key.
+    Set,
+    /// Items have these key fields.
+    Map(&'static [&'static str]),
+}
+
+/// A map from text.
+#[derive(Debug)]
+pub struct Map {
+    /// What a value is.
+    pub values: Node,
+    /// Owned as a whole in apply.
+    pub atomic: bool,
+}
+
+impl Type {
+    /// The field of that name, case as written.
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        let fields: &'static [Field] = self.fields;
+        fields.binary_search_by(|field| field.name.cmp(name)).ok().and_then(|at| fields.get(at))
+    }
+
+    /// The last part of the name, which is the Go struct's: `DaemonSetSpec`.
+    pub fn go_name(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
+
+    /// The Go type as Go prints it: `v1.DaemonSetSpec`.
+    pub fn go_type(&self) -> String {
+        let mut parts = self.name.rsplit('.');
+        let name = parts.next().unwrap_or(self.name);
+        parts.next().map_or_else(|| name.to_owned(), |package| format!("{package}.{name}"))
+    }
+}
+
+impl Node {
+    /// The Go type as Go prints it in `of type int32`. Named string types are known to us as plain strings.
+    pub fn go_type(&self) -> String {
+        match self {
+            Self::Text => "string".to_owned(),
+            Self::Time => "v1.Time".to_owned(),
+            Self::MicroTime => "v1.MicroTime".to_owned(),
+            Self::Bytes => "[]uint8".to_owned(),
+            Self::Bool => "bool".to_owned(),
+            Self::Int32 => "int32".to_owned(),
+            Self::Int64 => "int64".to_owned(),
+            Self::Double => "float64".to_owned(),
+            Self::Quantity => "resource.Quantity".to_owned(),
+            Self::IntOrString => "intstr.IntOrString".to_owned(),
+            Self::Any => "runtime.RawExtension".to_owned(),
+            Self::Struct(found) => found.go_type(),
+            Self::List(list) => format!("[]{}", list.items.go_type()),
+            Self::Map(map) => format!("map[string]{}", map.values.go_type()),
+        }
+    }
+}
+
+/// The type of that full name.
+pub fn by_name(name: &str) -> Option<&'static Type> {
+    TYPES.binary_search_by(|found| found.name.cmp(name)).ok().and_then(|at| TYPES.get(at)).copied()
+}
+
+/// The type of a kind; kinds that stand in many groups (`DeleteOptions`) are found in each.
+pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Type> {
+    TYPES.iter().find(|found| found.kinds.contains(&(group, version, kind))).copied()
+}
+
+/// The type of a resource's objects. A test holds that every row has one.
+pub fn of(row: &Resource) -> Option<&'static Type> {
+    by_name(row.schema)
+}
+
+/// Every type, by name.
+pub fn all() -> impl Iterator<Item = &'static Type> {
+    TYPES.iter().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_type_and_names_are_sorted() {
+        for row in crate::resource::ALL {
+            let found = of(row).unwrap_or_else(|| panic!("{} has no type", row.schema));
+            assert!(found.field("metadata").is_some(), "{}", row.schema);
+            assert!(by_kind(row.group, row.version, row.kind).is_some(), "{}", row.kind);
+        }
+        assert!(all().is_sorted_by_key(|found| found.name));
+        for found in all() {
+            assert!(found.fields.is_sorted_by_key(|field| field.name), "{}", found.name);
+        }
+    }
+
+    #[test]
+    fn lists_know_their_keys_and_merge_keys() {
+        let pod = by_name("io.k8s.api.core.v1.PodSpec").unwrap();
+        let containers = pod.field("containers").unwrap();
+        assert_eq!(containers.merge_key, "name");
+        let Node::List(list) = containers.node else { panic!("a list") };
+        assert_eq!(list.kind, ListKind::Map(&["name"]));
+        let Node::Struct(container) = list.items else { panic!("a struct") };
+        let Node::List(ports) = container.field("ports").unwrap().node else { panic!("a list") };
+        assert_eq!(ports.kind, ListKind::Map(&["containerPort", "protocol"]));
+        let Node::Struct(port) = ports.items else { panic!("a struct") };
+        assert_eq!(port.field("protocol").unwrap().default, Some("\"TCP\""));
+        assert!(pod.field("volumes").unwrap().strategy.retain_keys);
+        assert!(pod.field("Volumes").is_none(), "names have a case");
+    }
+
+    #[test]
+    fn go_prints_types_as_we_do() {
+        let spec = by_name("io.k8s.api.apps.v1.DaemonSetSpec").unwrap();
+        assert_eq!(spec.go_name(), "DaemonSetSpec");
+        assert_eq!(spec.field("minReadySeconds").unwrap().node.go_type(), "int32");
+        let meta = by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap();
+        assert_eq!(meta.field("labels").unwrap().node.go_type(), "map[string]string");
+    }
+}
