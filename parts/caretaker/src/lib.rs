@@ -17,6 +17,9 @@
 //! Start with [`run`], then any duty's `plan`.
 
 mod certificates;
+mod namespace;
+mod pod_gc;
+mod replica_set;
 pub mod words;
 
 pub use certificates::BadAuthority;
@@ -48,11 +51,18 @@ pub type ClientFor = Arc<dyn Fn(&'static str) -> kube::Client + Send + Sync>;
 pub enum Duty {
     /// Approve and sign certificates of nodes.
     Certificates,
+    /// Empty namespaces that are being deleted.
+    Namespaces,
+    /// Remove pods that nobody will finish.
+    PodGarbage,
+    /// Keep the number of pods of each ReplicaSet.
+    ReplicaSets,
 }
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Certificates];
+    pub const ALL: [Self; 4] =
+        [Self::Certificates, Self::Namespaces, Self::PodGarbage, Self::ReplicaSets];
 }
 
 /// What the duties need.
@@ -85,6 +95,9 @@ pub async fn run(options: Options) -> Result<(), BadAuthority> {
     for duty in &options.duties {
         match duty {
             Duty::Certificates => certificates::start(&options)?,
+            Duty::Namespaces => namespace::start(&options),
+            Duty::PodGarbage => pod_gc::start(&options),
+            Duty::ReplicaSets => replica_set::start(&options),
         }
     }
     options.setup.tasks.stopping().await;

@@ -20,3 +20,15 @@ pub const REASON_AUTO_APPROVED: &str = "AutoApproved";
 pub const REASON_AUTO_DENIED: &str = "AutoDenied";
 /// Reason when an approved request cannot be signed.
 pub const REASON_SIGNER_VALIDATION: &str = "SignerValidationFailure";
+/// Finalizer of a namespace's spec.
+pub const FINALIZER_KUBERNETES: &str = "kubernetes";
+/// Field manager of our writes.
+pub const FIELD_MANAGER: &str = "pernode-caretaker";
+/// A pod was made.
+pub const REASON_SUCCESSFUL_CREATE: &str = "SuccessfulCreate";
+/// A pod could not be made.
+pub const REASON_FAILED_CREATE: &str = "FailedCreate";
+/// A pod was deleted.
+pub const REASON_SUCCESSFUL_DELETE: &str = "SuccessfulDelete";
+/// A pod could not be deleted.
+pub const REASON_FAILED_DELETE: &str = "FailedDelete";
