@@ -9,12 +9,32 @@ use api::{FieldError, Resource, Status};
 use serde_json::Value;
 
 pub mod admission;
+mod amount;
+mod configmap;
+mod controllerrevision;
+mod csr;
+mod daemonset;
+mod event;
+mod faults;
 mod json;
+mod lease;
 pub mod metadata;
-mod names;
+mod namespace;
+mod node;
 mod plain;
+mod pod;
+mod poddisruptionbudget;
+mod portion;
+mod priorityclass;
+mod rbac;
+mod replicaset;
+mod secret;
+mod selector;
+mod serviceaccount;
 mod strategies;
 pub mod table;
+mod template;
+mod words;
 
 pub use strategies::strategy_for;
 
@@ -110,6 +130,25 @@ pub trait Strategy: Sync + std::fmt::Debug {
 
     /// Whether DELETE answers the object rather than a Status.
     fn delete_answers_object(&self) -> bool {
+        false
+    }
+
+    /// What a delete changes in an object that stays for the time being.
+    fn begin_delete(&self, _object: &mut Value) {}
+
+    /// Whether something other than `metadata.finalizers` keeps a deleted object: a namespace's own finalizers.
+    fn is_held(&self, _object: &Value) -> bool {
+        false
+    }
+
+    /// From the version of this row to the stored one, right after decoding; only Events differ.
+    fn to_stored(&self, _object: &mut Value) {}
+
+    /// From the stored version to that of this row, right before encoding.
+    fn to_served(&self, _object: &mut Value) {}
+
+    /// Whether stored bytes must pass [`Strategy::to_served`] before they are answered.
+    fn is_a_view(&self) -> bool {
         false
     }
 
