@@ -133,25 +133,6 @@ pub trait Strategy: Sync + std::fmt::Debug {
         false
     }
 
-    /// What a delete changes in an object that stays for the time being.
-    fn begin_delete(&self, _object: &mut Value) {}
-
-    /// Whether something other than `metadata.finalizers` keeps a deleted object: a namespace's own finalizers.
-    fn is_held(&self, _object: &Value) -> bool {
-        false
-    }
-
-    /// From the version of this row to the stored one, right after decoding; only Events differ.
-    fn to_stored(&self, _object: &mut Value) {}
-
-    /// From the stored version to that of this row, right before encoding.
-    fn to_served(&self, _object: &mut Value) {}
-
-    /// Whether stored bytes must pass [`Strategy::to_served`] before they are answered.
-    fn is_a_view(&self) -> bool {
-        false
-    }
-
     /// Seconds of grace for a delete; `None` when the kind knows no graceful deletion (all but pods).
     /// `asked` is `gracePeriodSeconds` of the request.
     fn grace_seconds(&self, _object: &Value, _asked: Option<i64>) -> Option<i64> {

@@ -170,7 +170,8 @@ fn keep_decisions(object: &mut Value, old: &Value) {
 fn stamp(object: &mut Value, old: &Value, now: jiff::Timestamp) {
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     for condition in object.object("status").items("conditions") {
-        let before = old.list("conditions").iter().find(|c| c.text("type") == condition.text("type"));
+        let before =
+            old.list("conditions").iter().find(|c| c.text("type") == condition.text("type"));
         condition.fill_text("status", "True");
         if condition.text("lastUpdateTime").is_empty() {
             condition.set("lastUpdateTime", now.as_str());
@@ -254,8 +255,7 @@ fn validate_status(status: &Value, old: &Value, subresource: &str) -> Faults {
         needed(&mut found, at.child("type"), kind);
         let value = condition.text("status");
         let decision = matches!(kind, "Approved" | "Denied" | "Failed");
-        let words: &[&str] =
-            if decision { &["True"] } else { &["False", "True", "Unknown"] };
+        let words: &[&str] = if decision { &["True"] } else { &["False", "True", "Unknown"] };
         if !words.contains(&value) {
             found.push(unsupported(at.child("status"), value, words));
         }

@@ -1,4 +1,5 @@
-//! Events: one storage, served as core `v1` and as `events.k8s.io/v1`. Kept in the core form.
+//! Events: one storage, served as core `v1` and as `events.k8s.io/v1`. Kept in the core form;
+//! each strategy sees events in its own form, and faults are filed under core names as upstream does.
 
 use super::faults::{Faults, IMMUTABLE, qualified};
 use super::json::{Json, JsonMut};
@@ -14,25 +15,47 @@ pub(crate) struct CoreEvent;
 #[derive(Debug)]
 pub(crate) struct ViewedEvent;
 
-/// Fields with two names: of the view, and stored.
-const RENAMED: [(&str, &str); 8] = [
-    ("regarding", "involvedObject"),
-    ("note", "message"),
-    ("reportingController", "reportingComponent"),
-    ("deprecatedSource", "source"),
-    ("deprecatedFirstTimestamp", "firstTimestamp"),
-    ("deprecatedLastTimestamp", "lastTimestamp"),
-    ("deprecatedCount", "count"),
-    ("type", "type"),
-];
+/// What fields with two names are called.
+#[derive(Debug)]
+struct Names {
+    about: &'static str,
+    message: &'static str,
+    component: &'static str,
+    source: &'static str,
+    first: &'static str,
+    last: &'static str,
+    count: &'static str,
+}
+
+const CORE: Names = Names {
+    about: "involvedObject",
+    message: "message",
+    component: "reportingComponent",
+    source: "source",
+    first: "firstTimestamp",
+    last: "lastTimestamp",
+    count: "count",
+};
+
+const VIEWED: Names = Names {
+    about: "regarding",
+    message: "note",
+    component: "reportingController",
+    source: "deprecatedSource",
+    first: "deprecatedFirstTimestamp",
+    last: "deprecatedLastTimestamp",
+    count: "deprecatedCount",
+};
 
 impl Strategy for CoreEvent {
     fn default(&self, object: &mut Value) {
-        fill(object);
+        fill(object, &CORE);
+        object.fill(CORE.component, "");
+        object.fill("reportingInstance", "");
     }
 
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
-        validate_loose(object)
+        validate_loose(object, &CORE)
     }
 
     fn validate_update(
@@ -41,7 +64,7 @@ impl Strategy for CoreEvent {
         _old: &Value,
         _context: &Context<'_>,
     ) -> Vec<FieldError> {
-        validate_loose(object)
+        validate_loose(object, &CORE)
     }
 
     fn create_on_update(&self) -> bool {
@@ -49,7 +72,7 @@ impl Strategy for CoreEvent {
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        fields(object, &CORE_FIELDS)
+        fields(object)
     }
 
     fn field_names(&self) -> &'static [&'static str] {
@@ -61,17 +84,17 @@ impl Strategy for CoreEvent {
     }
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
-        cells(object, now)
+        cells(object, &CORE, now)
     }
 }
 
 impl Strategy for ViewedEvent {
     fn default(&self, object: &mut Value) {
-        fill(object);
+        fill(object, &VIEWED);
     }
 
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
-        let mut found = validate_loose(object);
+        let mut found = validate_loose(object, &VIEWED);
         found.extend(validate_strict(object));
         found
     }
@@ -82,7 +105,7 @@ impl Strategy for ViewedEvent {
         old: &Value,
         _context: &Context<'_>,
     ) -> Vec<FieldError> {
-        let mut found = validate_loose(object);
+        let mut found = validate_loose(object, &VIEWED);
         // Older writers' events may be updated without what newer ones need.
         if !old.text("eventTime").is_empty() {
             found.extend(validate_strict(object));
@@ -95,41 +118,6 @@ impl Strategy for ViewedEvent {
         true
     }
 
-    fn to_stored(&self, object: &mut Value) {
-        object.set("apiVersion", "v1");
-        for (viewed, stored) in RENAMED.iter().filter(|(viewed, stored)| viewed != stored) {
-            let value = object.at(viewed).clone();
-            object.unset(viewed);
-            if !value.is_null() {
-                object.set(stored, value);
-            }
-        }
-    }
-
-    fn to_served(&self, object: &mut Value) {
-        object.set("apiVersion", "events.k8s.io/v1");
-        for (viewed, stored) in RENAMED.iter().filter(|(viewed, stored)| viewed != stored) {
-            let value = object.at(stored).clone();
-            object.unset(stored);
-            let always = viewed.ends_with("Timestamp");
-            if always || !(value.is_null() || value == "") {
-                object.set(viewed, value);
-            }
-        }
-        if object.text("reportingInstance").is_empty() {
-            object.unset("reportingInstance");
-        }
-    }
-
-    fn is_a_view(&self) -> bool {
-        true
-    }
-
-    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        // Facts are extracted once from the stored form: both views' names for both views.
-        fields(object, &CORE_FIELDS)
-    }
-
     fn field_names(&self) -> &'static [&'static str] {
         &VIEWED_FIELDS
     }
@@ -139,11 +127,11 @@ impl Strategy for ViewedEvent {
     }
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
-        cells(object, now)
+        cells(object, &VIEWED, now)
     }
 }
 
-const CORE_FIELDS: [&str; 12] = [
+const CORE_FIELDS: [&str; 11] = [
     "involvedObject.kind",
     "involvedObject.namespace",
     "involvedObject.name",
@@ -155,7 +143,6 @@ const CORE_FIELDS: [&str; 12] = [
     "reportingComponent",
     "source",
     "type",
-    "reportingController",
 ];
 
 const VIEWED_FIELDS: [&str; 10] = [
@@ -171,24 +158,24 @@ const VIEWED_FIELDS: [&str; 10] = [
     "type",
 ];
 
-/// Values by both views' names.
-fn fields(object: &Value, names: &[&'static str]) -> Vec<(&'static str, String)> {
+/// Values that field selectors may ask for.
+fn fields(object: &Value) -> Vec<(&'static str, String)> {
     let about = object.at("involvedObject");
-    let value = |name: &str| -> String {
-        match name.split_once('.') {
-            Some((_, key)) => about.text(key).to_owned(),
-            None => match name {
-                "source" if object.at("source").text("component").is_empty() => {
-                    object.text("reportingComponent").to_owned()
-                }
-                "source" => object.at("source").text("component").to_owned(),
-                "reportingController" => object.text("reportingComponent").to_owned(),
-                plain => object.text(plain).to_owned(),
-            },
-        }
+    let source = match object.at("source").text("component") {
+        "" => object.text("reportingComponent"),
+        component => component,
     };
-    let viewed = VIEWED_FIELDS.iter().filter(|name| !names.contains(name));
-    names.iter().chain(viewed).map(|name| (*name, value(name))).collect()
+    CORE_FIELDS
+        .iter()
+        .map(|name| {
+            let value = match name.split_once('.') {
+                Some((_, key)) => about.text(key),
+                None if *name == "source" => source,
+                None => object.text(name),
+            };
+            (*name, value.to_owned())
+        })
+        .collect()
 }
 
 /// Spec A103.
@@ -205,26 +192,27 @@ const COLUMNS: &[Column] = &[
     Column { priority: 1, ..table::NAME },
 ];
 
-fn cells(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+fn cells(object: &Value, names: &Names, now: jiff::Timestamp) -> Vec<Value> {
     let moment = |key: &str| match object.text(key) {
         "" => object.text("eventTime"),
         text => text,
     };
-    let about = object.at("involvedObject");
+    let about = object.at(names.about);
     let target = match about.text("name") {
         "" => about.text("kind").to_lowercase(),
         name => format!("{}/{name}", about.text("kind").to_lowercase()),
     };
-    let (component, host) = match object.at("source").text("component") {
-        "" => (object.text("reportingComponent"), object.text("reportingInstance")),
-        component => (component, object.at("source").text("host")),
+    let (component, host) = match object.at(names.source).text("component") {
+        "" => (object.text(names.component), object.text("reportingInstance")),
+        component => (component, object.at(names.source).text("host")),
     };
-    let source = if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
+    let source =
+        if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
     let series = object.at("series");
-    let count = if series.is_null() { object.int("count") } else { series.int("count") };
+    let count = if series.is_null() { object.int(names.count) } else { series.int("count") };
     let count = count.filter(|count| *count != 0).unwrap_or(1);
     let last = match series.text("lastObservedTime") {
-        "" => moment("lastTimestamp"),
+        "" => moment(names.last),
         last => last,
     };
     vec![
@@ -234,33 +222,35 @@ fn cells(object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         target.into(),
         about.text("fieldPath").into(),
         source.into(),
-        object.text("message").trim().into(),
-        table::since(moment("firstTimestamp"), now).into(),
+        object.text(names.message).trim().into(),
+        table::since(moment(names.first), now).into(),
         count.into(),
         table::name(object),
     ]
 }
 
 /// Fields that are printed even when there is nothing in them.
-fn fill(object: &mut Value) {
-    object.fill("involvedObject", json!({}));
-    object.fill("source", json!({}));
-    for key in ["firstTimestamp", "lastTimestamp", "eventTime"] {
+fn fill(object: &mut Value, names: &Names) {
+    object.fill(names.about, json!({}));
+    object.fill(names.source, json!({}));
+    for key in [names.first, names.last, "eventTime"] {
         if !object.has(key) {
             object.set(key, Value::Null);
         }
     }
-    object.fill("reportingComponent", "");
-    object.fill("reportingInstance", "");
 }
 
 /// What every event needs: to lie in the namespace of its object, cluster-wide ones in `default`.
-fn validate_loose(object: &Value) -> Faults {
+fn validate_loose(object: &Value, names: &Names) -> Faults {
     let mut found = Faults::new();
     let path = Path::new("involvedObject").child("namespace");
-    let about = object.at("involvedObject").text("namespace");
+    let about = object.at(names.about).text("namespace");
     let here = object.at("metadata").text("namespace");
-    let fits = if about.is_empty() { matches!(here, "" | "default" | "kube-system") } else { about == here };
+    let fits = if about.is_empty() {
+        matches!(here, "" | "default" | "kube-system")
+    } else {
+        about == here
+    };
     if !fits {
         found.push(FieldError::invalid(path, about, "does not match event.namespace"));
     }
@@ -281,8 +271,8 @@ fn validate_strict(object: &Value) -> Faults {
         }
     };
     need("eventTime", "eventTime");
-    need("reportingComponent", "reportingController");
-    let controller = object.text("reportingComponent");
+    need(VIEWED.component, "reportingController");
+    let controller = object.text(VIEWED.component);
     if !controller.is_empty() {
         qualified(&mut found, &Path::new("reportingController"), controller);
     }
@@ -296,7 +286,7 @@ fn validate_strict(object: &Value) -> Faults {
             _ => {}
         }
     }
-    if object.text("message").len() > NOTE_BYTES_MAX {
+    if object.text(VIEWED.message).len() > NOTE_BYTES_MAX {
         let why = format!("can have at most {NOTE_BYTES_MAX} characters");
         found.push(FieldError::invalid(Path::new("message"), "", &why));
     }
@@ -311,24 +301,25 @@ fn validate_strict(object: &Value) -> Faults {
 /// Only the series of a newer event changes.
 fn validate_kept(object: &Value, old: &Value) -> Faults {
     let mut found = Faults::new();
-    for key in [
-        "involvedObject",
-        "reason",
-        "message",
-        "source",
-        "firstTimestamp",
-        "lastTimestamp",
-        "count",
-        "eventTime",
-        "action",
-        "related",
-        "reportingComponent",
-        "reportingInstance",
-        "type",
-    ] {
-        if object.at(key) != old.at(key) {
-            let path = Path::new(key);
-            found.push(FieldError::invalid(path, object.at(key).clone(), IMMUTABLE));
+    let renamed = [
+        (VIEWED.about, CORE.about),
+        ("reason", "reason"),
+        (VIEWED.message, CORE.message),
+        (VIEWED.source, CORE.source),
+        (VIEWED.first, CORE.first),
+        (VIEWED.last, CORE.last),
+        (VIEWED.count, CORE.count),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        (VIEWED.component, CORE.component),
+        ("reportingInstance", "reportingInstance"),
+        ("type", "type"),
+    ];
+    for (viewed, stored) in renamed {
+        let (new, old) = (object.at(viewed), old.at(viewed));
+        if new != old {
+            found.push(FieldError::invalid(Path::new(stored), new.clone(), IMMUTABLE));
         }
     }
     found

@@ -1,7 +1,7 @@
 //! Shorthands for field errors, and checks that many kinds share.
 
-use api::names;
 use api::field::Fault;
+use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
 
@@ -90,12 +90,5 @@ pub(crate) fn range(faults: &mut Faults, path: Path, value: i64, low: i64, high:
     if value < low || value > high {
         let why = format!("must be between {low} and {high}, inclusive");
         faults.push(FieldError::invalid(path, value, &why));
-    }
-}
-
-/// A value that may not change.
-pub(crate) fn immutable(faults: &mut Faults, path: Path, new: &Value, old: &Value) {
-    if new != old {
-        faults.push(FieldError::invalid(path, new.clone(), IMMUTABLE));
     }
 }

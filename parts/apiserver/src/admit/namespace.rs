@@ -80,14 +80,6 @@ impl Strategy for Namespace {
         metadata::name_is_label(name, prefix)
     }
 
-    fn begin_delete(&self, object: &mut Value) {
-        object.object("status").set("phase", "Terminating");
-    }
-
-    fn is_held(&self, object: &Value) -> bool {
-        !object.at("spec").list("finalizers").is_empty()
-    }
-
     fn delete_answers_object(&self) -> bool {
         true
     }

@@ -212,8 +212,7 @@ fn taints(object: &Value) -> Faults {
         let (key, value, effect) = (taint.text("key"), taint.text("value"), taint.text("effect"));
         qualified(&mut found, &at.child("key"), key);
         texts(&mut found, &at.child("value"), value, names::label_value(value));
-        if needed(&mut found, at.child("effect"), effect)
-            && !tolerations::EFFECTS.contains(&effect)
+        if needed(&mut found, at.child("effect"), effect) && !tolerations::EFFECTS.contains(&effect)
         {
             found.push(unsupported(at.child("effect"), effect, &tolerations::EFFECTS));
         }

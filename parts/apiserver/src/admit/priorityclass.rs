@@ -52,8 +52,7 @@ impl Strategy for PriorityClass {
                 found.push(FieldError::forbidden(path, &why));
             }
         } else if value > USER_MAX {
-            let why =
-                format!("maximum allowed value of a user defined priority is {USER_MAX}");
+            let why = format!("maximum allowed value of a user defined priority is {USER_MAX}");
             found.push(FieldError::forbidden(Path::new("value"), &why));
         }
         policy(&mut found, object);

@@ -150,8 +150,13 @@ fn validate_spec(spec: &Value) -> Faults {
 fn validate_status(status: &Value) -> Faults {
     let path = Path::new("status");
     let mut found = Faults::new();
-    let keys =
-        ["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"];
+    let keys = [
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "observedGeneration",
+    ];
     template::validate_counts(&mut found, status, &path, &keys);
     let number = |key: &str| status.int(key).unwrap_or(0);
     let mut at_most = |key: &str, other: &str, shown: &str| {

@@ -7,7 +7,8 @@ pub(crate) fn port_name(text: &str) -> Vec<String> {
         faults.push("must be no more than 15 characters".to_owned());
     }
     if !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-        faults.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
+        faults
+            .push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
     }
     if !text.chars().any(|c| c.is_ascii_lowercase()) {
         faults.push("must contain at least one letter (a-z)".into());
@@ -50,8 +51,7 @@ pub(crate) fn config_key(text: &str) -> Vec<String> {
 
 /// The name of an HTTP header.
 pub(crate) fn http_header(text: &str) -> Vec<String> {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    {
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
         Vec::new()
     } else {
         vec!["a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')".into()]

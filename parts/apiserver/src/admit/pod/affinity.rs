@@ -102,8 +102,7 @@ fn field(found: &mut Faults, wanted: &Value, path: &Path) {
     match wanted.text("operator") {
         "In" | "NotIn" => {
             if wanted.list("values").len() != 1 {
-                let why =
-                    "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+                let why = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
                 found.push(FieldError::required(path.child("values"), why));
             }
         }

@@ -13,12 +13,7 @@ const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
 
 /// Faults of all containers of a spec.
-pub(crate) fn validate_all(
-    found: &mut Faults,
-    scope: Scope<'_>,
-    volumes: &Sound<'_>,
-    path: &Path,
-) {
+pub(crate) fn validate_all(found: &mut Faults, scope: Scope<'_>, volumes: &Sound<'_>, path: &Path) {
     let grace = scope.spec.int("terminationGracePeriodSeconds");
     let mut names: Vec<&str> = Vec::new();
     let containers = scope.spec.list("containers");

@@ -95,11 +95,8 @@ fn fill_pod_requests(spec: &mut Value) {
                 .collect()
         };
         let asked = each("containers");
-        let value = if asked.is_empty() {
-            limits.at(name).clone()
-        } else {
-            amount::sum(asked.iter())
-        };
+        let value =
+            if asked.is_empty() { limits.at(name).clone() } else { amount::sum(asked.iter()) };
         if !value.is_null() {
             spec.object("resources").object("requests").set(name, value);
         }
@@ -237,10 +234,9 @@ fn fill_volume(volume: &mut Value) {
             fill_projection(one);
         }
     }
-    let image_policy = volume
-        .at("image")
-        .as_object()
-        .map(|_| if is_latest(volume.at("image").text("reference")) { "Always" } else { "IfNotPresent" });
+    let image_policy = volume.at("image").as_object().map(|_| {
+        if is_latest(volume.at("image").text("reference")) { "Always" } else { "IfNotPresent" }
+    });
     if let (Some(policy), Some(image)) = (image_policy, volume.present("image")) {
         image.fill_text("pullPolicy", policy);
     }

@@ -112,7 +112,11 @@ pub(crate) fn validate_devices(
         }
         let volume = volumes.get(name);
         if volume.is_some_and(|v| !v.has("persistentVolumeClaim") && !v.has("ephemeral")) {
-            wrong("name", name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode");
+            wrong(
+                "name",
+                name,
+                "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
+            );
         }
         if taken.iter().any(|(_, t)| *t == target) {
             wrong("devicePath", target, "must be unique");

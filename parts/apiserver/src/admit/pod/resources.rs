@@ -71,8 +71,10 @@ pub(crate) fn validate(found: &mut Faults, wanted: &Value, claims: &[Value], pat
             let why = format!("must be equal to {name} limit of {}", amount::canonical(limit));
             found.push(FieldError::invalid(at, amount::canonical(request), &why));
         } else if amount::compare(request, limit).is_gt() {
-            let why =
-                format!("must be less than or equal to {name} limit of {}", amount::canonical(limit));
+            let why = format!(
+                "must be less than or equal to {name} limit of {}",
+                amount::canonical(limit)
+            );
             found.push(FieldError::invalid(at, amount::canonical(request), &why));
         }
     }
@@ -95,7 +97,8 @@ fn quantity(found: &mut Faults, name: &str, value: &Value, path: &Path) {
     if name.starts_with("hugepages-") && amount::is_positive(value) {
         let size = Value::from(name.trim_start_matches("hugepages-"));
         if amount::is_positive(&size) && !amount::divides(&size, value) {
-            let why = format!("must be a positive integer multiple of {}", amount::canonical(&size));
+            let why =
+                format!("must be a positive integer multiple of {}", amount::canonical(&size));
             found.push(FieldError::invalid(path.clone(), amount::canonical(value), &why));
         }
     }

@@ -178,8 +178,7 @@ pub(crate) fn validate_container(
         }
         let added = context.at("capabilities").list("add");
         if added.iter().any(|c| matches!(c.as_str(), Some("CAP_SYS_ADMIN"))) {
-            let why =
-                "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
+            let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
             found.push(invalid_shown(path.clone(), &shown(context), why));
         }
     }
@@ -219,7 +218,8 @@ pub(crate) fn validate_host_users(found: &mut Faults, spec: &Value, path: &Path)
     if spec.at("hostUsers").as_bool() != Some(false) {
         return;
     }
-    for (key, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
+    for (key, shown) in
+        [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")]
     {
         if spec.flag(key) {
             found.push(FieldError::forbidden(path.child(shown), "when `hostUsers` is false"));
