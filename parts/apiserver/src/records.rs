@@ -9,7 +9,7 @@ mod hub;
 mod watch;
 
 pub use committer::Committer;
-pub use store::{Compacted, Expected, Key, Limits, Log, OpenError, Stamped};
+pub use store::{Compacted, Expected, Key, Limits, Log, OpenError, SqliteLog, Stamped};
 pub use watch::{Event, EventKind, Filter, Gone, Start, Watch, WatchRequest};
 
 use committer::Wish;
