@@ -125,7 +125,9 @@ pub async fn run(options: Options) -> Result<(), BadAuthority> {
 fn gone<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
     match result {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("UID") => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("UID") => {
+            Ok(())
+        }
         other => other.map(drop),
     }
 }

@@ -217,7 +217,10 @@ impl Nodes {
         };
         if known {
             let node = Node {
-                metadata: kube::core::ObjectMeta { name: Some(name.to_owned()), ..Default::default() },
+                metadata: kube::core::ObjectMeta {
+                    name: Some(name.to_owned()),
+                    ..Default::default()
+                },
                 ..Node::default()
             };
             let message = format!("Node {name} event: Removing Node {name} from Controller");
@@ -260,7 +263,8 @@ impl Nodes {
         for pod in self.pods.by(&Index::NODE, name) {
             let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
             let mut conditions = conditions.into_iter();
-            if !conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+            if !conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            {
                 continue;
             }
             let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [
@@ -271,7 +275,11 @@ impl Nodes {
             let patch = Patch::Strategic(patch);
             crate::gone(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
             let message = "Node is not ready".to_owned();
-            self.events.publish(Note::warning(reference(pod.as_ref()), words::EVENT_NOT_READY, message));
+            self.events.publish(Note::warning(
+                reference(pod.as_ref()),
+                words::EVENT_NOT_READY,
+                message,
+            ));
         }
         Ok(())
     }

@@ -17,7 +17,8 @@ pub(crate) enum Fate {
 /// Decides. `since`: when we first saw the pod beside these taints; taints that carry a time of their own count from
 /// that, so that a restart of ours does not give time away.
 pub(crate) fn plan(pod: &Pod, node: &Node, since: Timestamp) -> Fate {
-    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
+    let tolerations =
+        pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default();
     let mut leave: Option<Timestamp> = None;
     for taint in no_execute(node) {
         // as upstream, the first toleration that covers a taint speaks for it
@@ -57,7 +58,8 @@ mod tests {
     const ADDED: &str = "2026-01-01T00:00:00Z";
 
     fn fate(taints: Value, tolerations: Value) -> Fate {
-        let node = serde_json::from_value(json!({"metadata": {}, "spec": {"taints": taints}})).unwrap();
+        let node =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"taints": taints}})).unwrap();
         let pod = json!({"metadata": {}, "spec": {"containers": [], "tolerations": tolerations}});
         let pod = serde_json::from_value(pod).unwrap();
         plan(&pod, &node, at(1000))
@@ -89,12 +91,20 @@ mod tests {
             (taint.clone(), json!([exists("a", Some(300))]), Fate::Leave(at(300))),
             (old, json!([exists("a", Some(300))]), Fate::Leave(at(1300))),
             (both.clone(), json!([exists("a", None)]), now),
-            (both.clone(), json!([exists("a", Some(30)), exists("b", Some(20))]), Fate::Leave(at(20))),
+            (
+                both.clone(),
+                json!([exists("a", Some(30)), exists("b", Some(20))]),
+                Fate::Leave(at(20)),
+            ),
             (both.clone(), json!([exists("a", None), exists("b", Some(20))]), Fate::Leave(at(20))),
             (both, json!([{"operator": "Exists"}]), Fate::Stay),
             (taint, json!([exists("a", Some(0))]), Fate::Leave(at(0))),
         ] {
-            assert_eq!(fate(taints.clone(), tolerations.clone()), expected, "{taints} {tolerations}");
+            assert_eq!(
+                fate(taints.clone(), tolerations.clone()),
+                expected,
+                "{taints} {tolerations}"
+            );
         }
     }
 }

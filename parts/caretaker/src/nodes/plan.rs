@@ -129,7 +129,8 @@ fn expulsion(
     mood: Mood,
 ) -> (Option<&'static str>, Option<&'static str>) {
     let expelled = old.iter().any(|taint| {
-        taint.effect == NO_EXECUTE && [TAINT_NOT_READY, TAINT_UNREACHABLE].contains(&taint.key.as_str())
+        taint.effect == NO_EXECUTE
+            && [TAINT_NOT_READY, TAINT_UNREACHABLE].contains(&taint.key.as_str())
     });
     let key = match (ready(node), mood) {
         (_, Mood::AllDown) | (Ready::Yes | Ready::Absent, _) => return (None, None),
@@ -161,7 +162,9 @@ fn taints(node: &Node, old: &[Taint], expel: Option<&'static str>, now: Timestam
             _ => false,
         }
     };
-    let keep = |taint: &&Taint| !ours(taint) || wanted.contains(&(taint.key.as_str(), taint.effect.as_str()));
+    let keep = |taint: &&Taint| {
+        !ours(taint) || wanted.contains(&(taint.key.as_str(), taint.effect.as_str()))
+    };
     let mut taints: Vec<Taint> = old.iter().filter(keep).cloned().collect();
     for (key, effect) in wanted {
         if !taints.iter().any(|taint| taint.key == key && taint.effect == effect) {
@@ -186,8 +189,10 @@ mod tests {
     }
 
     fn node(conditions: &[(&str, &str)], taints: &[(&str, &str)]) -> Node {
-        let conditions: Vec<_> =
-            conditions.iter().map(|(kind, status)| json!({"type": kind, "status": status})).collect();
+        let conditions: Vec<_> = conditions
+            .iter()
+            .map(|(kind, status)| json!({"type": kind, "status": status}))
+            .collect();
         let taints: Vec<_> =
             taints.iter().map(|(key, effect)| json!({"key": key, "effect": effect})).collect();
         serde_json::from_value(json!({
@@ -248,7 +253,8 @@ mod tests {
     fn not_ready_and_unreachable_are_swapped_at_once() {
         let taints = [(TAINT_NOT_READY, "NoSchedule"), (TAINT_NOT_READY, "NoExecute")];
         let lost = node(&[("Ready", "Unknown")], &taints);
-        let swapped = ["NoExecute", "NoSchedule"].map(|effect| format!("{TAINT_UNREACHABLE}:{effect}"));
+        let swapped =
+            ["NoExecute", "NoSchedule"].map(|effect| format!("{TAINT_UNREACHABLE}:{effect}"));
         assert_eq!(after(&lost, Mood::Normal), (Some(swapped.to_vec()), None));
     }
 
@@ -280,7 +286,7 @@ mod tests {
                 let mut node = node(&[("Ready", ready), ("PIDPressure", "True")], &[]);
                 let first = plan(&node, false, mood, now());
                 let spec = node.spec.as_mut().unwrap();
-                spec.taints = first.taints.or(spec.taints.take());
+                spec.taints = first.taints.or_else(|| spec.taints.take());
                 if let Some(key) = first.expel {
                     let taints = with_expulsion(&node, key, now());
                     node.spec.as_mut().unwrap().taints = Some(taints);
