@@ -2,13 +2,36 @@
 //!
 //! A pipeline whose modules are its stages in order:
 //! identify → authorize → route → decode → admit (default, mutate, validate) → merge → records (commit) → encode.
+//! Start reading at [`Server`], which runs them for each request; `verbs` says what each verb does.
+//!
+//! # Promises
+//! - What is answered with success is durable (`records`), and visible to every request that begins later.
+//! - A list is one moment; a watch from its revision misses nothing and repeats nothing, or ends with 410.
+//! - The same checks for callers in this process ([`Server::as_user`]) as for those from outside.
+//! - Refusals are `v1.Status` in Kubernetes' words; nothing is stored by a request that is refused.
+//!
+//! # Invariants
+//! - An object's bytes are encoded once, when it is written; reads and watches pass them on.
+//! - Only the committer writes; a request that lost a race is run again on what is there now, or refused.
+//! - Rules know no clock and no chance of their own: both come from [`Config`].
+//!
+//! # Absent
+//! Protobuf, aggregated API servers, webhooks, custom resources, logs and exec (they come with the agent's port).
 
 pub mod admit;
 pub mod authenticate;
 pub mod authorize;
+pub mod decode;
+pub mod encode;
+mod health;
 pub mod identity;
 pub mod kubeconfig;
+mod metrics;
 pub mod pki;
 pub mod records;
 pub mod route;
+mod server;
 pub mod tls;
+mod verbs;
+
+pub use server::{Config, Now, Server, Version};

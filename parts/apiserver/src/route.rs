@@ -56,6 +56,8 @@ pub struct Target {
     pub legacy_watch: bool,
     /// Namespace as written in the path (`attributes.namespace` differs for `namespaces`).
     pub namespace: String,
+    /// Name as written in the path (`attributes.name` may come from a field selector).
+    pub name: String,
     /// What follows the subresource, as in `…/proxy/<rest>`.
     pub rest: String,
 }
@@ -174,6 +176,7 @@ pub fn route(
         row,
         legacy_watch,
         namespace: place.namespace.to_owned(),
+        name: place.name.to_owned(),
         rest: place.rest.join("/"),
     })))
 }

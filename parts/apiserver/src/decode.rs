@@ -1,0 +1,376 @@
+//! From the bytes of a body to an object: media type, size, syntax, kind and version, types and unknown
+//! fields, each refused in Kubernetes' words.
+
+pub mod node;
+pub mod options;
+pub mod strict;
+pub mod syntax;
+
+use api::{Resource, Status};
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use node::{Node, Unreadable};
+use options::FieldValidation;
+use serde_json::Value;
+
+/// Largest body, bytes: upstream's 3 MiB, twice the 1.5 MiB that etcd takes.
+pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// How much of a body that cannot be read a message shows, bytes.
+const SHOWN_BYTES_MAX: usize = 30;
+
+/// Where upstream's list of types lives; its messages name it.
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+
+/// What a body is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// Reads `Content-Type`; missing means JSON.
+pub fn media(content_type: Option<&str>) -> Result<Media, Status> {
+    let essence = essence(content_type);
+    match essence {
+        "" | "application/json" => Ok(Media::Json),
+        "application/yaml" => Ok(Media::Yaml),
+        _ => Err(Status::failure(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )),
+    }
+}
+
+/// A media type without its parameters.
+pub fn essence(content_type: Option<&str>) -> &str {
+    content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}
+
+/// Reads a body that may not be longer than [`BODY_BYTES_MAX`].
+pub async fn body(body: axum::body::Body) -> Result<Bytes, Status> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Status::failure(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {BODY_BYTES_MAX}"),
+        )),
+        Err(error) => Err(Status::bad_request(format!("the body could not be read: {error}"))),
+    }
+}
+
+/// What JSON calls the kind of a value in Go's messages.
+pub fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The type a body must have.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// API group.
+    pub group: &'static str,
+    /// API version.
+    pub version: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// Type in the schema; empty for types that are not checked.
+    pub schema: &'static str,
+}
+
+impl Wanted {
+    /// The type of a resource's objects.
+    pub fn of(row: &'static Resource) -> Self {
+        Self { group: row.group, version: row.version, kind: row.kind, schema: row.schema }
+    }
+
+    fn api_version(&self) -> String {
+        crate::encode::api_version(self.group, self.version)
+    }
+}
+
+/// A decoded object and what there is to warn of.
+#[derive(Clone, Debug, Default)]
+pub struct Decoded {
+    /// The object, with `apiVersion` and `kind`.
+    pub object: Value,
+    /// Unknown and duplicate fields.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes a body that must be of one type.
+pub fn object(
+    body: &[u8],
+    media: Media,
+    wanted: Wanted,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let read = node::read(body, media).map_err(|fault| unreadable(&fault, body, wanted))?;
+    let about = kind_of(&read.node).map_err(|fault| unrecognized(&fault, body, wanted))?;
+    let about = About::with_defaults(about, wanted);
+    about.check(wanted)?;
+    let refuse = |why: &str| about.refuse(wanted, why);
+    let typed = strict::object(&read.node, wanted.schema).map_err(|fault| refuse(&fault))?;
+    let mut faults = read.faults;
+    let kind =
+        if faults.is_empty() { String::new() } else { "yaml: unmarshal errors:\n  ".to_owned() };
+    let strict =
+        faults.iter().map(|fault| format!("{kind}{fault}")).chain(typed.faults.iter().cloned());
+    let strict: Vec<String> = strict.collect();
+    if validation == FieldValidation::Strict && !strict.is_empty() {
+        return Err(refuse(&format!("strict decoding error: {}", strict.join(", "))));
+    }
+    faults.extend(typed.faults);
+    let mut object = typed.object;
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("kind".into(), wanted.kind.into());
+        fields.insert("apiVersion".into(), wanted.api_version().into());
+    }
+    let warnings = if validation == FieldValidation::Warn { faults } else { Vec::new() };
+    Ok(Decoded { object, warnings })
+}
+
+/// Holds a patched object against its type: what does not fit is 422 on the field `patch`, with an empty kind
+/// and name, as upstream has it.
+pub fn patched(
+    patched: &Value,
+    wanted: Wanted,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let refuse = |why: &str| {
+        let shown = String::from_utf8_lossy(&crate::encode::object_bytes(patched)).into_owned();
+        let body = format!("Invalid value: {}: {why}", options::quote(&shown));
+        let fault = api::FieldError {
+            path: api::Path::new("patch"),
+            fault: api::field::Fault::Invalid,
+            body,
+        };
+        api::field::invalid("", "", "", &[fault])
+    };
+    let typed = strict::object(&Node::from(patched), wanted.schema).map_err(|why| refuse(&why))?;
+    if validation == FieldValidation::Strict && !typed.faults.is_empty() {
+        return Err(refuse(&format!("strict decoding error: {}", typed.faults.join(", "))));
+    }
+    let warnings = if validation == FieldValidation::Warn { typed.faults } else { Vec::new() };
+    let mut object = typed.object;
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert("kind".into(), wanted.kind.into());
+        fields.insert("apiVersion".into(), wanted.api_version().into());
+    }
+    Ok(Decoded { object, warnings })
+}
+
+/// Decodes the options in the body of a delete; an empty body is none.
+pub fn delete_options(body: &[u8], media: Media) -> Result<Option<Value>, Status> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let read = node::read(body, media).map_err(|fault| match fault {
+        Unreadable::Json(why) => {
+            Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
+        }
+        Unreadable::Yaml(why) => Status::bad_request(format!("yaml: {why}")),
+    })?;
+    let (kind, version) = kind_of(&read.node).map_err(Status::bad_request)?;
+    if !kind.is_empty() && kind != "DeleteOptions" {
+        return Err(Status::bad_request(format!(
+            "no kind {kind:?} is registered for version {:?} in scheme \"pkg/apis/meta/internalversion/scheme/register.go:27\"",
+            if version.is_empty() { "v1" } else { &version }
+        )));
+    }
+    Ok(Some(read.node.into_value()))
+}
+
+/// A patch as plain JSON; JSON is YAML too, so `Media::Yaml` reads both.
+pub fn plain(body: &[u8], media: Media) -> Result<Value, String> {
+    node::read(body, media).map(|read| read.node.into_value()).map_err(|fault| fault.to_string())
+}
+
+/// `kind` and `apiVersion` as the body has them.
+fn kind_of(node: &Node) -> Result<(String, String), String> {
+    const STRUCT: &str = "struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+    let fields = match node {
+        Node::Object(fields) => fields,
+        Node::Null => return Ok(Default::default()),
+        other => {
+            let kind = other.go_kind();
+            return Err(format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {kind} into Go value of type {STRUCT}"
+            ));
+        }
+    };
+    let text = |key: &str| match fields.iter().rfind(|(name, _)| name == key) {
+        None | Some((_, Node::Null)) => Ok(String::new()),
+        Some((_, Node::Text(text))) => Ok(text.clone()),
+        Some((_, other)) => Err(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{key} of type string",
+            other.go_kind()
+        )),
+    };
+    Ok((text("kind")?, text("apiVersion")?))
+}
+
+fn unreadable(fault: &Unreadable, body: &[u8], wanted: Wanted) -> Status {
+    let why = match fault {
+        Unreadable::Json(why) => format!("couldn't get version/kind; json parse error: {why}"),
+        Unreadable::Yaml(why) => format!("yaml: {why}"),
+    };
+    unrecognized(&why, body, wanted)
+}
+
+fn unrecognized(why: &str, body: &[u8], wanted: Wanted) -> Status {
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): {why} ({})",
+        wanted.kind,
+        shown(body)
+    ))
+}
+
+/// The beginning of a body: as text when it begins like JSON, else in hex.
+fn shown(body: &[u8]) -> String {
+    let head = body.get(..SHOWN_BYTES_MAX).unwrap_or(body);
+    let more = if head.len() < body.len() { " ..." } else { "" };
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(head)),
+        Some(_) => {
+            let hex: Vec<String> = head.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{}{more}", hex.concat())
+        }
+    }
+}
+
+/// What a body says it is, the gaps filled from the path.
+struct About {
+    group: String,
+    version: String,
+    kind: String,
+}
+
+impl About {
+    fn with_defaults((kind, version): (String, String), wanted: Wanted) -> Self {
+        let (group, version) = match version.split_once('/') {
+            Some((group, version)) => (group.to_owned(), version.to_owned()),
+            None => (String::new(), version),
+        };
+        let kind = if kind.is_empty() { wanted.kind.to_owned() } else { kind };
+        if group.is_empty() && version.is_empty() {
+            return Self {
+                group: wanted.group.to_owned(),
+                version: wanted.version.to_owned(),
+                kind,
+            };
+        }
+        Self { group, version, kind }
+    }
+
+    fn refuse(&self, wanted: Wanted, why: &str) -> Status {
+        Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            self.kind, self.version, wanted.kind
+        ))
+    }
+
+    fn check(&self, wanted: Wanted) -> Result<(), Status> {
+        let mine = crate::encode::api_version(&self.group, &self.version);
+        if self.kind == wanted.kind && mine == wanted.api_version() {
+            return Ok(());
+        }
+        let known = api::resource::ALL.iter().any(|row| {
+            (row.group, row.version, row.kind)
+                == (self.group.as_str(), self.version.as_str(), self.kind.as_str())
+        });
+        let group_known = api::resource::ALL.iter().any(|row| row.group == self.group);
+        if known {
+            let why = format!(
+                "converting ({}.{}) to ({}.{}): unknown conversion",
+                self.version,
+                self.kind,
+                crate::encode::go_package(wanted.group),
+                wanted.kind
+            );
+            Err(self.refuse(wanted, &why))
+        } else if group_known || self.kind != wanted.kind {
+            let why = format!(
+                "no kind {:?} is registered for version {mine:?} in scheme {SCHEME:?}",
+                self.kind
+            );
+            Err(self.refuse(wanted, &why))
+        } else {
+            Err(Status::bad_request(format!(
+                "the API version in the data ({mine}) does not match the expected API version ({})",
+                wanted.api_version()
+            )))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: Wanted = Wanted { group: "", version: "v1", kind: "ConfigMap", schema: "" };
+    const DAEMON: Wanted = Wanted { group: "apps", version: "v1", kind: "DaemonSet", schema: "" };
+
+    fn refusal(body: &str, wanted: Wanted) -> String {
+        object(body.as_bytes(), Media::Json, wanted, FieldValidation::Warn)
+            .expect_err("refused")
+            .message
+    }
+
+    #[test]
+    fn what_is_no_json_is_shown() {
+        assert_eq!(
+            refusal(r#"{"apiVersion":"v1","kind":"ConfigMap""#, CONFIG),
+            "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; \
+             json parse error: unexpected end of JSON input ({\"apiVersion\":\"v1\",\"kind\":\"Con ...)"
+        );
+        assert!(refusal("", CONFIG).ends_with("unexpected end of JSON input (<empty>)"));
+        assert!(refusal("[]", CONFIG).ends_with("(5b5d)"));
+    }
+
+    #[test]
+    fn the_kind_must_be_the_one_of_the_path() {
+        assert_eq!(
+            refusal(r#"{"apiVersion":"v1","kind":"Secret"}"#, CONFIG),
+            "Secret in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): unknown conversion"
+        );
+        assert_eq!(
+            refusal(r#"{"apiVersion":"v2","kind":"ConfigMap"}"#, CONFIG),
+            "ConfigMap in version \"v2\" cannot be handled as a ConfigMap: no kind \"ConfigMap\" is registered for version \"v2\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        );
+        assert_eq!(
+            refusal(r#"{"apiVersion":"extensions/v1beta1","kind":"DaemonSet"}"#, DAEMON),
+            "the API version in the data (extensions/v1beta1) does not match the expected API version (apps/v1)"
+        );
+    }
+
+    #[test]
+    fn gaps_are_filled_from_the_path() {
+        for body in ["null", "{}", r#"{"kind":"ConfigMap"}"#] {
+            let decoded = object(body.as_bytes(), Media::Json, CONFIG, FieldValidation::Strict)
+                .expect("fine");
+            assert_eq!(
+                decoded.object,
+                serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap"})
+            );
+        }
+    }
+
+    #[test]
+    fn charsets_are_json_and_texts_are_not() {
+        assert_eq!(media(Some("application/json; charset=utf-8")).expect("json"), Media::Json);
+        assert_eq!(media(Some("text/plain")).expect_err("unknown").code, 415);
+    }
+}

@@ -1,0 +1,328 @@
+//! A document held against its type: unknown and duplicate fields are told and dropped, wrong types refused in
+//! the words of Go's decoder, scalars brought to the one form Kubernetes writes.
+
+use super::node::Node;
+use api::quantity::Quantity;
+use api::schema::{self, Node as Shape, Type};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Number, Value};
+
+/// How a time reads in Go's message.
+const TIME_LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+
+/// Most faults that are told: more would not fit the 64 KiB that clients take as headers.
+const FAULTS_MAX: usize = 100;
+
+/// A document of its type.
+#[derive(Clone, Debug, Default)]
+pub struct Typed {
+    /// The object.
+    pub object: Value,
+    /// `unknown field "spec.x"`, `duplicate field "data.a"`, in the order of the document.
+    pub faults: Vec<String>,
+}
+
+/// Holds a document against the type of that name. Types that are not known take anything.
+pub fn object(node: &Node, type_name: &str) -> Result<Typed, String> {
+    let shape = schema::by_name(type_name).map_or(Shape::Any, Shape::Struct);
+    let mut walk = Walk::default();
+    let object = walk.value(node, shape)?;
+    let object = if object.is_null() { Value::Object(Map::new()) } else { object };
+    Ok(Typed { object, faults: walk.faults })
+}
+
+#[derive(Default)]
+struct Walk {
+    faults: Vec<String>,
+    /// Where we are, with indices and keys.
+    path: Vec<String>,
+    /// Where we are as Go's decoder counts: fields of structs only.
+    fields: Vec<&'static str>,
+    /// The struct we are in.
+    inside: &'static str,
+}
+
+impl Walk {
+    fn value(&mut self, node: &Node, shape: Shape) -> Result<Value, String> {
+        match (shape, node) {
+            (_, Node::Null) => Ok(Value::Null),
+            (Shape::Any, node) => Ok(self.any(node)),
+            (Shape::Struct(found), node) if found.fields.is_empty() => Ok(self.any(node)),
+            (Shape::Struct(found), Node::Object(fields)) => self.structure(fields, found),
+            (Shape::Map(map), Node::Object(fields)) => self.map(fields, map.values),
+            (Shape::List(list), Node::List(items)) => self.list(items, list.items),
+            (Shape::Text, Node::Text(text)) => Ok(Value::String(text.clone())),
+            (Shape::Bool, Node::Bool(value)) => Ok(Value::Bool(*value)),
+            (Shape::Int32 | Shape::Int64, Node::Number(number)) => self.whole(number, shape),
+            (Shape::Double, Node::Number(number)) => Ok(Value::Number(number.clone())),
+            (Shape::IntOrString, Node::Text(text)) => Ok(Value::String(text.clone())),
+            (Shape::IntOrString, Node::Number(number)) => self.whole(number, Shape::Int32),
+            (Shape::Quantity, Node::Text(text)) => quantity(text),
+            (Shape::Quantity, Node::Number(number)) => quantity(&number.to_string()),
+            (Shape::Quantity, _) => Err(QUANTITY.to_owned()),
+            (Shape::Time, Node::Text(text)) => time(text, "%Y-%m-%dT%H:%M:%SZ"),
+            (Shape::MicroTime, Node::Text(text)) => time(text, "%Y-%m-%dT%H:%M:%S.%6fZ"),
+            (Shape::Bytes, Node::Text(text)) => bytes(text),
+            (shape, node) => Err(self.mismatch(node.go_kind(), &shape.go_type())),
+        }
+    }
+
+    fn fault(&mut self, what: &str, key: &str) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(format!("{what} field \"{}{key}\"", self.here()));
+        }
+    }
+
+    /// The path with a dot behind it, ready for a key.
+    fn here(&self) -> String {
+        let mut text = String::new();
+        for part in &self.path {
+            if !part.starts_with('[') && !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(part);
+        }
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text
+    }
+
+    fn mismatch(&self, found: &str, wanted: &str) -> String {
+        if self.inside.is_empty() {
+            return format!("json: cannot unmarshal {found} into Go value of type {wanted}");
+        }
+        let path = self.fields.join(".");
+        format!(
+            "json: cannot unmarshal {found} into Go struct field {}.{path} of type {wanted}",
+            self.inside
+        )
+    }
+
+    fn structure(
+        &mut self,
+        fields: &[(String, Node)],
+        found: &'static Type,
+    ) -> Result<Value, String> {
+        let mut out = Map::new();
+        let mut seen: Vec<&str> = Vec::new();
+        let outside = std::mem::replace(&mut self.inside, found.go_name());
+        for (key, node) in fields {
+            let Some(field) = found.field(key) else {
+                // A document says what it is, whether or not its type has fields for that.
+                if !self.path.is_empty() || !matches!(key.as_str(), "kind" | "apiVersion") {
+                    self.fault("unknown", key);
+                }
+                continue;
+            };
+            if seen.contains(&key.as_str()) {
+                self.fault("duplicate", key);
+            }
+            seen.push(key);
+            self.path.push(key.clone());
+            self.fields.push(field.name);
+            let value = self.value(node, field.node)?;
+            self.path.pop();
+            self.fields.pop();
+            if value.is_null() {
+                out.remove(key);
+            } else {
+                out.insert(key.clone(), value);
+            }
+        }
+        self.inside = outside;
+        Ok(Value::Object(out))
+    }
+
+    fn map(&mut self, fields: &[(String, Node)], values: Shape) -> Result<Value, String> {
+        let mut out = Map::new();
+        for (key, node) in fields {
+            if out.contains_key(key) {
+                self.fault("duplicate", key);
+            }
+            self.path.push(key.clone());
+            let value = self.value(node, values)?;
+            self.path.pop();
+            let value = if value.is_null() { zero(values) } else { value };
+            out.insert(key.clone(), value);
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn list(&mut self, items: &[Node], shape: Shape) -> Result<Value, String> {
+        let mut out = Vec::with_capacity(items.len());
+        for (at, item) in items.iter().enumerate() {
+            self.path.push(format!("[{at}]"));
+            let value = self.value(item, shape)?;
+            self.path.pop();
+            out.push(if value.is_null() { zero(shape) } else { value });
+        }
+        Ok(Value::Array(out))
+    }
+
+    fn whole(&self, number: &Number, shape: Shape) -> Result<Value, String> {
+        let fits = number
+            .as_i64()
+            .filter(|value| matches!(shape, Shape::Int64) || i32::try_from(*value).is_ok());
+        fits.map(Value::from)
+            .ok_or_else(|| self.mismatch(&format!("number {number}"), &shape.go_type()))
+    }
+
+    fn any(&mut self, node: &Node) -> Value {
+        match node {
+            Node::Object(fields) => {
+                let mut out = Map::new();
+                for (key, node) in fields {
+                    if out.contains_key(key) {
+                        self.fault("duplicate", key);
+                    }
+                    self.path.push(key.clone());
+                    out.insert(key.clone(), self.any(node));
+                    self.path.pop();
+                }
+                Value::Object(out)
+            }
+            Node::List(items) => {
+                let mut out = Vec::with_capacity(items.len());
+                for (at, item) in items.iter().enumerate() {
+                    self.path.push(format!("[{at}]"));
+                    out.push(self.any(item));
+                    self.path.pop();
+                }
+                Value::Array(out)
+            }
+            plain => plain.clone().into_value(),
+        }
+    }
+}
+
+const QUANTITY: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+
+/// What Go has where JSON says null inside a list or map.
+fn zero(shape: Shape) -> Value {
+    match shape {
+        Shape::Text | Shape::Bytes => "".into(),
+        Shape::Bool => false.into(),
+        Shape::Int32 | Shape::Int64 | Shape::Double | Shape::IntOrString => 0.into(),
+        Shape::Quantity => "0".into(),
+        Shape::Struct(_) | Shape::Map(_) => Value::Object(Map::new()),
+        Shape::Time | Shape::MicroTime | Shape::Any | Shape::List(_) => Value::Null,
+    }
+}
+
+fn quantity(text: &str) -> Result<Value, String> {
+    Quantity::parse(text)
+        .map(|quantity| quantity.to_string().into())
+        .map_err(|error| error.to_string())
+}
+
+fn time(text: &str, layout: &str) -> Result<Value, String> {
+    text.parse::<jiff::Timestamp>().map(|at| at.strftime(layout).to_string().into()).map_err(|_| {
+        let shown = super::options::quote(text);
+        format!("parsing time {shown} as \"{TIME_LAYOUT}\": cannot parse {shown} as \"2006\"")
+    })
+}
+
+fn bytes(text: &str) -> Result<Value, String> {
+    let plain: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
+    STANDARD.decode(&plain).map(|bytes| STANDARD.encode(bytes).into()).map_err(|error| {
+        let at = match error {
+            base64::DecodeError::InvalidByte(at, _)
+            | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            base64::DecodeError::InvalidLength(at) => at / 4 * 4,
+            base64::DecodeError::InvalidPadding => plain.len(),
+        };
+        format!("illegal base64 data at input byte {at}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Media, node};
+
+    const DAEMON: &str = "io.k8s.api.apps.v1.DaemonSet";
+    const CONFIG: &str = "io.k8s.api.core.v1.ConfigMap";
+
+    fn typed(text: &str, type_name: &str) -> Result<Typed, String> {
+        object(&node::read(text.as_bytes(), Media::Json).expect("json").node, type_name)
+    }
+
+    #[test]
+    fn unknown_and_duplicate_fields_are_told_in_the_order_of_the_document() {
+        let text = r#"{"metadata":{"name":"a","extra":1,"name":"b"},"spec":{"template":{"spec":{"containers":[{"imag":"x"}]}},"bogus":1}}"#;
+        let typed = typed(text, DAEMON).expect("typed");
+        assert_eq!(
+            typed.faults,
+            [
+                "unknown field \"metadata.extra\"",
+                "duplicate field \"metadata.name\"",
+                "unknown field \"spec.template.spec.containers[0].imag\"",
+                "unknown field \"spec.bogus\"",
+            ]
+        );
+        assert_eq!(typed.object["metadata"], serde_json::json!({"name": "b"}));
+    }
+
+    #[test]
+    fn names_have_a_case() {
+        assert_eq!(
+            typed(r#"{"Data":{}}"#, CONFIG).expect("typed").faults,
+            ["unknown field \"Data\""]
+        );
+    }
+
+    #[test]
+    fn wrong_types_read_as_go_words_them() {
+        for (text, type_name, message) in [
+            (
+                r#"{"data":["a"]}"#,
+                CONFIG,
+                "json: cannot unmarshal array into Go struct field ConfigMap.data of type map[string]string",
+            ),
+            (
+                r#"{"data":{"a":5}}"#,
+                CONFIG,
+                "json: cannot unmarshal number into Go struct field ConfigMap.data of type string",
+            ),
+            (
+                r#"{"metadata":{"name":12}}"#,
+                CONFIG,
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.name of type string",
+            ),
+            (
+                r#"{"spec":{"minReadySeconds":"3"}}"#,
+                DAEMON,
+                "json: cannot unmarshal string into Go struct field DaemonSetSpec.spec.minReadySeconds of type int32",
+            ),
+            (
+                r#"{"spec":{"minReadySeconds":99999999999}}"#,
+                DAEMON,
+                "json: cannot unmarshal number 99999999999 into Go struct field DaemonSetSpec.spec.minReadySeconds of type int32",
+            ),
+            (
+                r#"{"spec":{"template":{"spec":{"containers":{"name":"a"}}}}}"#,
+                DAEMON,
+                "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container",
+            ),
+        ] {
+            assert_eq!(typed(text, type_name).expect_err("refused"), message);
+        }
+    }
+
+    #[test]
+    fn nulls_are_nothing() {
+        let typed =
+            typed(r#"{"metadata":{"name":"a","creationTimestamp":null},"data":null}"#, CONFIG);
+        assert_eq!(typed.expect("typed").object, serde_json::json!({"metadata": {"name": "a"}}));
+    }
+
+    #[test]
+    fn broken_base64_is_refused() {
+        let refused = typed(r#"{"data":{"x":"not base64!"}}"#, "io.k8s.api.core.v1.Secret")
+            .expect_err("refused");
+        assert_eq!(refused, "illegal base64 data at input byte 3");
+    }
+}

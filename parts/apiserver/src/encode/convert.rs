@@ -1,0 +1,50 @@
+//! Two groups, one storage: events are kept as `v1` and shown as `events.k8s.io/v1` to those who ask there.
+
+use super::{api_version, object_bytes, parse};
+use api::Resource;
+use bytes::Bytes;
+use serde_json::Value;
+
+/// Field names of `v1` events and theirs in `events.k8s.io/v1`; all others agree.
+const EVENT_FIELDS: [(&str, &str); 7] = [
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn shares_storage(row: &Resource) -> bool {
+    row.storage != format!("{}/{}", row.group, row.plural)
+}
+
+/// An object of `row` in the form it is stored in.
+pub(crate) fn stored(row: &Resource, object: &Value) -> Value {
+    let mut object = object.clone();
+    if shares_storage(row) {
+        rename(&mut object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)), "v1");
+    }
+    object
+}
+
+/// Stored bytes in the form of `row`.
+pub(crate) fn shown(row: &Resource, bytes: &Bytes) -> Bytes {
+    if !shares_storage(row) {
+        return bytes.clone();
+    }
+    let Ok(mut object) = parse(bytes) else { return bytes.clone() };
+    rename(&mut object, EVENT_FIELDS.iter().copied(), &api_version(row.group, row.version));
+    object_bytes(&object).into()
+}
+
+fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)>, version: &str) {
+    let Some(fields) = object.as_object_mut() else { return };
+    for (from, to) in names {
+        if let Some(value) = fields.remove(from) {
+            fields.insert(to.to_owned(), value);
+        }
+    }
+    fields.insert("apiVersion".to_owned(), version.into());
+}

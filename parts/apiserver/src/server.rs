@@ -1,0 +1,394 @@
+//! The server: who asks, for what, may they, and then the verb. One tower Service for callers of every kind.
+
+mod bootstrap;
+mod paths;
+
+pub use paths::Version;
+
+use crate::admit::{admission::Plugins, strategy_for};
+use crate::authenticate::{Authenticator, Peer, StaticTokens, impersonate};
+use crate::authorize::{Authorizer, Lookup};
+use crate::decode::options::Query;
+use crate::encode::Reply;
+use crate::encode::negotiate::{Format, negotiate};
+use crate::encode::table::Include;
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::records::{self, Committer, Key, Log, Options, Records};
+use crate::route::{self, Hints, Route, Target};
+use crate::verbs::{self, Call, shelf};
+use api::Status;
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use parking_lot::Mutex;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Tells the time.
+pub type Now = records::Now;
+
+/// Seconds after which a caller may come again when too many requests are being answered.
+const CROWDED_RETRY_SECONDS: u32 = 1;
+
+/// How a server is set up.
+pub struct Config {
+    /// The clock.
+    pub now: Now,
+    /// Seed of names and uids. Two servers with one seed, clock and order of requests give out the same.
+    pub seed: u64,
+    /// What clients are told as the server's address, `host:port`.
+    pub advertise: String,
+    /// Admission plugins.
+    pub plugins: Plugins,
+    /// Audience of tokens: the service account issuer.
+    pub audience: String,
+    /// Users with a token in a file.
+    pub tokens: Option<StaticTokens>,
+    /// What `/version` answers.
+    pub version: Version,
+    /// Longest time a request may take; watches are asked separately. Default 60 s, as upstream.
+    pub request_timeout: Duration,
+    /// Requests answered at once, watches left out; one more is 429. Default 600, upstream's 400 reading and
+    /// 200 writing: at 3 MiB a body that is 1.8 GiB at the very worst, and 2 MiB in practice.
+    pub in_flight_max: usize,
+    /// How long events are kept. Default one hour.
+    pub event_ttl: Duration,
+    /// How often an idle watch that asked for bookmarks gets one. Default one minute.
+    pub bookmark_interval: Duration,
+    /// What objects records keep in history.
+    pub limits: records::Limits,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("advertise", &self.advertise).finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// The defaults, with a clock and a seed.
+    pub fn new(now: Now, seed: u64) -> Self {
+        Self {
+            now,
+            seed,
+            advertise: "127.0.0.1:6443".to_owned(),
+            plugins: Plugins::default(),
+            audience: "https://kubernetes.default.svc".to_owned(),
+            tokens: None,
+            version: Version::default(),
+            request_timeout: Duration::from_secs(60),
+            in_flight_max: 600,
+            event_ttl: Duration::from_secs(60 * 60),
+            bookmark_interval: Duration::from_secs(60),
+            limits: records::Limits::default(),
+        }
+    }
+}
+
+/// What all requests share.
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) records: Records,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) metrics: Metrics,
+    pub(crate) stop: CancellationToken,
+    chance: Mutex<StdRng>,
+    seats: Arc<Semaphore>,
+    /// Held while the access rules take in an object, so that they never go back to an older one.
+    observing: Mutex<()>,
+    ready: AtomicBool,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The API server. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Server {
+    inner: Arc<Inner>,
+}
+
+impl Server {
+    /// Opens the store in `log` and serves it. The [`Committer`] has to run for writes to happen; then call
+    /// [`Server::bootstrap`].
+    pub fn open(
+        mut config: Config,
+        log: Box<dyn Log>,
+        stop: CancellationToken,
+    ) -> Result<(Self, Committer), records::OpenError> {
+        let ttl = config.event_ttl;
+        let options = Options { limits: config.limits, ..Options::new(Arc::clone(&config.now)) };
+        let facts_of = |key: &Key, bytes: &[u8]| shelf::facts_of(key, bytes, ttl);
+        let (records, committer) = Records::open(log, options, &facts_of)?;
+        let lookup: Arc<dyn Lookup> = Arc::new(RecordsLookup(records.clone()));
+        let authorizer = Authorizer::new(Arc::clone(&lookup));
+        let mut authenticator = Authenticator::new(lookup, &config.audience);
+        if let Some(tokens) = config.tokens.take() {
+            authenticator = authenticator.with(tokens);
+        }
+        let inner = Inner {
+            chance: Mutex::new(StdRng::seed_from_u64(config.seed)),
+            seats: Arc::new(Semaphore::new(config.in_flight_max)),
+            observing: Mutex::new(()),
+            ready: AtomicBool::new(false),
+            metrics: Metrics::default(),
+            config,
+            records,
+            authorizer,
+            authenticator,
+            stop,
+        };
+        inner.observe_all();
+        Ok((Self { inner: Arc::new(inner) }, committer))
+    }
+
+    /// For callers from outside: who they are is found out for each request.
+    pub fn router(&self) -> Router {
+        self.routed(None)
+    }
+
+    /// For a part of this process that acts as `identity`. Rights are checked as for anybody.
+    pub fn as_user(&self, identity: Identity) -> Router {
+        self.routed(Some(identity))
+    }
+
+    /// Writes what must be there from the first start: namespaces, priority classes, roles and bindings. Does
+    /// nothing when all is there. From here on `/readyz` is well.
+    pub async fn bootstrap(&self) -> Result<(), Status> {
+        bootstrap::write(self).await?;
+        self.inner.ready.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The objects behind the server.
+    pub fn records(&self) -> &Records {
+        &self.inner.records
+    }
+
+    fn routed(&self, identity: Option<Identity>) -> Router {
+        let inner = Arc::clone(&self.inner);
+        Router::new().fallback(move |request: Request<Body>| {
+            let inner = Arc::clone(&inner);
+            let identity = identity.clone();
+            inner.answer(request, identity)
+        })
+    }
+}
+
+/// What the access rules look up.
+#[derive(Debug)]
+struct RecordsLookup(Records);
+
+impl Lookup for RecordsLookup {
+    fn object(&self, collection: &str, namespace: &str, name: &str) -> Option<Bytes> {
+        self.0.get(&Key::new(collection, namespace, name)).map(|record| record.bytes.clone())
+    }
+
+    fn node_of_pod(&self, namespace: &str, name: &str) -> Option<String> {
+        let record = self.0.get(&Key::new("/pods", namespace, name))?;
+        Some(record.facts.fields.get("spec.nodeName").cloned().unwrap_or_default())
+    }
+
+    fn pods_of_node(&self, node: &str) -> Vec<(Arc<str>, Bytes)> {
+        let query =
+            records::Query { field: Some(("spec.nodeName", node)), ..records::Query::all("/pods") };
+        let found = self.0.list(&query).map(|snapshot| snapshot.records).unwrap_or_default();
+        found
+            .iter()
+            .map(|record| (Arc::clone(&record.key.namespace), record.bytes.clone()))
+            .collect()
+    }
+}
+
+/// What is said of a request in metrics.
+struct Said {
+    verb: String,
+    resource: &'static str,
+    subresource: String,
+}
+
+impl Inner {
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        (self.config.now)()
+    }
+
+    /// Runs `draw` on the server's source of chance.
+    pub(crate) fn chance<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        draw(&mut self.chance.lock())
+    }
+
+    /// Lets the access rules see what is now at a key, before the write is acknowledged.
+    pub(crate) fn observe(&self, key: &Key) {
+        let _one_at_a_time = self.observing.lock();
+        let record = self.records.get(key);
+        let bytes = record.as_ref().map(|record| record.bytes.as_ref());
+        self.authorizer.observe(&key.collection, &key.namespace, &key.name, bytes);
+    }
+
+    fn observe_all(&self) {
+        for row in api::resource::ALL.iter().filter(|row| row.group == "rbac.authorization.k8s.io")
+        {
+            let found = self.records.list(&records::Query::all(row.storage));
+            for record in found.map(|snapshot| snapshot.records).unwrap_or_default() {
+                self.observe(&record.key);
+            }
+        }
+    }
+
+    fn answer(
+        self: Arc<Self>,
+        request: Request<Body>,
+        identity: Option<Identity>,
+    ) -> impl Future<Output = Response<Body>> + Send + 'static {
+        async move { self.answer_now(request, identity).await }
+    }
+
+    async fn answer_now(
+        self: Arc<Self>,
+        request: Request<Body>,
+        identity: Option<Identity>,
+    ) -> Response<Body> {
+        let began = tokio::time::Instant::now();
+        let gzip = accepts_gzip(request.headers());
+        let mut said = Said { verb: String::new(), resource: "", subresource: String::new() };
+        let outcome = Self::serve(&self, request, identity, &mut said).await;
+        let response = match outcome {
+            Ok(Answer::Whole(reply)) => reply.into_response(gzip),
+            Ok(Answer::Stream(response)) => response,
+            Err(status) => Reply::status(&status, Format::Json).into_response(gzip),
+        };
+        let code = response.status().as_u16();
+        self.metrics.answered(&said.verb, said.resource, &said.subresource, code, began.elapsed());
+        response
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        request: Request<Body>,
+        identity: Option<Identity>,
+        said: &mut Said,
+    ) -> Result<Answer, Status> {
+        let (parts, body) = request.into_parts();
+        let now = self.now();
+        let peer = parts.extensions.get::<Peer>();
+        let identity = match identity {
+            Some(identity) => identity,
+            None => self.authenticator.authenticate(peer, &parts.headers, now)?,
+        };
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let hints = Hints::read(query.pairs());
+        let route =
+            route::route(&parts.method, parts.uri.path(), &hints, api::resource::by_plural)?;
+        let attributes = route.attributes();
+        said.verb = attributes.verb.clone().into_owned();
+        let identity = impersonate(&self.authorizer, identity, &parts.headers, attributes)?;
+        self.authorizer.authorize(&identity, attributes)?;
+        let target = match route {
+            Route::Path(attributes) => {
+                let paths =
+                    paths::Asked { method: &parts.method, path: &attributes.path, query: &query };
+                let accept = text(&parts.headers, header::ACCEPT);
+                return paths.answer(self, accept).map(Answer::Whole);
+            }
+            Route::Resource(target) => *target,
+        };
+        let Some(row) = target.row else { return paths::unknown(&target).map(Answer::Whole) };
+        said.resource = row.plural;
+        said.subresource = target.attributes.subresource.clone();
+        let call = self.call(target, row, identity, query, &parts.headers)?;
+        call.check(&parts.method)?;
+        Box::pin(self.run(call, &parts.method, body)).await
+    }
+
+    fn call(
+        self: &Arc<Self>,
+        target: Target,
+        row: &'static api::Resource,
+        identity: Identity,
+        query: Query,
+        headers: &HeaderMap,
+    ) -> Result<Call, Status> {
+        let streams = target.name.is_empty();
+        Ok(Call {
+            server: Arc::clone(self),
+            identity,
+            row,
+            strategy: strategy_for(row),
+            form: negotiate(text(headers, header::ACCEPT), streams)?,
+            include: Include::default(),
+            headers: headers.clone(),
+            now: self.now(),
+            target,
+            query,
+        })
+    }
+
+    /// Runs the verb within the bounds on time and number; a watch takes a seat only until its first byte.
+    async fn run(
+        self: &Arc<Self>,
+        mut call: Call,
+        method: &Method,
+        body: Body,
+    ) -> Result<Answer, Status> {
+        let Ok(_seat) = Arc::clone(&self.seats).try_acquire_owned() else {
+            self.metrics.refused();
+            let message = "too many requests, please try again later";
+            return Err(Status::too_many_requests(message, CROWDED_RETRY_SECONDS));
+        };
+        let _inside = self.metrics.enter();
+        if matches!(call.form.view, crate::encode::negotiate::View::Table(_)) {
+            call.include = Include::read(call.query.get("includeObject").unwrap_or_default())?;
+        }
+        let limit = self.config.request_timeout;
+        match tokio::time::timeout(limit, verbs::run(call, method, body)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let message = format!(
+                    "Timeout: request did not complete within the allowed duration of {limit:?}"
+                );
+                Err(Status::failure(504, "Timeout", message))
+            }
+        }
+    }
+
+    pub(crate) fn health(&self, endpoint: &str) -> Vec<crate::health::Check> {
+        let mut checks = vec![("ping", Ok(())), ("store", self.records.health())];
+        if endpoint == "readyz" {
+            let ready = self.ready.load(Ordering::Acquire);
+            checks.push(("bootstrap", if ready { Ok(()) } else { Err("not finished".to_owned()) }));
+            let stopping = self.stop.is_cancelled();
+            checks.push(("shutdown", if stopping { Err("under way".to_owned()) } else { Ok(()) }));
+        }
+        checks
+    }
+}
+
+/// An answer, whole or as a stream of events.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// All there.
+    Whole(Reply),
+    /// Coming.
+    Stream(Response<Body>),
+}
+
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    text(headers, header::ACCEPT_ENCODING).is_some_and(|value| {
+        value.split(',').any(|word| word.trim().split(';').next() == Some("gzip"))
+    })
+}

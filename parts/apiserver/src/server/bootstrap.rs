@@ -1,0 +1,94 @@
+//! What is there from the first start. Written through the same door as everything else.
+
+use super::Server;
+use crate::authorize::bootstrap::{Write, plan};
+use crate::identity::Identity;
+use api::Status;
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+/// Namespaces of every cluster.
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Priority classes of every cluster, with their values (spec A95) and what they are for.
+const PRIORITIES: [(&str, i64, &str); 2] = [
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
+
+/// Writes what is missing.
+pub(super) async fn write(server: &Server) -> Result<(), Status> {
+    for name in NAMESPACES {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        create(server, "/api/v1/namespaces", &object).await?;
+    }
+    for write in plan(&super::RecordsLookup(server.inner.records.clone())) {
+        match write {
+            Write::Create { path, object } => create(server, &path, &object).await?,
+            Write::Replace { path, object } => send(server, Method::PUT, &path, &object).await?,
+        }
+    }
+    for (name, value, description) in PRIORITIES {
+        let object = json!({
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": description,
+            "preemptionPolicy": "PreemptLowerPriority",
+        });
+        create(server, "/apis/scheduling.k8s.io/v1/priorityclasses", &object).await?;
+    }
+    Ok(())
+}
+
+/// Creates an object unless one of its name is there.
+async fn create(server: &Server, path: &str, object: &Value) -> Result<(), Status> {
+    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let request = Request::get(format!("{path}/{name}")).body(Body::empty());
+    if answer(server, request).await?.0.is_success() {
+        return Ok(());
+    }
+    send(server, Method::POST, path, object).await
+}
+
+async fn send(server: &Server, method: Method, path: &str, object: &Value) -> Result<(), Status> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(http::header::USER_AGENT, "pernode-apiserver")
+        .body(Body::from(object.to_string()));
+    let (code, body) = answer(server, request).await?;
+    if code.is_success() {
+        return Ok(());
+    }
+    let status: Result<Status, _> = serde_json::from_slice(&body);
+    Err(status
+        .unwrap_or_else(|error| Status::internal(&format!("{path} answered {code}: {error}"))))
+}
+
+async fn answer(
+    server: &Server,
+    request: http::Result<Request<Body>>,
+) -> Result<(StatusCode, bytes::Bytes), Status> {
+    let request = request.map_err(|error| Status::internal(&error.to_string()))?;
+    let masters = Identity::new("system:apiserver", &["system:masters"]);
+    let response = match server.as_user(masters).oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.map_err(|error| Status::internal(&error.to_string()))?;
+    Ok((parts.status, body.to_bytes()))
+}

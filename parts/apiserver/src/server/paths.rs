@@ -1,0 +1,139 @@
+//! Paths that are no resources: health, version, metrics, discovery, OpenAPI.
+
+use super::Inner;
+use crate::decode::options::Query;
+use crate::encode::Reply;
+use crate::health;
+use crate::route::Target;
+use crate::verbs::{method_not_allowed, no_such_path};
+use api::Status;
+use http::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What `/version` answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// `v1.36.2+pernode.<version>`.
+    pub git_version: String,
+    /// Commit the binary was built from, may be empty.
+    pub git_commit: String,
+    /// When it was built, may be empty.
+    pub build_date: String,
+}
+
+impl Default for Version {
+    fn default() -> Self {
+        Self {
+            git_version: concat!("v1.36.2+pernode.", env!("CARGO_PKG_VERSION")).to_owned(),
+            git_commit: String::new(),
+            build_date: String::new(),
+        }
+    }
+}
+
+impl Version {
+    fn to_value(&self) -> Value {
+        json!({
+            "major": "1",
+            "minor": "36",
+            "emulationMajor": "1",
+            "emulationMinor": "36",
+            "minCompatibilityMajor": "1",
+            "minCompatibilityMinor": "35",
+            "gitVersion": self.git_version,
+            "gitCommit": self.git_commit,
+            "gitTreeState": "clean",
+            "buildDate": self.build_date,
+            "goVersion": "rust",
+            "compiler": "rustc",
+            "platform": "linux/amd64",
+        })
+    }
+}
+
+/// A plain path that was asked for.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) query: &'a Query,
+}
+
+impl Asked<'_> {
+    /// Answers, or 404.
+    pub(super) fn answer(&self, server: &Inner, accept: Option<&str>) -> Result<Reply, Status> {
+        let path = if self.path.len() > 1 { self.path.trim_end_matches('/') } else { self.path };
+        if !matches!(*self.method, Method::GET | Method::HEAD) {
+            return if known(path) { Err(method_not_allowed()) } else { Ok(missing()) };
+        }
+        if let Some(reply) = self.health(server, path) {
+            return Ok(reply);
+        }
+        match path {
+            "/version" => Ok(Reply::json(200, server.config.version.to_value().to_string())),
+            "/metrics" => metrics(server),
+            _ => Ok(documents(server, path, accept).unwrap_or_else(missing)),
+        }
+    }
+
+    fn health(&self, server: &Inner, path: &str) -> Option<Reply> {
+        let (endpoint, one) = match path.trim_start_matches('/').split_once('/') {
+            Some((endpoint, one)) => (endpoint, Some(one)),
+            None => (path.trim_start_matches('/'), None),
+        };
+        if !matches!(endpoint, "livez" | "readyz" | "healthz") {
+            return None;
+        }
+        let excluded: Vec<&str> = self
+            .query
+            .pairs()
+            .iter()
+            .filter(|(key, _)| key == "exclude")
+            .map(|(_, v)| v.as_str())
+            .collect();
+        let mut checks = server.health(endpoint);
+        checks.retain(|(name, _)| !excluded.contains(name) && one.is_none_or(|one| one == *name));
+        if one.is_some() && checks.is_empty() {
+            return None;
+        }
+        let verbose = self.query.get("verbose").is_some_and(crate::route::truth);
+        let (code, text) = health::answer(endpoint, &checks, verbose);
+        Some(Reply::text(code, text))
+    }
+}
+
+fn known(path: &str) -> bool {
+    ["/api", "/apis", "/version", "/metrics", "/livez", "/readyz", "/healthz"].contains(&path)
+}
+
+/// 404 as text, for paths that lead nowhere.
+pub(super) fn missing() -> Reply {
+    Reply::text(404, "404 page not found\n")
+}
+
+/// 404 for a resource that is not served: a Status under a served group, a text elsewhere.
+pub(super) fn unknown(target: &Target) -> Result<Reply, Status> {
+    let group = &target.attributes.group;
+    if api::resource::has_group(group) { Err(no_such_path()) } else { Ok(missing()) }
+}
+
+fn metrics(server: &Inner) -> Result<Reply, Status> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in api::resource::ALL.iter().filter(|row| row.is_stored()) {
+        let found = server.records.list(&crate::records::Query::all(row.storage));
+        counts.insert(row.plural, found.map_or(0, |snapshot| snapshot.records.len()));
+    }
+    for (resource, count) in counts {
+        server.metrics.objects(resource, count);
+    }
+    server.metrics.stats(&server.records.stats());
+    let text = server.metrics.text().map_err(|error| Status::internal(&error.to_string()))?;
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(Reply { content_type, ..Reply::json(200, text) })
+}
+
+/// Discovery and OpenAPI.
+fn documents(_server: &Inner, _path: &str, _accept: Option<&str>) -> Option<Reply> {
+    None
+}

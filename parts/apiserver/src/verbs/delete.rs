@@ -1,0 +1,226 @@
+//! What a delete does to an object: gone at once, marked, or left as it is. Pure; spec A80–A85 and the tape's
+//! topics `delete` and `delete-pods`.
+
+use crate::admit::Strategy;
+use crate::decode::options::{DeleteOptions, Propagation};
+use api::{Resource, Status};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+/// Finalizer of objects whose dependents are to be kept.
+pub(crate) const ORPHAN: &str = "orphan";
+/// Finalizer of objects whose dependents are deleted first.
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+
+/// What to do with the object found.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Plan {
+    /// Remove it.
+    Remove,
+    /// Store this first, then remove it: a pod's last state tells its watchers that no grace is left.
+    MarkAndRemove(Value),
+    /// Store this; someone finishes later.
+    Mark(Value),
+    /// Nothing changes; it is being deleted already.
+    Pending,
+}
+
+/// Decides. The object is the one stored now.
+pub(crate) fn plan(
+    row: &Resource,
+    strategy: &dyn Strategy,
+    object: &Value,
+    options: &DeleteOptions,
+    now: Timestamp,
+) -> Result<Plan, Status> {
+    check_preconditions(row, object, options)?;
+    if row.group.is_empty() && row.plural == "namespaces" {
+        return Ok(namespace(object, options, now));
+    }
+    let asked = options.grace_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
+    let mut marked = object.clone();
+    let graceful = match grace(strategy, &mut marked, asked, now) {
+        Grace::Pending => return Ok(Plan::Pending),
+        Grace::None => None,
+        Grace::Seconds(seconds) => Some(seconds),
+    };
+    set_finalizers(&mut marked, options.propagation);
+    let held = finalizers(&marked).next().is_some();
+    match graceful {
+        None if !held => Ok(Plan::Remove),
+        None => {
+            mark(&mut marked, now);
+            Ok(Plan::Mark(marked))
+        }
+        Some(seconds) if held || seconds > 0 => Ok(Plan::Mark(marked)),
+        Some(_) => Ok(Plan::MarkAndRemove(marked)),
+    }
+}
+
+/// Whether an update finishes a delete: the mark is there, the grace is over and the last finalizer went.
+pub(crate) fn finished_by_update(row: &Resource, new: &Value, old: &Value) -> bool {
+    let meta = |key: &str| old.get("metadata").and_then(|meta| meta.get(key));
+    let grace = meta("deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
+    let held_by_spec = row.group.is_empty()
+        && row.plural == "namespaces"
+        && new
+            .pointer("/spec/finalizers")
+            .and_then(Value::as_array)
+            .is_some_and(|list| !list.is_empty());
+    meta("deletionTimestamp").is_some_and(|at| !at.is_null())
+        && grace == 0
+        && finalizers(new).next().is_none()
+        && !held_by_spec
+}
+
+enum Grace {
+    /// The kind knows no grace.
+    None,
+    /// It was marked; this much grace is left.
+    Seconds(i64),
+    /// It is marked already, and not longer than asked.
+    Pending,
+}
+
+fn grace(strategy: &dyn Strategy, object: &mut Value, asked: Option<i64>, now: Timestamp) -> Grace {
+    let meta = object.get("metadata").cloned().unwrap_or_default();
+    let marked_at = meta.get("deletionTimestamp").and_then(Value::as_str);
+    let left = meta.get("deletionGracePeriodSeconds").and_then(Value::as_i64);
+    let Some(wanted) = strategy.grace_seconds(object, asked) else { return Grace::None };
+    match (marked_at, left) {
+        (Some(_), None) => Grace::None,
+        (Some(until), Some(left)) => match asked {
+            Some(asked) if asked < left => {
+                let until: Timestamp = until.parse().unwrap_or(now);
+                set_deletion(object, until + SignedDuration::from_secs(asked - left), asked);
+                Grace::Seconds(asked)
+            }
+            _ => Grace::Pending,
+        },
+        (None, _) => {
+            set_deletion(object, now + SignedDuration::from_secs(wanted), wanted);
+            raise_generation(object);
+            Grace::Seconds(wanted)
+        }
+    }
+}
+
+fn set_deletion(object: &mut Value, at: Timestamp, grace: i64) {
+    let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    meta.insert("deletionTimestamp".into(), seconds(at).into());
+    meta.insert("deletionGracePeriodSeconds".into(), grace.into());
+}
+
+/// A moment as Kubernetes writes it, to the second.
+pub(crate) fn seconds(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Marks an object that knows no grace but has finalizers.
+fn mark(object: &mut Value, now: Timestamp) {
+    let Some(meta) = object.get("metadata") else { return };
+    let first = meta.get("deletionGracePeriodSeconds").is_none_or(Value::is_null);
+    let at = meta.get("deletionTimestamp").and_then(Value::as_str);
+    let at = at.and_then(|at| at.parse::<Timestamp>().ok()).filter(|at| *at <= now);
+    if first {
+        raise_generation(object);
+    }
+    set_deletion(object, at.unwrap_or(now), 0);
+}
+
+fn raise_generation(object: &mut Value) {
+    if let Some(generation) = object.pointer_mut("/metadata/generation") {
+        if let Some(number) = generation.as_i64().filter(|n| *n > 0) {
+            *generation = (number + 1).into();
+        }
+    }
+}
+
+fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// The two finalizers of the garbage collector follow the policy asked for; without one they stay.
+fn set_finalizers(object: &mut Value, asked: Option<Propagation>) {
+    let had = |name: &str| finalizers(object).any(|f| f == name);
+    let policy = asked.or_else(|| {
+        let order = finalizers(object).find(|f| [ORPHAN, FOREGROUND].contains(f));
+        order.map(|f| if f == ORPHAN { Propagation::Orphan } else { Propagation::Foreground })
+    });
+    let wanted = match policy {
+        Some(Propagation::Orphan) => Some(ORPHAN),
+        Some(Propagation::Foreground) => Some(FOREGROUND),
+        Some(Propagation::Background) | None => None,
+    };
+    if had(ORPHAN) == (wanted == Some(ORPHAN)) && had(FOREGROUND) == (wanted == Some(FOREGROUND)) {
+        return;
+    }
+    let mut list: Vec<Value> = finalizers(object)
+        .filter(|f| ![ORPHAN, FOREGROUND].contains(f))
+        .map(|f| json!(f))
+        .collect();
+    list.extend(wanted.map(|f| json!(f)));
+    let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if list.is_empty() {
+        meta.remove("finalizers");
+    } else {
+        meta.insert("finalizers".into(), Value::Array(list));
+    }
+}
+
+/// A namespace becomes Terminating first; it goes when both kinds of finalizers are gone.
+fn namespace(object: &Value, options: &DeleteOptions, now: Timestamp) -> Plan {
+    let marked = object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null());
+    if marked {
+        let held = object
+            .pointer("/spec/finalizers")
+            .and_then(Value::as_array)
+            .is_some_and(|l| !l.is_empty());
+        let held = held || finalizers(object).next().is_some();
+        return if held { Plan::Pending } else { Plan::Remove };
+    }
+    let mut object = object.clone();
+    if options.propagation == Some(Propagation::Orphan) {
+        set_finalizers(&mut object, options.propagation);
+    }
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.insert("deletionTimestamp".into(), seconds(now).into());
+    }
+    if let Some(fields) = object.as_object_mut() {
+        let status = fields.entry("status").or_insert_with(|| json!({}));
+        if let Some(status) = status.as_object_mut() {
+            status.insert("phase".into(), "Terminating".into());
+        }
+    }
+    Plan::Mark(object)
+}
+
+/// 409 when the caller meant another object. Upstream names the kind here, not the resource.
+pub(crate) fn check_preconditions(
+    row: &Resource,
+    object: &Value,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
+    let text = |key: &str| {
+        object
+            .get("metadata")
+            .and_then(|meta| meta.get(key))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let conflict = |why: &str| Err(Status::conflict(row.group, row.kind, text("name"), why));
+    if let Some(uid) = options.uid.as_ref().filter(|uid| *uid != text("uid")) {
+        return conflict(&format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+            text("uid")
+        ));
+    }
+    let version = text("resourceVersion");
+    if let Some(wanted) = options.resource_version.as_ref().filter(|wanted| *wanted != version) {
+        return conflict(&format!(
+            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). The object might have been modified"
+        ));
+    }
+    Ok(())
+}

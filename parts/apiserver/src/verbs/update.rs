@@ -1,0 +1,247 @@
+//! PUT, and the loop that every change of an object goes through: read, change, admit, compare, write,
+//! again if someone else was faster.
+
+use super::create::{self, text};
+use super::{Call, delete, fields, shelf};
+use crate::admit::{admission, before_update};
+use crate::authorize::escalation;
+use crate::decode::options::WriteOptions;
+use crate::decode::{self, Decoded, Wanted};
+use crate::encode::{self, Reply};
+use crate::records::{CommitError, Expected, Record};
+use api::field::FieldError;
+use api::{Path, Status};
+use axum::body::Body;
+use bytes::Bytes;
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// How often a change that names no resourceVersion is tried again when someone else wrote in between. Each
+/// lost round means that another writer won, so five lost rounds are five writes within microseconds.
+pub(crate) const ROUNDS_MAX: usize = 5;
+
+/// The result of a change of an object.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// The object after it.
+    pub(crate) object: Value,
+    /// What to warn of.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The object as stored.
+    pub(crate) bytes: Bytes,
+    /// What to warn of.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Answers a PUT.
+pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
+    let (body, media) = call.body(body).await?;
+    let options = WriteOptions::read(&call.query, "UpdateOptions")?;
+    let Decoded { mut object, mut warnings } =
+        decode::object(&body, media, Wanted::of(call.row), options.validation)?;
+    call.strategy.convert(&object)?;
+    check_place(call, &object)?;
+    call.strategy.default(&mut object);
+    let manager = call.manager(&options);
+    let missing =
+        shelf::find(&call.server.records, call.row, call.namespace(), call.name()).is_none();
+    if missing && call.subresource().is_empty() && call.strategy.create_on_update() {
+        return create_by_put(call, object, &options, warnings).await;
+    }
+    check_version(call, &object)?;
+    let written = rewrite(call, &options, |old| {
+        check_uid(call, &object, old)?;
+        let mut object = object.clone();
+        fields::updated(call, old, &mut object, &manager);
+        Ok(Changed { object, warnings: Vec::new() })
+    })
+    .await?;
+    warnings.extend(written.warnings);
+    let mut reply = call.source().object(200, &written.bytes)?;
+    reply.warnings = warnings;
+    Ok(reply)
+}
+
+async fn create_by_put(
+    call: &Call,
+    mut object: Value,
+    options: &WriteOptions,
+    mut warnings: Vec<String>,
+) -> Result<Reply, Status> {
+    authorize_create(call)?;
+    let uid = text(&object, "uid");
+    if !uid.is_empty() {
+        return Err(wrong_uid(call, &uid, ""));
+    }
+    if call.row.namespaced {
+        create::set(&mut object, "namespace", call.namespace());
+    }
+    create::fill_system_fields(call, &mut object);
+    fields::created(call, &mut object, &call.manager(options));
+    let bytes = create::store_new(call, object, options, "", &mut warnings).await?;
+    let mut reply = call.source().object(201, &bytes)?;
+    reply.warnings = warnings;
+    Ok(reply)
+}
+
+/// A write that creates needs the right to create.
+pub(crate) fn authorize_create(call: &Call) -> Result<(), Status> {
+    let mut attributes = call.target.attributes.clone();
+    attributes.verb = Cow::Borrowed("create");
+    call.server.authorizer.authorize(&call.identity, &attributes)
+}
+
+/// Name and namespace of the object must be those of the path.
+fn check_place(call: &Call, object: &Value) -> Result<(), Status> {
+    let (name, namespace) = (text(object, "name"), text(object, "namespace"));
+    let (asked_name, asked_namespace) = (call.name(), call.namespace());
+    let message = if name.is_empty() {
+        format!(
+            "the name of the object ({asked_name} based on URL) was undeterminable: name must be provided"
+        )
+    } else if name != asked_name {
+        format!("the name of the object ({name}) does not match the name on the URL ({asked_name})")
+    } else if !namespace.is_empty() && !asked_namespace.is_empty() && namespace != asked_namespace {
+        format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the request ({asked_namespace})"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Status::bad_request(message))
+}
+
+/// A resourceVersion must be a number, and some kinds insist on one.
+fn check_version(call: &Call, object: &Value) -> Result<(), Status> {
+    let version = text(object, "resourceVersion");
+    if !version.is_empty() && version.parse::<u64>().is_err() {
+        let message = format!(
+            "strconv.ParseUint: parsing {}: invalid syntax",
+            decode::options::quote(&version)
+        );
+        return Err(Status::failure(500, "", message));
+    }
+    if matches!(version.as_str(), "" | "0") && !call.strategy.unconditional_update() {
+        let path = Path::new("metadata").child("resourceVersion");
+        let fault = FieldError::invalid(path, 0, "must be specified for an update");
+        return Err(api::field::invalid(call.row.group, call.row.plural, call.name(), &[fault]));
+    }
+    Ok(())
+}
+
+fn check_uid(call: &Call, object: &Value, old: &Value) -> Result<(), Status> {
+    let (uid, stored) = (text(object, "uid"), text(old, "uid"));
+    if uid.is_empty() || uid == stored { Ok(()) } else { Err(wrong_uid(call, &uid, &stored)) }
+}
+
+/// 409: the object of this name is another one.
+pub(crate) fn wrong_uid(call: &Call, uid: &str, stored: &str) -> Status {
+    let place = match call.namespace() {
+        "" => call.name().to_owned(),
+        namespace => format!("{namespace}/{}", call.name()),
+    };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: \
+         Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}",
+        call.row.plural
+    );
+    Status::conflict(call.row.group, call.row.plural, call.name(), &why)
+}
+
+/// Changes the object named in the path by `change`, which gets the object as it is. Nothing is written when
+/// nothing changed; a change that removes the last finalizer of an object being deleted removes the object.
+pub(crate) async fn rewrite(
+    call: &Call,
+    options: &WriteOptions,
+    mut change: impl FnMut(&Value) -> Result<Changed, Status>,
+) -> Result<Written, Status> {
+    for round in 1.. {
+        let record = shelf::find(&call.server.records, call.row, call.namespace(), call.name())
+            .ok_or_else(|| call.not_found())?;
+        let old = shelf::value(call.row, &record)?;
+        let Changed { mut object, mut warnings } = change(&old)?;
+        let asked = text(&object, "resourceVersion");
+        let pinned = !matches!(asked.as_str(), "" | "0") && asked != record.revision.to_string();
+        if pinned {
+            return Err(shelf::conflict(call.row, call.name()));
+        }
+        warnings.extend(admit(call, &mut object, &old)?);
+        match write(call, options, &record, &old, &object).await {
+            Ok(bytes) => return Ok(Written { bytes, warnings }),
+            // The caller's own resourceVersion is compared again in the next round.
+            Err(CommitError::Conflict(_)) if round < ROUNDS_MAX => {}
+            Err(error) => return Err(shelf::refusal(call.row, call.name(), &error)),
+        }
+    }
+    Err(shelf::conflict(call.row, call.name()))
+}
+
+/// Mutating admission, the strategy, validating admission.
+fn admit(call: &Call, object: &mut Value, old: &Value) -> Result<Vec<String>, Status> {
+    let view = shelf::Sight(&call.server.records);
+    let plugins = &call.server.config.plugins;
+    if call.row.namespaced && text(object, "namespace").is_empty() {
+        create::set(object, "namespace", call.namespace());
+    }
+    let attributes = call.admission(admission::Operation::Update, call.name(), Some(old));
+    admission::mutate(plugins, object, &attributes, &view)?;
+    let asked = &call.target.attributes;
+    escalation::check(&call.server.authorizer, &call.identity, asked, Some(old), object)?;
+    let warnings = before_update(call.row, object, old, &call.context())?;
+    admission::validate(plugins, object, &attributes, &view)?;
+    Ok(warnings)
+}
+
+async fn write(
+    call: &Call,
+    options: &WriteOptions,
+    record: &Record,
+    old: &Value,
+    object: &Value,
+) -> Result<Bytes, CommitError> {
+    let mut object = object.clone();
+    create::set(&mut object, "resourceVersion", record.revision.to_string());
+    if unchanged(&object, old) {
+        return Ok(shelf::shown(call.row, record));
+    }
+    let bytes = Bytes::from(encode::object_bytes(&object));
+    let finished = delete::finished_by_update(call.row, &object, old);
+    if options.dry_run {
+        return Ok(bytes);
+    }
+    let write = shelf::Write {
+        row: call.row,
+        namespace: call.namespace(),
+        name: call.name(),
+        expected: Expected::Revision(record.revision),
+    };
+    let ttl = call.server.config.event_ttl;
+    let done = if finished {
+        write.remove(&call.server.records, Some(&object), ttl).await?
+    } else {
+        write.put(&call.server.records, &object, ttl).await?
+    };
+    call.server.observe(&done.record.key);
+    // The answer to the change that ends a delete is the object before it went, as upstream has it.
+    Ok(if finished { bytes } else { shelf::shown(call.row, &done.record) })
+}
+
+/// Whether nothing changed but perhaps the times in `managedFields`.
+fn unchanged(object: &Value, old: &Value) -> bool {
+    let plain = |object: &Value| {
+        let mut object = object.clone();
+        let managers = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
+        for manager in managers.into_iter().flatten() {
+            if let Some(fields) = manager.as_object_mut() {
+                fields.remove("time");
+            }
+        }
+        object
+    };
+    object == old || plain(object) == plain(old)
+}

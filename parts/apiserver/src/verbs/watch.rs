@@ -1,0 +1,210 @@
+//! Watches: a cursor in the history turned into lines of JSON.
+
+use super::list::{Selection, parse_version};
+use super::{Call, shelf};
+use crate::decode::options::ListOptions;
+use crate::encode::Source;
+use crate::encode::frame::{self, Change};
+use crate::encode::negotiate::View;
+use crate::metrics::Guard;
+use crate::records::{Event, EventKind, Gone, Query, Record, Start, Watch, WatchRequest};
+use crate::server::{Answer, Inner};
+use api::Status;
+use axum::body::Body;
+use bytes::Bytes;
+use futures::stream;
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use rand::Rng;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Shortest time a watch without `timeoutSeconds` lasts, seconds; the longest is twice that, so that watches
+/// opened together do not come again together (upstream's `--min-request-timeout`).
+const LASTS_SECONDS: u64 = 1800;
+
+/// Answers a watch.
+pub(crate) fn watch(call: &Call, options: &ListOptions) -> Result<Answer, Status> {
+    let selection = Selection::read(call, options)?;
+    let version =
+        parse_version(&options.resource_version).map_err(|why| Status::failure(500, "", why))?;
+    let with_initial = options.initial_events.unwrap_or(matches!(version, None | Some(0)));
+    let mut feed = Feed::new(call, options);
+    let opened = if with_initial {
+        feed.open_with_initial(call, &selection, options.initial_events == Some(true))
+    } else {
+        let start = match version {
+            None | Some(0) => Start::Now,
+            Some(version) => Start::After(version),
+        };
+        feed.open(call, &selection, start)
+    };
+    if let Err(gone) = opened {
+        call.server.metrics.gone(call.row.plural);
+        feed.ended = Some(frame::error(&gone));
+    }
+    Ok(Answer::Stream(response(feed)))
+}
+
+fn response(feed: Feed) -> Response<Body> {
+    let lines = stream::unfold(feed, |mut feed| async move {
+        feed.next().await.map(|line| (Ok::<Bytes, Infallible>(line), feed))
+    });
+    let mut response = Response::new(Body::from_stream(lines));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let fresh = HeaderValue::from_static("no-cache, private");
+    headers.insert(HeaderName::from_static("cache-control"), fresh);
+    response
+}
+
+/// What is still to be sent, and when to stop.
+struct Feed {
+    server: Arc<Inner>,
+    source: Source,
+    watch: Option<Watch>,
+    /// Objects that were there when the watch began.
+    initial: VecDeque<Arc<Record>>,
+    /// The revision they were seen at, when their end is to be told.
+    initial_end: Option<u64>,
+    bookmarks: bool,
+    bookmark_at: Instant,
+    until: Instant,
+    /// Whether nothing was sent yet.
+    first: bool,
+    /// The last line.
+    ended: Option<Bytes>,
+    done: bool,
+    _open: Guard,
+}
+
+impl Feed {
+    fn new(call: &Call, options: &ListOptions) -> Self {
+        let lasts = options.timeout.filter(|timeout| !timeout.is_zero()).unwrap_or_else(|| {
+            let seconds =
+                call.server.chance(|chance| chance.random_range(LASTS_SECONDS..=2 * LASTS_SECONDS));
+            Duration::from_secs(seconds)
+        });
+        let now = Instant::now();
+        Self {
+            server: Arc::clone(&call.server),
+            source: call.source(),
+            watch: None,
+            initial: VecDeque::new(),
+            initial_end: None,
+            bookmarks: options.bookmarks,
+            bookmark_at: now + call.server.config.bookmark_interval,
+            until: now + lasts,
+            first: true,
+            ended: None,
+            done: false,
+            _open: call.server.metrics.watching(call.row.plural),
+        }
+    }
+
+    fn open(&mut self, call: &Call, selection: &Selection, start: Start) -> Result<(), Status> {
+        let request = WatchRequest {
+            namespace: Arc::from(selection.namespace.as_str()),
+            name: Arc::from(selection.name.clone().unwrap_or_default()),
+            field: selection.field.clone(),
+            filter: selection.filter.clone(),
+            ..WatchRequest::all(call.row.storage, start)
+        };
+        let opened = call.server.records.watch(request);
+        self.watch = Some(opened.map_err(|compacted| Status::expired(compacted.to_string()))?);
+        Ok(())
+    }
+
+    /// A list and a watch from where it was true.
+    fn open_with_initial(
+        &mut self,
+        call: &Call,
+        selection: &Selection,
+        tell_end: bool,
+    ) -> Result<(), Status> {
+        let query = Query { namespace: &selection.namespace, ..Query::all(call.row.storage) };
+        let found = selection.list(&call.server.records, query);
+        let found = found.map_err(|compacted| Status::expired(compacted.to_string()))?;
+        self.initial = found.records.into();
+        self.initial_end = tell_end.then_some(found.revision);
+        self.open(call, selection, Start::After(found.revision))
+    }
+
+    /// The next line; `None` when the watch is over.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        if let Some(last) = self.ended.take() {
+            self.done = true;
+            return Some(last);
+        }
+        if let Some(record) = self.initial.pop_front() {
+            let bytes = shelf::shown(self.source.row, &record);
+            return Some(self.line(Change::Added, &bytes));
+        }
+        if let Some(revision) = self.initial_end.take() {
+            self.first = false;
+            return Some(frame::bookmark(&self.source, revision, true));
+        }
+        let next = self.wait().await?;
+        Some(match next {
+            Next::Event(event) => self.event(&event),
+            Next::Bookmark(revision) => frame::bookmark(&self.source, revision, false),
+            Next::Gone(gone) => {
+                self.done = true;
+                self.server.metrics.gone(self.source.row.plural);
+                frame::error(&Status::expired(gone.to_string()))
+            }
+        })
+    }
+
+    async fn wait(&mut self) -> Option<Next> {
+        let watch = self.watch.as_mut()?;
+        let bookmark_at = self.bookmark_at;
+        tokio::select! {
+            biased;
+            () = self.server.stop.cancelled() => None,
+            next = watch.next() => Some(next.map_or_else(Next::Gone, |event| Next::Event(Box::new(event)))),
+            () = tokio::time::sleep_until(self.until) => None,
+            () = tokio::time::sleep_until(bookmark_at), if self.bookmarks => {
+                self.bookmark_at = Instant::now() + self.server.config.bookmark_interval;
+                Some(Next::Bookmark(watch.bookmark()))
+            }
+        }
+    }
+
+    fn event(&mut self, event: &Event) -> Bytes {
+        let plain = self.source.form.view == View::Whole
+            && std::ptr::eq(shelf::stored_row(self.source.row), self.source.row);
+        if plain {
+            self.first = false;
+            return event.frame.clone();
+        }
+        let change = match event.kind {
+            EventKind::Added => Change::Added,
+            EventKind::Modified => Change::Modified,
+            EventKind::Deleted => Change::Deleted,
+        };
+        let bytes = shelf::shown(self.source.row, &event.record);
+        self.line(change, &bytes)
+    }
+
+    fn line(&mut self, change: Change, bytes: &Bytes) -> Bytes {
+        let first = std::mem::replace(&mut self.first, false);
+        self.source.now = self.server.now();
+        frame::event(&self.source, change, bytes, first).unwrap_or_else(|status| {
+            self.done = true;
+            frame::error(&status)
+        })
+    }
+}
+
+enum Next {
+    Event(Box<Event>),
+    Bookmark(u64),
+    Gone(Gone),
+}
