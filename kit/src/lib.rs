@@ -35,7 +35,7 @@ pub mod tasks;
 pub mod work;
 
 pub use backoff::Backoff;
-pub use cache::{Cache, Caches, Change, Changes, Index, Key, Object, Scope};
+pub use cache::{Cache, Caches, Change, Changes, Index, Key, Object, Scope, revision_of};
 pub use clock::Clock;
 pub use events::{Events, Note, reference};
 pub use ledger::{Behind, Ledger};

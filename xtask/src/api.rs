@@ -12,6 +12,7 @@ pub(crate) struct Api {
     files: PathBuf,
 }
 
+const APPLY: &str = "application/apply-patch+yaml";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 impl Api {
@@ -46,6 +47,28 @@ impl Api {
         self.ask("GET", path, "application/json", None)
     }
 
+    /// POST of an object.
+    pub(crate) fn post(&self, path: &str, object: &Value) -> Result<Value> {
+        self.ask("POST", path, "application/json", Some(("application/json", &object.to_string())))
+    }
+
+    /// Server-side apply of an object; the path carries the field manager.
+    pub(crate) fn patch(&self, path: &str, object: &Value) -> Result<Value> {
+        self.ask("PATCH", path, "application/json", Some((APPLY, &object.to_string())))
+    }
+
+    /// DELETE.
+    pub(crate) fn delete(&self, path: &str) -> Result<Value> {
+        self.ask("DELETE", path, "application/json", None)
+    }
+
+    /// A curl command for a GET that the caller runs.
+    pub(crate) fn command(&self, path: &str) -> std::process::Command {
+        let mut command = std::process::Command::new("curl");
+        command.args(["-sSN"]).args(self.credentials()).arg(format!("{}{path}", self.url));
+        command
+    }
+
     /// Server-side apply of a manifest of one or more documents, as the field manager `demo`.
     pub(crate) fn apply(&self, file: &Path) -> Result<()> {
         let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
@@ -60,7 +83,7 @@ impl Api {
                 _ => bail!("{}: no path known for kind {kind:?}", file.display()),
             };
             let path = format!("{path}?fieldManager=demo&force=true");
-            self.ask("PATCH", &path, "application/json", Some(&object.to_string()))?;
+            self.patch(&path, &object)?;
         }
         Ok(())
     }
@@ -99,21 +122,24 @@ impl Api {
         Ok(lay_out(&rows))
     }
 
-    fn ask(&self, method: &str, path: &str, accept: &str, body: Option<&str>) -> Result<Value> {
+    fn credentials(&self) -> [String; 6] {
         let at = |name: &str| self.files.join(name).to_string_lossy().into_owned();
+        ["--cacert".into(), at("ca"), "--cert".into(), at("cert"), "--key".into(), at("key")]
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        body: Option<(&str, &str)>,
+    ) -> Result<Value> {
         let mut args =
             vec!["-sS".to_owned(), "--max-time".into(), "30".into(), "-X".into(), method.into()];
-        args.extend([
-            "--cacert".into(),
-            at("ca"),
-            "--cert".into(),
-            at("cert"),
-            "--key".into(),
-            at("key"),
-        ]);
+        args.extend(self.credentials());
         args.extend(["-H".into(), format!("Accept: {accept}")]);
-        if let Some(body) = body {
-            args.extend(["-H".into(), "Content-Type: application/apply-patch+yaml".into()]);
+        if let Some((kind, body)) = body {
+            args.extend(["-H".into(), format!("Content-Type: {kind}")]);
             args.extend(["--data-binary".into(), body.to_owned()]);
         }
         args.push(format!("{}{path}", self.url));

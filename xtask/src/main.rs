@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "chores wait and measure in real time")]
 
 mod api;
+mod bench;
 mod cluster;
 mod demo;
 mod image;
@@ -36,6 +37,8 @@ enum Chore {
     },
     /// Everything CI runs
     Test,
+    /// Measure, and fill docs/benchmarks.md
+    Bench,
     /// Do what the guide says against a running cluster, and write down what was seen
     Walk {
         /// The cluster's folder
@@ -115,6 +118,7 @@ fn main() -> Result<()> {
         Chore::Demo { act: DemoAct::Up } => demo::up(&pernode()?),
         Chore::Demo { act: DemoAct::Down } => demo::down(),
         Chore::Test => suite::run(),
+        Chore::Bench => bench::run(),
         Chore::Walk { dir, chapters } => {
             let out = demo::repository()?.join("docs/walk.md");
             walk::run(&dir, &chapters, chapters.is_empty().then_some(out.as_path()))

@@ -100,8 +100,8 @@ pub fn generated(base: &str, mut chance: u64) -> String {
     let mut name = base[..end].to_owned();
     let letters = ALPHABET.len() as u64;
     for _ in 0..SUFFIX_LEN {
-        // below 27, so it is a place in the alphabet
-        name.push(char::from(ALPHABET[(chance % letters) as usize]));
+        let place = usize::try_from(chance % letters).unwrap_or(0);
+        name.push(char::from(ALPHABET[place]));
         chance /= letters;
     }
     name

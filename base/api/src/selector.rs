@@ -140,6 +140,15 @@ fn sorted(list: &[String]) -> String {
     list.join(",")
 }
 
+fn fault(found: &Token<'_>, expected: &str) -> SelectorError {
+    let found = match found {
+        Token::End => "",
+        Token::Word(word) => word,
+        Token::Sign(sign) => sign,
+    };
+    SelectorError(format!("unable to parse requirement: found '{found}', expected: {expected}"))
+}
+
 struct Parser<'a> {
     rest: &'a str,
 }
@@ -173,15 +182,6 @@ impl<'a> Parser<'a> {
         token
     }
 
-    fn fault(&self, found: &Token<'_>, expected: &str) -> SelectorError {
-        let found = match found {
-            Token::End => "",
-            Token::Word(word) => word,
-            Token::Sign(sign) => sign,
-        };
-        SelectorError(format!("unable to parse requirement: found '{found}', expected: {expected}"))
-    }
-
     fn selector(mut self) -> Result<LabelSelector, SelectorError> {
         let mut requirements = Vec::new();
         if self.peek().0 == Token::End {
@@ -193,9 +193,9 @@ impl<'a> Parser<'a> {
                 Token::End => return Ok(LabelSelector { requirements }),
                 Token::Sign(",") => match self.peek().0 {
                     Token::Word(_) | Token::Sign("!") => {}
-                    found => return Err(self.fault(&found, "identifier after ','")),
+                    found => return Err(fault(&found, "identifier after ','")),
                 },
-                found => return Err(self.fault(&found, "',' or 'end of string'")),
+                found => return Err(fault(&found, "',' or 'end of string'")),
             }
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Parser<'a> {
         }
         let key = match self.next() {
             Token::Word(word) => word.to_owned(),
-            found => return Err(self.fault(&found, "identifier")),
+            found => return Err(fault(&found, "identifier")),
         };
         check_key(&key)?;
         if absent {
@@ -240,7 +240,7 @@ impl<'a> Parser<'a> {
                 self.next();
                 Operator::NotIn(self.list()?)
             }
-            found => return Err(self.fault(&found, "in, notin, =, ==, !=, gt, lt")),
+            found => return Err(fault(&found, "in, notin, =, ==, !=, gt, lt")),
         };
         Ok(Requirement { key, operator })
     }
@@ -254,7 +254,7 @@ impl<'a> Parser<'a> {
                 Ok(word.to_owned())
             }
             Token::End | Token::Sign(",") => Ok(String::new()),
-            found => Err(self.fault(&found, "identifier")),
+            found @ Token::Sign(_) => Err(fault(&found, "identifier")),
         }
     }
 
@@ -270,7 +270,7 @@ impl<'a> Parser<'a> {
     fn list(&mut self) -> Result<Vec<String>, SelectorError> {
         match self.next() {
             Token::Sign("(") => {}
-            found => return Err(self.fault(&found, "'('")),
+            found => return Err(fault(&found, "'('")),
         }
         let mut values = Vec::new();
         loop {
@@ -281,7 +281,7 @@ impl<'a> Parser<'a> {
                     match self.next() {
                         Token::Sign(",") => {}
                         Token::Sign(")") => return Ok(values),
-                        found => return Err(self.fault(&found, "',' or ')'")),
+                        found => return Err(fault(&found, "',' or ')'")),
                     }
                 }
                 Token::Sign(",") => values.push(String::new()),
@@ -289,7 +289,7 @@ impl<'a> Parser<'a> {
                     values.push(String::new());
                     return Ok(values);
                 }
-                found => return Err(self.fault(&found, "',', ')' or identifier")),
+                found => return Err(fault(&found, "',', ')' or identifier")),
             }
         }
     }

@@ -210,9 +210,9 @@ impl Board {
         for hash in answer.pods.iter().filter_map(|mark| mark.hash.as_ref()) {
             let pods = self.hashes.entry(hash.clone()).or_insert(0);
             if is_in {
-                *pods += 1
+                *pods += 1;
             } else {
-                *pods -= 1
+                *pods -= 1;
             }
             if *pods == 0 {
                 self.hashes.remove(hash);

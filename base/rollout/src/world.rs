@@ -220,12 +220,18 @@ impl Failures {
         self.by_node.get(node).filter(|_| self.observed_generation == observed_generation)
     }
 
+    /// Drops entries of another observed generation; answers the nodes they were about.
+    pub fn align(&mut self, observed_generation: i64) -> Vec<String> {
+        if self.observed_generation == observed_generation {
+            return Vec::new();
+        }
+        self.observed_generation = observed_generation;
+        std::mem::take(&mut self.by_node).into_keys().collect()
+    }
+
     /// Notes a failure on a node; entries of another observed generation are dropped first.
     pub fn note(&mut self, observed_generation: i64, node: &str, now: Timestamp) {
-        if self.observed_generation != observed_generation {
-            self.by_node.clear();
-            self.observed_generation = observed_generation;
-        }
+        self.align(observed_generation);
         let next = Failure::next(self.by_node.get(node), now);
         self.by_node.insert(node.to_owned(), next);
         self.by_node.retain(|_, failure| !failure.is_forgotten(now));

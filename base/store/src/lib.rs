@@ -25,6 +25,7 @@ mod key;
 mod log;
 mod memory;
 mod row;
+mod sqlite;
 mod state;
 mod writer;
 
@@ -33,8 +34,9 @@ pub use key::Key;
 pub use log::{Batch, EachRow, Log, LogError, Meta, OpenError, Stored};
 pub use memory::{Disk, MemoryLog};
 pub use row::{Frames, Row, Stamped};
-pub use state::{Compacted, Fill, Listing, Query, Read, Store};
+pub use sqlite::SqliteLog;
+pub use state::{Compacted, Fill, Filter, Listing, Query, Read, Store};
 pub use writer::{
-    Action, Change, CommitError, Expected, LAZY_ROWS_MAX, Options, Outcome, RESERVE_REVISIONS,
-    Refused, Writer, open,
+    Action, Change, CommitError, Expected, FactsOf, LAZY_ROWS_MAX, Options, Outcome,
+    RESERVE_REVISIONS, Refused, Writer, open,
 };

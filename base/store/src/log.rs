@@ -70,7 +70,7 @@ pub enum LogError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// What is on the medium is not what was written.
-    #[error("{place} is damaged{}: {why}", at_key(.key))]
+    #[error("{place} is damaged{}: {why}", at_key(.key.as_deref()))]
     Damaged {
         /// The file.
         place: String,
@@ -97,8 +97,8 @@ pub enum OpenError {
     },
 }
 
-fn at_key(key: &Option<String>) -> String {
-    key.as_ref().map_or_else(String::new, |key| format!(" at {key}"))
+fn at_key(key: Option<&str>) -> String {
+    key.map_or_else(String::new, |key| format!(" at {key}"))
 }
 
 /// Receives the rows of a replay one by one; an error ends it.

@@ -133,7 +133,7 @@ impl Log for MemoryLog {
         if confused {
             platter.confuse -= 1;
         }
-        if !confused || platter.confuse % 2 == 0 {
+        if !confused || platter.confuse.is_multiple_of(2) {
             platter.take(self.pending.take());
         }
         if confused { Err(LogError::Unknown("input/output error".into())) } else { Ok(()) }

@@ -134,6 +134,9 @@ pub struct Compacted {
     pub floor: u64,
 }
 
+/// Decides which rows are wanted.
+pub type Filter<'a, F> = &'a dyn Fn(&Row<F>) -> bool;
+
 /// Which rows to list.
 pub struct Query<'a, F> {
     /// The collection.
@@ -147,7 +150,7 @@ pub struct Query<'a, F> {
     /// At most so many rows; 0 for all.
     pub limit: usize,
     /// Only rows that pass.
-    pub filter: Option<&'a dyn Fn(&Row<F>) -> bool>,
+    pub filter: Option<Filter<'a, F>>,
 }
 
 impl<F> std::fmt::Debug for Query<'_, F> {

@@ -115,11 +115,14 @@ pub struct Options {
     pub lazy_collections: &'static [&'static str],
 }
 
+/// Extracts the facts of a row that is found at start; an error refuses the store.
+pub type FactsOf<'a, F> = &'a dyn Fn(&Key, &[u8]) -> Result<F, String>;
+
 /// Opens a store: reads every row, checks it, and asks `facts` about it.
 pub fn open<F: Clone>(
     mut log: Box<dyn Log>,
     options: Options,
-    facts: &dyn Fn(&Key, &[u8]) -> Result<F, String>,
+    facts: FactsOf<'_, F>,
 ) -> Result<(Store<F>, Writer<F>), OpenError> {
     let place = log.place();
     let mut state = State::new(options.limits);
@@ -176,10 +179,7 @@ fn shown(key: &str) -> String {
     Key::from_text(key).map_or_else(|| format!("{key:?}"), |key| key.to_string())
 }
 
-fn check<F>(
-    stored: &Stored,
-    facts: &dyn Fn(&Key, &[u8]) -> Result<F, String>,
-) -> Result<Row<F>, String> {
+fn check<F>(stored: &Stored, facts: FactsOf<'_, F>) -> Result<Row<F>, String> {
     if checksum(&stored.key, stored.revision, stored.stamp, &stored.bytes) != stored.crc {
         return Err("its checksum does not match its content".to_owned());
     }

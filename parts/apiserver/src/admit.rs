@@ -9,12 +9,32 @@ use api::{FieldError, Resource, Status};
 use serde_json::Value;
 
 pub mod admission;
+mod amount;
+mod configmap;
+mod controllerrevision;
+mod csr;
+mod daemonset;
+mod event;
+mod faults;
 mod json;
+mod lease;
 pub mod metadata;
-mod names;
+mod namespace;
+mod node;
 mod plain;
+mod pod;
+mod poddisruptionbudget;
+mod portion;
+mod priorityclass;
+mod rbac;
+mod replicaset;
+mod secret;
+mod selector;
+mod serviceaccount;
 mod strategies;
 pub mod table;
+mod template;
+mod words;
 
 pub use strategies::strategy_for;
 

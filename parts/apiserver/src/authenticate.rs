@@ -5,6 +5,7 @@
 
 mod bootstrap_token;
 mod impersonate;
+pub mod join;
 mod static_tokens;
 
 pub use bootstrap_token::{JoinToken, NotAToken};
@@ -134,4 +135,83 @@ fn same_secret(a: &[u8], b: &[u8]) -> bool {
 /// A moment as Kubernetes writes it: to the second.
 pub(crate) fn rfc3339(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http::HeaderValue;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Lookup for Nothing {
+        fn object(&self, _: &str, _: &str, _: &str) -> Option<Bytes> {
+            None
+        }
+
+        fn node_of_pod(&self, _: &str, _: &str) -> Option<String> {
+            None
+        }
+
+        fn pods_of_node(&self, _: &str) -> Vec<(Arc<str>, Bytes)> {
+            Vec::new()
+        }
+    }
+
+    fn at(second: i64) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_comes_before_a_token_and_a_wrong_token_is_not_nobody() {
+        let authenticator = Authenticator::new(Arc::new(Nothing), "https://issuer")
+            .with(StaticTokens::parse("good,alice,1").unwrap());
+        let peer = Peer { identity: Identity::new("node", &[]), not_after: at(100) };
+        let table: [(Option<&Peer>, &str, i64, Option<&str>); 9] = [
+            (None, "", 0, Some("system:anonymous")),
+            (None, "Bearer good", 0, Some("alice")),
+            (None, "bearer  good ", 0, Some("alice")),
+            (None, "Bearer bad", 0, None),
+            (None, "Basic good", 0, Some("system:anonymous")),
+            (Some(&peer), "", 99, Some("node")),
+            (Some(&peer), "Bearer bad", 99, Some("node")),
+            (Some(&peer), "", 100, None),
+            (Some(&peer), "Bearer good", 100, None),
+        ];
+        for (peer, header, second, user) in table {
+            let mut headers = HeaderMap::new();
+            if !header.is_empty() {
+                headers.insert(AUTHORIZATION, HeaderValue::from_str(header).unwrap());
+            }
+            let found = authenticator.authenticate(peer, &headers, at(second));
+            match (found, user) {
+                (Ok(found), Some(user)) => assert_eq!(found.user, user, "{header:?} at {second}"),
+                (Err(status), None) => {
+                    assert_eq!((status.code, status.message.as_str()), (401, "Unauthorized"));
+                }
+                (found, user) => panic!("{header:?} at {second}: {found:?} instead of {user:?}"),
+            }
+        }
+        let long = "x".repeat(TOKEN_BYTES_MAX + 1);
+        assert_eq!(authenticator.token(&long, at(0)), None);
+    }
+
+    #[test]
+    fn the_subject_of_a_certificate_is_user_and_groups() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = crate::pki::Names {
+            advertise: [127, 0, 0, 1].into(),
+            host: "h".into(),
+            service: [10, 96, 0, 1].into(),
+        };
+        let now: jiff::Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let pki = crate::pki::Pki::open(folder.path(), &names, now).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(pki.admin.certificate.as_bytes()).unwrap();
+        let peer = Peer::from_certificate(&pem.contents).unwrap();
+        assert_eq!(peer.identity, Identity::new("kubernetes-admin", &["system:masters"]));
+        assert_eq!(peer.not_after.to_string(), "2027-01-01T00:00:00Z");
+        assert_eq!(Peer::from_certificate(b"nonsense"), None);
+    }
 }

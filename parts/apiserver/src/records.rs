@@ -9,7 +9,7 @@ mod hub;
 mod watch;
 
 pub use committer::Committer;
-pub use store::{Compacted, Expected, Key, Limits, Log, OpenError, Stamped};
+pub use store::{Compacted, Expected, Key, Limits, Log, OpenError, SqliteLog, Stamped};
 pub use watch::{Event, EventKind, Filter, Gone, Start, Watch, WatchRequest};
 
 use committer::Wish;
@@ -263,7 +263,7 @@ impl Records {
     pub fn open(
         log: Box<dyn Log>,
         options: Options,
-        facts_of: &dyn Fn(&Key, &[u8]) -> Result<Facts, String>,
+        facts_of: store::FactsOf<'_, Facts>,
     ) -> Result<(Self, Committer), OpenError> {
         let how =
             store::Options { limits: options.limits, frames: FRAMES, lazy_collections: &[LEASES] };

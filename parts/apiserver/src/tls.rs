@@ -183,7 +183,7 @@ impl Connection {
         let router = self.router;
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             if let Some(peer) = &peer {
-                request.extensions_mut().insert(Arc::clone(peer));
+                request.extensions_mut().insert(peer.clone());
             }
             request.extensions_mut().insert(axum::extract::ConnectInfo(remote));
             router.clone().oneshot(request.map(Body::new))
@@ -224,7 +224,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 
 /// Who is at the other end, from the certificate that the handshake verified. A certificate that names nobody
 /// counts as none.
-fn peer(connection: &rustls::ServerConnection) -> Option<Arc<Peer>> {
+fn peer(connection: &rustls::ServerConnection) -> Option<Peer> {
     let leaf = connection.peer_certificates()?.first()?;
-    Peer::from_certificate(leaf).map(Arc::new)
+    Peer::from_certificate(leaf)
 }

@@ -17,6 +17,11 @@
 //! Start with [`run`], then any duty's `plan`.
 
 mod certificates;
+mod evictions;
+mod namespace;
+mod nodes;
+mod pod_gc;
+mod replica_set;
 pub mod words;
 
 pub use certificates::BadAuthority;
@@ -48,11 +53,28 @@ pub type ClientFor = Arc<dyn Fn(&'static str) -> kube::Client + Send + Sync>;
 pub enum Duty {
     /// Approve and sign certificates of nodes.
     Certificates,
+    /// Remove pods that do not tolerate a NoExecute taint.
+    Evictions,
+    /// Empty namespaces that are being deleted.
+    Namespaces,
+    /// Watch over node health.
+    Nodes,
+    /// Remove pods that nobody will finish.
+    PodGarbage,
+    /// Keep the number of pods of each ReplicaSet.
+    ReplicaSets,
 }
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::Certificates];
+    pub const ALL: [Self; 6] = [
+        Self::Certificates,
+        Self::Evictions,
+        Self::Namespaces,
+        Self::Nodes,
+        Self::PodGarbage,
+        Self::ReplicaSets,
+    ];
 }
 
 /// What the duties need.
@@ -85,8 +107,27 @@ pub async fn run(options: Options) -> Result<(), BadAuthority> {
     for duty in &options.duties {
         match duty {
             Duty::Certificates => certificates::start(&options)?,
+            Duty::Evictions => evictions::start(&options),
+            Duty::Namespaces => namespace::start(&options),
+            Duty::Nodes => nodes::start(&options),
+            Duty::PodGarbage => pod_gc::start(&options),
+            Duty::ReplicaSets => replica_set::start(&options),
         }
     }
     options.setup.tasks.stopping().await;
     Ok(())
+}
+
+/// What is gone, or was replaced by another of that name, needs nothing.
+///
+/// # Errors
+/// All others.
+fn gone<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 && status.message.contains("UID") => {
+            Ok(())
+        }
+        other => other.map(drop),
+    }
 }

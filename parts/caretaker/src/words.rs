@@ -20,3 +20,62 @@ pub const REASON_AUTO_APPROVED: &str = "AutoApproved";
 pub const REASON_AUTO_DENIED: &str = "AutoDenied";
 /// Reason when an approved request cannot be signed.
 pub const REASON_SIGNER_VALIDATION: &str = "SignerValidationFailure";
+/// Finalizer of a namespace's spec.
+pub const FINALIZER_KUBERNETES: &str = "kubernetes";
+/// Field manager of our writes.
+pub const FIELD_MANAGER: &str = "pernode-caretaker";
+/// A pod was made.
+pub const REASON_SUCCESSFUL_CREATE: &str = "SuccessfulCreate";
+/// A pod could not be made.
+pub const REASON_FAILED_CREATE: &str = "FailedCreate";
+/// A pod was deleted.
+pub const REASON_SUCCESSFUL_DELETE: &str = "SuccessfulDelete";
+/// A pod could not be deleted.
+pub const REASON_FAILED_DELETE: &str = "FailedDelete";
+
+/// Where leases of nodes live.
+pub const NAMESPACE_LEASES: &str = "kube-node-lease";
+/// Taint: Ready is False.
+pub const TAINT_NOT_READY: &str = "node.kubernetes.io/not-ready";
+/// Taint: Ready is Unknown.
+pub const TAINT_UNREACHABLE: &str = "node.kubernetes.io/unreachable";
+/// Taint: cordoned.
+pub const TAINT_UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
+/// Taint: MemoryPressure is True.
+pub const TAINT_MEMORY: &str = "node.kubernetes.io/memory-pressure";
+/// Taint: DiskPressure is True.
+pub const TAINT_DISK: &str = "node.kubernetes.io/disk-pressure";
+/// Taint: PIDPressure is True.
+pub const TAINT_PIDS: &str = "node.kubernetes.io/pid-pressure";
+/// Taint: NetworkUnavailable is True.
+pub const TAINT_NETWORK: &str = "node.kubernetes.io/network-unavailable";
+/// Label: failure zone.
+pub const LABEL_ZONE: &str = "topology.kubernetes.io/zone";
+/// Label: region.
+pub const LABEL_REGION: &str = "topology.kubernetes.io/region";
+/// Condition reason: the agent fell silent (spec D3).
+pub const REASON_STATUS_UNKNOWN: &str = "NodeStatusUnknown";
+/// Condition message: the agent fell silent (spec D3).
+pub const MESSAGE_STATUS_UNKNOWN: &str = "Kubelet stopped posting node status.";
+/// Condition reason: the agent never spoke (spec D3).
+pub const REASON_NEVER_UPDATED: &str = "NodeStatusNeverUpdated";
+/// Condition message: the agent never spoke (spec D3).
+pub const MESSAGE_NEVER_UPDATED: &str = "Kubelet never posted node status.";
+/// Event source of node health (spec D7).
+pub const COMPONENT_NODES: &str = "node-controller";
+/// Event: a node is there (spec D7).
+pub const EVENT_REGISTERED: &str = "RegisteredNode";
+/// Event: a node is gone (spec D7).
+pub const EVENT_REMOVING: &str = "RemovingNode";
+/// Event on a node and its pods (spec D6).
+pub const EVENT_NOT_READY: &str = "NodeNotReady";
+/// Event source of taint-based eviction.
+pub const COMPONENT_EVICTIONS: &str = "taint-eviction-controller";
+/// Event: a pod leaves because of a taint, or may stay after all (spec D10, D11).
+pub const EVENT_EVICTION: &str = "TaintManagerEviction";
+/// Condition of a pod that is about to be disrupted.
+pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
+/// Its reason here (spec D11).
+pub const REASON_TAINT: &str = "DeletionByTaintManager";
+/// Its message here.
+pub const MESSAGE_TAINT: &str = "Taint manager: deleting due to NoExecute taint";

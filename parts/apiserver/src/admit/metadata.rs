@@ -1,7 +1,7 @@
 //! Rules for the metadata of every kind (spec A40, A41, A81).
 
 use super::json::{Json, JsonMut};
-use super::names;
+use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
 

@@ -98,3 +98,31 @@ pub(crate) fn joined(items: &[String], nothing: &str) -> Value {
 pub(crate) fn or_none(text: &str) -> Value {
     if text.is_empty() { "<none>".into() } else { text.into() }
 }
+
+/// A label selector in one line: `a=b,c in (d,e),!f`; `<none>` when it asks for nothing.
+pub(crate) fn selector(selector: &Value) -> Value {
+    let mut parts: Vec<(String, String)> = selector
+        .entries("matchLabels")
+        .iter()
+        .map(|(key, value)| {
+            ((*key).to_owned(), format!("{key}={}", value.as_str().unwrap_or_default()))
+        })
+        .collect();
+    for wanted in selector.list("matchExpressions") {
+        let key = wanted.text("key");
+        let mut values: Vec<&str> =
+            wanted.list("values").iter().filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        let text = match wanted.text("operator") {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        };
+        parts.push((key.to_owned(), text));
+    }
+    parts.sort();
+    let texts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
+    joined(&texts, "<none>")
+}

@@ -133,40 +133,43 @@ impl Tokens for BootstrapTokens {
     fn check(&self, token: &str, now: jiff::Timestamp) -> Option<Identity> {
         let token: JoinToken = token.parse().ok()?;
         let name = format!("{SECRET_PREFIX}{}", token.id);
-        let bytes = self.lookup.object(COLLECTION, NAMESPACE, &name)?;
-        let secret: RawSecret = serde_json::from_slice(&bytes).ok()?;
-        if secret.kind != SECRET_TYPE || secret.metadata.deletion_timestamp.is_some() {
-            return None;
-        }
-        let data = secret.data.unwrap_or_default();
-        let value = |key: &str| -> Option<String> {
-            String::from_utf8(STANDARD.decode(data.get(key)?).ok()?).ok()
-        };
-        let held = value("token-secret")?;
-        if value("token-id")? != token.id || !same_secret(held.as_bytes(), token.secret.as_bytes())
-        {
-            return None;
-        }
-        if value("usage-bootstrap-authentication").as_deref() != Some("true") {
-            return None;
-        }
-        if data.contains_key("expiration") {
-            // an expiration that cannot be read has passed, as upstream has it
-            let until: jiff::Timestamp = value("expiration")?.parse().ok()?;
-            if now >= until {
-                return None;
-            }
-        }
-        let extra = value("auth-extra-groups").unwrap_or_default();
-        let mut groups = vec![identity::BOOTSTRAPPERS];
-        for group in extra.split(',').map(str::trim).filter(|group| !group.is_empty()) {
-            if !group.starts_with("system:bootstrappers:") {
-                return None;
-            }
-            groups.push(group);
-        }
-        Some(Identity::new(&format!("system:bootstrap:{}", token.id), &groups))
+        holder(&self.lookup.object(COLLECTION, NAMESPACE, &name)?, &token, now)
     }
+}
+
+/// Who the holder of `token` is by its Secret; `None` when the Secret does not let them in.
+pub(super) fn holder(secret: &[u8], token: &JoinToken, now: jiff::Timestamp) -> Option<Identity> {
+    let secret: RawSecret = serde_json::from_slice(secret).ok()?;
+    if secret.kind != SECRET_TYPE || secret.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let data = secret.data.unwrap_or_default();
+    let value = |key: &str| -> Option<String> {
+        String::from_utf8(STANDARD.decode(data.get(key)?).ok()?).ok()
+    };
+    let held = value("token-secret")?;
+    if value("token-id")? != token.id || !same_secret(held.as_bytes(), token.secret.as_bytes()) {
+        return None;
+    }
+    if value("usage-bootstrap-authentication").as_deref() != Some("true") {
+        return None;
+    }
+    if data.contains_key("expiration") {
+        // an expiration that cannot be read has passed, as upstream has it
+        let until: jiff::Timestamp = value("expiration")?.parse().ok()?;
+        if now >= until {
+            return None;
+        }
+    }
+    let extra = value("auth-extra-groups").unwrap_or_default();
+    let mut groups = vec![identity::BOOTSTRAPPERS];
+    for group in extra.split(',').map(str::trim).filter(|group| !group.is_empty()) {
+        if !group.starts_with("system:bootstrappers:") {
+            return None;
+        }
+        groups.push(group);
+    }
+    Some(Identity::new(&format!("system:bootstrap:{}", token.id), &groups))
 }
 
 #[cfg(test)]

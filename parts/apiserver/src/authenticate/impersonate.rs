@@ -179,3 +179,141 @@ fn go_syntax(wanted: &Identity) -> String {
         wanted.user, wanted.uid
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authorize::Lookup;
+    use bytes::Bytes;
+    use http::{HeaderName, HeaderValue};
+    use serde_json::json;
+    use std::sync::Arc;
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Lookup for Nothing {
+        fn object(&self, _: &str, _: &str, _: &str) -> Option<Bytes> {
+            None
+        }
+
+        fn node_of_pod(&self, _: &str, _: &str) -> Option<String> {
+            None
+        }
+
+        fn pods_of_node(&self, _: &str) -> Vec<(Arc<str>, Bytes)> {
+            Vec::new()
+        }
+    }
+
+    /// alice holds the given rules in the whole cluster.
+    fn authorizer(rules: serde_json::Value) -> Authorizer {
+        let authorizer = Authorizer::new(Arc::new(Nothing));
+        let role = json!({"rules": rules}).to_string();
+        let binding = json!({
+            "roleRef": {"kind": "ClusterRole", "name": "r"}, "subjects": [{"kind": "User", "name": "alice"}]
+        });
+        let group = crate::authorize::rbac::GROUP;
+        authorizer.observe(&format!("{group}/clusterroles"), "", "r", Some(role.as_bytes()));
+        let binding = binding.to_string();
+        authorizer.observe(
+            &format!("{group}/clusterrolebindings"),
+            "",
+            "b",
+            Some(binding.as_bytes()),
+        );
+        authorizer
+    }
+
+    fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            let name: HeaderName = name.parse().unwrap();
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        headers
+    }
+
+    fn reviews() -> Attributes {
+        Attributes {
+            verb: "create".into(),
+            group: "authentication.k8s.io".into(),
+            resource: "selfsubjectreviews".into(),
+            ..Attributes::default()
+        }
+    }
+
+    fn dressed_as(pairs: &[(&str, &str)]) -> Result<Identity, Status> {
+        let root = Identity::new("root", &[identity::MASTERS]);
+        impersonate(&authorizer(json!([])), root, &headers(pairs), &reviews())
+    }
+
+    #[test]
+    fn the_groups_that_come_with_a_name_are_put_on() {
+        let dave = dressed_as(&[("Impersonate-User", "dave")]).unwrap();
+        assert_eq!(
+            (dave.user.as_str(), dave.groups),
+            ("dave", vec!["system:authenticated".to_owned()])
+        );
+        let dave = dressed_as(&[
+            ("Impersonate-User", "dave"),
+            ("Impersonate-Group", "crew"),
+            ("Impersonate-Extra-scopes%2fx", "view"),
+        ])
+        .unwrap();
+        assert_eq!(dave.groups, ["crew", "system:authenticated"]);
+        assert_eq!(dave.extra["scopes/x"], ["view"]);
+        let robot =
+            dressed_as(&[("Impersonate-User", "system:serviceaccount:default:robot")]).unwrap();
+        assert_eq!(
+            robot.groups,
+            ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"]
+        );
+        let nobody = dressed_as(&[("Impersonate-User", "system:anonymous")]).unwrap();
+        assert_eq!(nobody, Identity::anonymous());
+    }
+
+    #[test]
+    fn a_group_without_a_user_is_refused_in_the_words_of_the_real_server() {
+        let status = dressed_as(&[("Impersonate-Group", "crew")]).unwrap_err();
+        assert_eq!(status.code, 400);
+        assert_eq!(
+            status.message,
+            "requested &user.DefaultInfo{Name:\"\", UID:\"\", Groups:[]string{\"crew\"}, Extra:map[string][]string(nil)} without impersonating a user name"
+        );
+    }
+
+    #[test]
+    fn every_thing_put_on_has_to_be_allowed() {
+        let alice = || Identity::new("alice", &[]);
+        let users = json!({"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["dave"]});
+        let groups = json!({"verbs": ["impersonate"], "apiGroups": [""], "resources": ["groups"], "resourceNames": ["crew"]});
+        let on = json!({"verbs": ["impersonate-on:user-info:create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]});
+        let constrained = json!({"verbs": ["impersonate:user-info"], "apiGroups": ["authentication.k8s.io"], "resources": ["users"]});
+        let as_dave = headers(&[("Impersonate-User", "dave")]);
+        let as_crew = headers(&[("Impersonate-User", "dave"), ("Impersonate-Group", "crew")]);
+        let as_master =
+            headers(&[("Impersonate-User", "dave"), ("Impersonate-Group", "system:masters")]);
+        let table = [
+            (json!([]), &as_dave, false),
+            (json!([users]), &as_dave, true),
+            (json!([users]), &as_crew, false),
+            (json!([users, groups]), &as_crew, true),
+            (json!([users, groups]), &as_master, false),
+            (json!([constrained]), &as_dave, false),
+            (json!([on]), &as_dave, false),
+            (json!([constrained, on]), &as_dave, true),
+            (json!([constrained, on]), &as_crew, false),
+        ];
+        for (rules, headers, allowed) in table {
+            let found = impersonate(&authorizer(rules.clone()), alice(), headers, &reviews());
+            assert_eq!(found.is_ok(), allowed, "{rules} {headers:?}");
+            if let Err(status) = found {
+                assert_eq!(
+                    status.message,
+                    "selfsubjectreviews.authentication.k8s.io is forbidden: User \"alice\" cannot impersonate-on:user-info:create resource \"selfsubjectreviews\" in API group \"authentication.k8s.io\" at the cluster scope"
+                );
+            }
+        }
+    }
+}

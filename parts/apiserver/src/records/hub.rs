@@ -2,7 +2,7 @@
 
 use super::{Facts, Key};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use store::Event;
@@ -192,17 +192,17 @@ impl Hub {
         events: impl Iterator<Item = &'e Arc<Event<Facts>>>,
         revision: u64,
     ) {
-        let mut touched: BTreeMap<Arc<str>, ()> = BTreeMap::new();
+        let mut touched = BTreeSet::new();
         let audiences = self.audiences.lock();
         for event in events {
             let collection = &event.row.key.collection;
             if let Some(audience) = audiences.get(collection) {
                 audience.tell(event);
-                touched.insert(Arc::clone(collection), ());
+                touched.insert(Arc::clone(collection));
             }
         }
         self.published.send_replace(revision);
-        for collection in touched.keys() {
+        for collection in &touched {
             let all = audiences.get(collection).map(|audience| &audience.all);
             all.into_iter().flat_map(BTreeMap::values).for_each(|ear| ear.wake.notify_one());
         }

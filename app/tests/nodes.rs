@@ -1,0 +1,158 @@
+//! End to end on real containers: a server, nodes that are namespaces of this machine, containerd and kubectl, driven by
+//! `xtask cluster` and `xtask walk` as a person would.
+//!
+//! Each test has a cluster of its own in a temporary folder, on a free network, and undoes it also when it fails.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The xtask binary that was built beside pernode.
+fn xtask() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_pernode")).with_file_name("xtask");
+    assert!(path.exists(), "{} is missing: cargo build --package xtask", path.display());
+    path
+}
+
+/// A cluster; dropping it undoes it.
+struct Cluster {
+    dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn up(nodes: usize) -> Self {
+        let dir =
+            tempfile::Builder::new().prefix("pernode-e2e-").tempdir().expect("a temporary folder");
+        let cluster = Self { dir };
+        let nodes = nodes.to_string();
+        let pernode = env!("CARGO_BIN_EXE_pernode");
+        cluster.xtask(&["cluster", "up", "--nodes", &nodes, "--pernode", pernode]);
+        cluster
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("c")
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        Command::new(xtask()).args(args).arg("--dir").arg(self.path()).output().expect("xtask runs")
+    }
+
+    fn xtask(&self, args: &[&str]) {
+        let output = self.run(args);
+        assert!(
+            output.status.success(),
+            "xtask {} failed:\n{}{}\n{}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            self.logs()
+        );
+    }
+
+    /// The ends of every log, for a failure's message.
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        let mut files = vec![self.path().join("server.log")];
+        let nodes = std::fs::read_dir(self.path().join("nodes"));
+        for entry in nodes.into_iter().flatten().flatten() {
+            files.extend(["init.log", "agent.log"].map(|name| entry.path().join(name)));
+        }
+        for file in files {
+            let log = std::fs::read_to_string(&file).unwrap_or_default();
+            let mut tail: Vec<&str> = log.lines().rev().take(25).collect();
+            tail.reverse();
+            text = format!("{text}--- {}\n{}\n", file.display(), tail.join("\n"));
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.path().exists() {
+            let output = self.run(&["cluster", "down"]);
+            if !output.status.success() && !std::thread::panicking() {
+                panic!("cluster down: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+    }
+}
+
+fn walk(nodes: usize, chapter: &str) {
+    let cluster = Cluster::up(nodes);
+    cluster.xtask(&["walk", chapter]);
+}
+
+#[test]
+fn every_manifest_of_the_seeds_is_ready_on_every_node_in_its_turn() {
+    walk(3, "seeds");
+}
+
+#[test]
+fn kubectl_works_unmodified_and_bad_input_is_refused_field_by_field() {
+    walk(2, "tool");
+}
+
+#[test]
+fn pods_follow_labels_taints_cordons_joins_and_departures() {
+    walk(2, "nodes");
+}
+
+#[test]
+fn updates_roll_out_are_undone_restarted_and_wait_on_delete() {
+    walk(2, "updates");
+}
+
+#[test]
+fn containers_outlive_the_kill_of_server_and_agents() {
+    walk(2, "kills");
+}
+
+fn output(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().expect("a tool of this machine runs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What is on this machine that a cluster in `dir` could leave behind.
+fn traces(dir: &str) -> Vec<String> {
+    let links = output("ip", &["-br", "link"]);
+    let mut list: Vec<String> =
+        links.lines().filter(|l| l.starts_with("pn")).map(|l| format!("link {l}")).collect();
+    list.extend(output("ip", &["netns", "list"]).lines().map(|l| format!("netns {l}")));
+    let groups = output("find", &["/sys/fs/cgroup", "-type", "d", "-name", "pernode-*"]);
+    list.extend(groups.lines().map(|l| format!("cgroup {l}")));
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("/proc reads");
+    list.extend(mounts.lines().filter(|l| l.contains(dir)).map(|l| format!("mount {l}")));
+    let processes = output("ps", &["-e", "-ww", "-o", "stat=,args="]);
+    let ours = |l: &&str| !l.trim_start().starts_with('Z') && l.contains(dir);
+    list.extend(processes.lines().filter(ours).map(|l| format!("process {l}")));
+    list
+}
+
+#[test]
+fn a_cluster_that_is_taken_down_leaves_no_trace() {
+    let cluster_dir;
+    let before;
+    {
+        let cluster =
+            Cluster { dir: tempfile::Builder::new().prefix("pernode-e2e-").tempdir().unwrap() };
+        cluster_dir = cluster.path().display().to_string();
+        before = traces(&cluster_dir);
+        cluster.xtask(&[
+            "cluster",
+            "up",
+            "--nodes",
+            "1",
+            "--pernode",
+            env!("CARGO_BIN_EXE_pernode"),
+        ]);
+        let during = traces(&cluster_dir);
+        for kind in ["link", "netns", "process"] {
+            let count = |list: &[String]| list.iter().filter(|l| l.starts_with(kind)).count();
+            assert!(count(&during) > count(&before), "no {kind} is seen while it runs: {during:?}");
+        }
+        cluster.xtask(&["cluster", "down"]);
+        assert!(!cluster.path().exists());
+    }
+    assert_eq!(traces(&cluster_dir), before);
+}

@@ -1,0 +1,258 @@
+//! DaemonSets: one pod on every node (spec A10–A33, A42–A61).
+
+use super::faults::{Faults, IMMUTABLE, not_negative, unsupported_shown};
+use super::json::{Json, JsonMut};
+use super::{Column, Context, Strategy, portion, selector, table, template};
+use api::{FieldError, Path, Status};
+use serde_json::{Value, json};
+
+/// Where v1 shows the counter of template changes (spec A23).
+const GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// The strategy.
+#[derive(Debug)]
+pub(crate) struct DaemonSet;
+
+impl Strategy for DaemonSet {
+    fn default(&self, object: &mut Value) {
+        fill_counters(object.object("status"));
+        let spec = object.object("spec");
+        let strategy = spec.object("updateStrategy");
+        strategy.fill_text("type", "RollingUpdate");
+        if strategy.text("type") == "RollingUpdate" {
+            let rolling = strategy.object("rollingUpdate");
+            rolling.fill("maxUnavailable", 1);
+            rolling.fill("maxSurge", 0);
+        }
+        spec.fill("revisionHistoryLimit", 10);
+        template::fill(spec);
+    }
+
+    fn convert(&self, object: &Value) -> Result<(), Status> {
+        let Some(text) = object.at("metadata").at("annotations").at(GENERATION).as_str() else {
+            return Ok(());
+        };
+        text.parse::<i64>().map(|_| ()).map_err(|_| {
+            Status::bad_request(format!(
+                "DaemonSet in version \"v1\" cannot be handled as a DaemonSet: strconv.ParseInt: parsing {text:?}: invalid syntax"
+            ))
+        })
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        object.set("status", json!({}));
+        fill_counters(object.object("status"));
+        object.object("metadata").set("generation", 1);
+        let asked = template_generation(object).unwrap_or(0);
+        set_template_generation(object, asked.max(1));
+        Ok(())
+    }
+
+    fn prepare_update(
+        &self,
+        object: &mut Value,
+        old: &Value,
+        context: &Context<'_>,
+    ) -> Result<(), Status> {
+        let mut counter = template_generation(old).unwrap_or(1);
+        if context.subresource == "status" {
+            object.restore("spec", old);
+        } else {
+            object.restore("status", old);
+            let generation = old.at("metadata").int("generation").unwrap_or(0);
+            if object.at("spec").at("template") != old.at("spec").at("template") {
+                counter += 1;
+            }
+            if object.at("spec") != old.at("spec") {
+                object.object("metadata").set("generation", generation + 1);
+            }
+        }
+        set_template_generation(object, counter);
+        Ok(())
+    }
+
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        validate_spec(object.at("spec"))
+    }
+
+    fn validate_update(
+        &self,
+        object: &Value,
+        old: &Value,
+        context: &Context<'_>,
+    ) -> Vec<FieldError> {
+        if context.subresource == "status" {
+            return validate_status(object.at("status"), old.at("status"));
+        }
+        let mut found = validate_spec(object.at("spec"));
+        let (new, old) = (object.at("spec").at("selector"), old.at("spec").at("selector"));
+        if new != old {
+            let path = Path::new("spec").child("selector");
+            found.push(FieldError::invalid(path, new.clone(), IMMUTABLE));
+        }
+        found
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
+        let counter = |of: &Value| template_generation(of);
+        if old.is_some_and(|old| counter(old) == counter(object)) {
+            return Vec::new();
+        }
+        super::pod::warnings::of_template(object.at("spec").at("template"), "spec.template")
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        let (spec, status) = (object.at("spec"), object.at("status"));
+        let number = |key: &str| Value::from(status.int(key).unwrap_or(0));
+        let chosen: Vec<String> = spec
+            .dig(&["template", "spec"])
+            .entries("nodeSelector")
+            .iter()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+            .collect();
+        let [names, images] = template::container_cells(spec);
+        vec![
+            table::name(object),
+            number("desiredNumberScheduled"),
+            number("currentNumberScheduled"),
+            number("numberReady"),
+            number("updatedNumberScheduled"),
+            number("numberAvailable"),
+            table::joined(&chosen, "<none>"),
+            table::age(object, now),
+            names,
+            images,
+            table::selector(spec.at("selector")),
+        ]
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    table::NAME,
+    table::column("Desired", "integer", "Nodes that should run a pod."),
+    table::column("Current", "integer", "Nodes that should run a pod and have one."),
+    table::column("Ready", "integer", "Nodes that should run a pod and have a ready one."),
+    table::column("Up-to-date", "integer", "Nodes whose pod is made from the current template."),
+    table::column("Available", "integer", "Nodes whose pod has been ready for long enough."),
+    table::column("Node Selector", "string", "Labels a node must have."),
+    table::AGE,
+    table::wide("Containers", "string", "Names of the template's containers."),
+    table::wide("Images", "string", "Images of the template's containers."),
+    table::wide("Selector", "string", "Labels by which pods are counted."),
+];
+
+/// Spec A8: four counters are always there.
+fn fill_counters(status: &mut Value) {
+    for key in
+        ["currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"]
+    {
+        status.fill(key, 0);
+    }
+}
+
+fn template_generation(object: &Value) -> Option<i64> {
+    object.at("metadata").at("annotations").text(GENERATION).parse().ok()
+}
+
+fn set_template_generation(object: &mut Value, counter: i64) {
+    object.object("metadata").object("annotations").set(GENERATION, counter.to_string());
+}
+
+fn validate_spec(spec: &Value) -> Faults {
+    let path = Path::new("spec");
+    let chosen = spec.at("selector");
+    let mut found = selector::validate(chosen, &path.child("selector"));
+    if found.is_empty() {
+        template::validate_selected(&mut found, spec, &path);
+    }
+    if spec.has("selector") && selector::is_empty(chosen) {
+        let why = "empty selector is invalid for daemonset";
+        found.push(FieldError::invalid(path.child("selector"), chosen.clone(), why));
+    }
+    found.extend(template::validate(spec.at("template"), &path.child("template")));
+    template::validate_endless(&mut found, spec, "DaemonSet", &path);
+    not_negative(&mut found, path.child("minReadySeconds"), spec.at("minReadySeconds"));
+    validate_strategy(&mut found, spec.at("updateStrategy"), &path.child("updateStrategy"));
+    let limit = "revisionHistoryLimit";
+    not_negative(&mut found, path.child(limit), spec.at(limit));
+    found
+}
+
+/// Spec A50–A56.
+fn validate_strategy(found: &mut Faults, strategy: &Value, path: &Path) {
+    let rolling = strategy.at("rollingUpdate");
+    match strategy.text("type") {
+        "OnDelete" => {}
+        "RollingUpdate" => validate_rolling(found, rolling, &path.child("rollingUpdate")),
+        other => {
+            let inner = if rolling.is_null() {
+                "null".to_owned()
+            } else {
+                let knob = |key: &str| rolling.at(key).to_string();
+                let (down, up) = (knob("maxUnavailable"), knob("maxSurge"));
+                format!("{{\"MaxUnavailable\":{down},\"MaxSurge\":{up}}}")
+            };
+            let shown = format!("{{\"Type\":{other:?},\"RollingUpdate\":{inner}}}");
+            let supported = ["RollingUpdate", "OnDelete"];
+            found.push(unsupported_shown(path.clone(), &shown, &supported));
+        }
+    }
+}
+
+fn validate_rolling(found: &mut Faults, rolling: &Value, path: &Path) {
+    if rolling.is_null() {
+        found.push(FieldError::required(path.clone(), ""));
+        return;
+    }
+    let (down, up) = (rolling.at("maxUnavailable"), rolling.at("maxSurge"));
+    let (down_path, up_path) = (path.child("maxUnavailable"), path.child("maxSurge"));
+    portion::validate(found, down, &down_path);
+    portion::validate(found, up, &up_path);
+    portion::validate_at_most_all(found, down, &down_path);
+    portion::validate_at_most_all(found, up, &up_path);
+    match (portion::is_zero(down), portion::is_zero(up)) {
+        (false, false) => {
+            let why = "may not be set when maxUnavailable is non-zero";
+            found.push(FieldError::invalid(up_path, up.clone(), why));
+        }
+        (true, true) => {
+            found.push(FieldError::required(down_path, "cannot be 0 when maxSurge is 0"));
+        }
+        _ => {}
+    }
+}
+
+/// Spec A32.
+fn validate_status(status: &Value, old: &Value) -> Faults {
+    let path = Path::new("status");
+    let mut found = Faults::new();
+    template::validate_counts(
+        &mut found,
+        status,
+        &path,
+        &[
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ],
+    );
+    let collisions = "collisionCount";
+    if let (Some(old), new) = (old.int(collisions), status.int(collisions))
+        && new.is_none_or(|new| new < old)
+    {
+        let value = status.at(collisions).clone();
+        let why = "cannot be decremented";
+        found.push(FieldError::invalid(path.child(collisions), value, why));
+    }
+    found
+}

@@ -1,0 +1,326 @@
+//! Events: one storage, served as core `v1` and as `events.k8s.io/v1`. Kept in the core form;
+//! each strategy sees events in its own form, and faults are filed under core names as upstream does.
+
+use super::faults::{Faults, IMMUTABLE, qualified};
+use super::json::{Json, JsonMut};
+use super::{Column, Context, Strategy, table};
+use api::{FieldError, Path};
+use serde_json::{Value, json};
+
+/// Events as core `v1` serves them.
+#[derive(Debug)]
+pub(crate) struct CoreEvent;
+
+/// Events as `events.k8s.io/v1` serves them.
+#[derive(Debug)]
+pub(crate) struct ViewedEvent;
+
+/// What fields with two names are called.
+#[derive(Debug)]
+struct Names {
+    about: &'static str,
+    message: &'static str,
+    component: &'static str,
+    source: &'static str,
+    first: &'static str,
+    last: &'static str,
+    count: &'static str,
+}
+
+const CORE: Names = Names {
+    about: "involvedObject",
+    message: "message",
+    component: "reportingComponent",
+    source: "source",
+    first: "firstTimestamp",
+    last: "lastTimestamp",
+    count: "count",
+};
+
+const VIEWED: Names = Names {
+    about: "regarding",
+    message: "note",
+    component: "reportingController",
+    source: "deprecatedSource",
+    first: "deprecatedFirstTimestamp",
+    last: "deprecatedLastTimestamp",
+    count: "deprecatedCount",
+};
+
+impl Strategy for CoreEvent {
+    fn default(&self, object: &mut Value) {
+        fill(object, &CORE);
+        object.fill(CORE.component, "");
+        object.fill("reportingInstance", "");
+    }
+
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        validate_loose(object, &CORE)
+    }
+
+    fn validate_update(
+        &self,
+        object: &Value,
+        _old: &Value,
+        _context: &Context<'_>,
+    ) -> Vec<FieldError> {
+        validate_loose(object, &CORE)
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        fields(object)
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        &CORE_FIELDS
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        cells(object, &CORE, now)
+    }
+}
+
+impl Strategy for ViewedEvent {
+    fn default(&self, object: &mut Value) {
+        fill(object, &VIEWED);
+    }
+
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        let mut found = validate_loose(object, &VIEWED);
+        found.extend(validate_strict(object));
+        found
+    }
+
+    fn validate_update(
+        &self,
+        object: &Value,
+        old: &Value,
+        _context: &Context<'_>,
+    ) -> Vec<FieldError> {
+        let mut found = validate_loose(object, &VIEWED);
+        // Older writers' events may be updated without what newer ones need.
+        if !old.text("eventTime").is_empty() {
+            found.extend(validate_strict(object));
+        }
+        found.extend(validate_kept(object, old));
+        found
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        &VIEWED_FIELDS
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        cells(object, &VIEWED, now)
+    }
+}
+
+const CORE_FIELDS: [&str; 11] = [
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "source",
+    "type",
+];
+
+const VIEWED_FIELDS: [&str; 10] = [
+    "regarding.kind",
+    "regarding.namespace",
+    "regarding.name",
+    "regarding.uid",
+    "regarding.apiVersion",
+    "regarding.resourceVersion",
+    "regarding.fieldPath",
+    "reason",
+    "reportingController",
+    "type",
+];
+
+/// Values that field selectors may ask for.
+fn fields(object: &Value) -> Vec<(&'static str, String)> {
+    let about = object.at("involvedObject");
+    let source = match object.at("source").text("component") {
+        "" => object.text("reportingComponent"),
+        component => component,
+    };
+    CORE_FIELDS
+        .iter()
+        .map(|name| {
+            let value = match name.split_once('.') {
+                Some((_, key)) => about.text(key),
+                None if *name == "source" => source,
+                None => object.text(name),
+            };
+            (*name, value.to_owned())
+        })
+        .collect()
+}
+
+/// Spec A103.
+const COLUMNS: &[Column] = &[
+    table::column("Last Seen", "string", "Time since it last happened."),
+    table::column("Type", "string", "Normal or Warning."),
+    table::column("Reason", "string", "Why, in one word."),
+    table::column("Object", "string", "What it is about."),
+    table::wide("Subobject", "string", "Which part of the object."),
+    table::wide("Source", "string", "Who says so."),
+    table::column("Message", "string", "What happened."),
+    table::wide("First Seen", "string", "Time since it first happened."),
+    table::wide("Count", "string", "How often it happened."),
+    Column { priority: 1, ..table::NAME },
+];
+
+fn cells(object: &Value, names: &Names, now: jiff::Timestamp) -> Vec<Value> {
+    let moment = |key: &str| match object.text(key) {
+        "" => object.text("eventTime"),
+        text => text,
+    };
+    let about = object.at(names.about);
+    let target = match about.text("name") {
+        "" => about.text("kind").to_lowercase(),
+        name => format!("{}/{name}", about.text("kind").to_lowercase()),
+    };
+    let (component, host) = match object.at(names.source).text("component") {
+        "" => (object.text(names.component), object.text("reportingInstance")),
+        component => (component, object.at(names.source).text("host")),
+    };
+    let source =
+        if host.is_empty() { component.to_owned() } else { format!("{component}, {host}") };
+    let series = object.at("series");
+    let count = if series.is_null() { object.int(names.count) } else { series.int("count") };
+    let count = count.filter(|count| *count != 0).unwrap_or(1);
+    let last = match series.text("lastObservedTime") {
+        "" => moment(names.last),
+        last => last,
+    };
+    vec![
+        table::since(last, now).into(),
+        object.text("type").into(),
+        object.text("reason").into(),
+        target.into(),
+        about.text("fieldPath").into(),
+        source.into(),
+        object.text(names.message).trim().into(),
+        table::since(moment(names.first), now).into(),
+        count.into(),
+        table::name(object),
+    ]
+}
+
+/// Fields that are printed even when there is nothing in them.
+fn fill(object: &mut Value, names: &Names) {
+    object.fill(names.about, json!({}));
+    object.fill(names.source, json!({}));
+    for key in [names.first, names.last, "eventTime"] {
+        if !object.has(key) {
+            object.set(key, Value::Null);
+        }
+    }
+}
+
+/// What every event needs: to lie in the namespace of its object, cluster-wide ones in `default`.
+fn validate_loose(object: &Value, names: &Names) -> Faults {
+    let mut found = Faults::new();
+    let path = Path::new("involvedObject").child("namespace");
+    let about = object.at(names.about).text("namespace");
+    let here = object.at("metadata").text("namespace");
+    let fits = if about.is_empty() {
+        matches!(here, "" | "default" | "kube-system")
+    } else {
+        about == here
+    };
+    if !fits {
+        found.push(FieldError::invalid(path, about, "does not match event.namespace"));
+    }
+    found
+}
+
+/// Longest message.
+const NOTE_BYTES_MAX: usize = 1024;
+/// Longest reason, action and instance.
+const WORD_BYTES_MAX: usize = 128;
+
+/// What newer events need besides.
+fn validate_strict(object: &Value) -> Faults {
+    let mut found = Faults::new();
+    let mut need = |key: &str, shown: &str| {
+        if object.text(key).is_empty() {
+            found.push(FieldError::required(Path::new(shown), ""));
+        }
+    };
+    need("eventTime", "eventTime");
+    need(VIEWED.component, "reportingController");
+    let controller = object.text(VIEWED.component);
+    if !controller.is_empty() {
+        qualified(&mut found, &Path::new("reportingController"), controller);
+    }
+    for key in ["reportingInstance", "action", "reason"] {
+        match object.text(key).len() {
+            0 => found.push(FieldError::required(Path::new(key), "")),
+            length if length > WORD_BYTES_MAX => {
+                let why = format!("can have at most {WORD_BYTES_MAX} characters");
+                found.push(FieldError::invalid(Path::new(key), "", &why));
+            }
+            _ => {}
+        }
+    }
+    if object.text(VIEWED.message).len() > NOTE_BYTES_MAX {
+        let why = format!("can have at most {NOTE_BYTES_MAX} characters");
+        found.push(FieldError::invalid(Path::new("message"), "", &why));
+    }
+    let kind = object.text("type");
+    if !["Normal", "Warning"].contains(&kind) {
+        let why = format!("has invalid value: {kind}");
+        found.push(FieldError::invalid(Path::new("type"), "", &why));
+    }
+    found
+}
+
+/// Only the series of a newer event changes.
+fn validate_kept(object: &Value, old: &Value) -> Faults {
+    let mut found = Faults::new();
+    let renamed = [
+        (VIEWED.about, CORE.about),
+        ("reason", "reason"),
+        (VIEWED.message, CORE.message),
+        (VIEWED.source, CORE.source),
+        (VIEWED.first, CORE.first),
+        (VIEWED.last, CORE.last),
+        (VIEWED.count, CORE.count),
+        ("eventTime", "eventTime"),
+        ("action", "action"),
+        ("related", "related"),
+        (VIEWED.component, CORE.component),
+        ("reportingInstance", "reportingInstance"),
+        ("type", "type"),
+    ];
+    for (viewed, stored) in renamed {
+        let (new, old) = (object.at(viewed), old.at(viewed));
+        if new != old {
+            found.push(FieldError::invalid(Path::new(stored), new.clone(), IMMUTABLE));
+        }
+    }
+    found
+}

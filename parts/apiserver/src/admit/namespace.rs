@@ -1,0 +1,141 @@
+//! Namespaces.
+
+use super::faults::Faults;
+use super::json::{Json, JsonMut};
+use super::{Column, Context, Strategy, metadata, table};
+use api::names;
+use api::{FieldError, Path, Status};
+use serde_json::{Value, json};
+
+/// The label that says the name again, so that selectors can ask for it.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// The strategy.
+#[derive(Debug)]
+pub(crate) struct Namespace;
+
+impl Strategy for Namespace {
+    fn default(&self, object: &mut Value) {
+        object.object("status").fill_text("phase", "Active");
+        object.object("spec");
+        let name = object.at("metadata").text("name").to_owned();
+        if !name.is_empty() {
+            object.object("metadata").object("labels").set(NAME_LABEL, name);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        // A generated name came after the defaults.
+        self.default(object);
+        object.set("status", json!({"phase": "Active"}));
+        let spec = object.object("spec");
+        let mut finalizers = spec.list("finalizers").to_vec();
+        if !finalizers.contains(&json!("kubernetes")) {
+            finalizers.push(json!("kubernetes"));
+        }
+        spec.set("finalizers", finalizers);
+        Ok(())
+    }
+
+    fn prepare_update(
+        &self,
+        object: &mut Value,
+        old: &Value,
+        context: &Context<'_>,
+    ) -> Result<(), Status> {
+        match context.subresource {
+            "status" => object.restore("spec", old),
+            "finalize" => {
+                object.restore("status", old);
+                if object.at("spec").list("finalizers").is_empty() {
+                    object.object("spec").unset("finalizers");
+                }
+            }
+            _ => {
+                object.restore("spec", old);
+                object.restore("status", old);
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+        validate_finalizers(object)
+    }
+
+    fn validate_update(
+        &self,
+        object: &Value,
+        old: &Value,
+        context: &Context<'_>,
+    ) -> Vec<FieldError> {
+        match context.subresource {
+            "finalize" => validate_finalizers(object),
+            "status" => validate_phase(object, old),
+            _ => Vec::new(),
+        }
+    }
+
+    fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
+        metadata::name_is_label(name, prefix)
+    }
+
+    fn delete_answers_object(&self) -> bool {
+        true
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        let name = object.at("metadata").text("name").to_owned();
+        vec![("status.phase", object.at("status").text("phase").to_owned()), ("name", name)]
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        &["status.phase", "name"]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        let phase = object.at("status").at("phase").clone();
+        vec![table::name(object), phase, table::age(object, now)]
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    table::NAME,
+    table::column("Status", "string", "Whether it is in use or being emptied."),
+    table::AGE,
+];
+
+fn validate_finalizers(object: &Value) -> Faults {
+    let mut found = Faults::new();
+    let path = Path::new("spec").child("finalizers");
+    for finalizer in object.at("spec").list("finalizers").iter().filter_map(Value::as_str) {
+        let texts = names::qualified_name(finalizer);
+        let formed = texts.is_empty();
+        super::faults::texts(&mut found, &path, finalizer, texts);
+        if formed && !finalizer.contains('/') && finalizer != "kubernetes" {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            found.push(FieldError::invalid(path.clone(), finalizer, why));
+        }
+    }
+    found
+}
+
+fn validate_phase(object: &Value, old: &Value) -> Faults {
+    let phase = object.at("status").text("phase");
+    let leaving = old.at("metadata").has("deletionTimestamp");
+    let (expected, when) = if leaving {
+        ("Terminating", "`deletionTimestamp` is not empty")
+    } else {
+        ("Active", "`deletionTimestamp` is empty")
+    };
+    if phase == expected {
+        return Vec::new();
+    }
+    let path = Path::new("status").child("Phase");
+    let why = format!("may only be '{expected}' if {when}");
+    vec![FieldError::invalid(path, phase, &why)]
+}

@@ -1,0 +1,199 @@
+//! Affinity and topology spread (spec A77).
+
+use crate::admit::faults::{self, Faults, unsupported};
+use crate::admit::json::Json;
+use crate::admit::selector;
+use api::names;
+use api::{FieldError, Path};
+use serde_json::Value;
+
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+
+/// Faults of `spec.affinity`.
+pub(crate) fn validate(found: &mut Faults, affinity: &Value, path: &Path) {
+    if affinity.has("nodeAffinity") {
+        node_affinity(found, affinity.at("nodeAffinity"), &path.child("nodeAffinity"));
+    }
+    for key in ["podAffinity", "podAntiAffinity"] {
+        let (terms, path) = (affinity.at(key), path.child(key));
+        for (i, term) in terms.list(REQUIRED).iter().enumerate() {
+            pod_term(found, term, &path.child(REQUIRED).index(i));
+        }
+        for (i, weighted) in terms.list(PREFERRED).iter().enumerate() {
+            let path = path.child(PREFERRED).index(i);
+            weight(found, weighted, &path);
+            pod_term(found, weighted.at("podAffinityTerm"), &path.child("podAffinityTerm"));
+        }
+    }
+}
+
+fn node_affinity(found: &mut Faults, affinity: &Value, path: &Path) {
+    if affinity.has(REQUIRED) {
+        let path = path.child(REQUIRED).child("nodeSelectorTerms");
+        let terms = affinity.at(REQUIRED).list("nodeSelectorTerms");
+        if terms.is_empty() {
+            let why = "must have at least one node selector term";
+            found.push(FieldError::required(path.clone(), why));
+        }
+        for (i, term) in terms.iter().enumerate() {
+            node_term(found, term, true, &path.index(i));
+        }
+    }
+    for (i, preferred) in affinity.list(PREFERRED).iter().enumerate() {
+        let path = path.child(PREFERRED).index(i);
+        weight(found, preferred, &path);
+        node_term(found, preferred.at("preference"), false, &path.child("preference"));
+    }
+}
+
+fn weight(found: &mut Faults, of: &Value, path: &Path) {
+    let weight = of.int("weight").unwrap_or(0);
+    if !(1..=100).contains(&weight) {
+        let why = "must be in the range 1-100";
+        found.push(FieldError::invalid(path.child("weight"), weight, why));
+    }
+}
+
+/// A term; in preferred ones values of labels are not looked at, as upstream has it.
+fn node_term(found: &mut Faults, term: &Value, judge_values: bool, path: &Path) {
+    for (i, wanted) in term.list("matchExpressions").iter().enumerate() {
+        let path = path.child("matchExpressions").index(i);
+        expression(found, wanted, &path);
+        faults::qualified(found, &path.child("key"), wanted.text("key"));
+        if judge_values {
+            for (j, value) in wanted.list("values").iter().enumerate() {
+                let value = value.as_str().unwrap_or_default();
+                let path = path.child("values").index(j);
+                faults::texts(found, &path, value, names::label_value(value));
+            }
+        }
+    }
+    for (i, wanted) in term.list("matchFields").iter().enumerate() {
+        field(found, wanted, &path.child("matchFields").index(i));
+    }
+}
+
+fn expression(found: &mut Faults, wanted: &Value, path: &Path) {
+    let count = wanted.list("values").len();
+    let values = path.child("values");
+    match wanted.text("operator") {
+        "In" | "NotIn" if count == 0 => {
+            let why = "must be specified when `operator` is 'In' or 'NotIn'";
+            found.push(FieldError::required(values, why));
+        }
+        "Exists" | "DoesNotExist" if count > 0 => {
+            let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+            found.push(FieldError::forbidden(values, why));
+        }
+        "Gt" | "Lt" if count != 1 => {
+            let why = "must be specified single value when `operator` is 'Lt' or 'Gt'";
+            found.push(FieldError::required(values, why));
+        }
+        "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+        other => {
+            let why = "not a valid selector operator";
+            found.push(FieldError::invalid(path.child("operator"), other, why));
+        }
+    }
+}
+
+fn field(found: &mut Faults, wanted: &Value, path: &Path) {
+    match wanted.text("operator") {
+        "In" | "NotIn" => {
+            if wanted.list("values").len() != 1 {
+                let why = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector";
+                found.push(FieldError::required(path.child("values"), why));
+            }
+        }
+        other => {
+            let why = "not a valid selector operator";
+            found.push(FieldError::invalid(path.child("operator"), other, why));
+        }
+    }
+    let key = wanted.text("key");
+    if key == "metadata.name" {
+        for (i, value) in wanted.list("values").iter().enumerate() {
+            let path = path.child("values").index(i);
+            faults::dns_subdomain(found, &path, value.as_str().unwrap_or_default());
+        }
+    } else {
+        let why = "not a valid field selector key";
+        found.push(FieldError::invalid(path.child("key"), key, why));
+    }
+}
+
+fn pod_term(found: &mut Faults, term: &Value, path: &Path) {
+    for key in ["labelSelector", "namespaceSelector"] {
+        if term.has(key) {
+            found.extend(selector::validate(term.at(key), &path.child(key)));
+        }
+    }
+    for name in term.list("namespaces").iter().filter_map(Value::as_str) {
+        faults::dns_label(found, &path.child("namespace"), name);
+    }
+    let key = term.text("topologyKey");
+    let path = path.child("topologyKey");
+    if key.is_empty() {
+        found.push(FieldError::required(path.clone(), "can not be empty"));
+    }
+    faults::qualified(found, &path, key);
+}
+
+/// Faults of `spec.topologySpreadConstraints`.
+pub(crate) fn validate_spread(found: &mut Faults, spec: &Value, path: &Path) {
+    let constraints = spec.list("topologySpreadConstraints");
+    for (i, constraint) in constraints.iter().enumerate() {
+        let at = path.index(i);
+        let skew = constraint.int("maxSkew").unwrap_or(0);
+        if skew <= 0 {
+            let why = "must be greater than zero";
+            found.push(FieldError::invalid(at.child("maxSkew"), skew, why));
+        }
+        let key = constraint.text("topologyKey");
+        if key.is_empty() {
+            found.push(FieldError::required(at.child("topologyKey"), "can not be empty"));
+        } else {
+            faults::qualified(found, &at.child("topologyKey"), key);
+        }
+        let when = constraint.text("whenUnsatisfiable");
+        let supported = ["DoNotSchedule", "ScheduleAnyway"];
+        if !supported.contains(&when) {
+            found.push(unsupported(at.child("whenUnsatisfiable"), when, &supported));
+        }
+        let same = |other: &&Value| {
+            other.text("topologyKey") == key && other.text("whenUnsatisfiable") == when
+        };
+        if constraints[i + 1..].iter().any(|other| same(&other)) {
+            let shown = format!("{{{key}, {when}}}");
+            let path = at.child("{topologyKey, whenUnsatisfiable}");
+            found.push(FieldError::duplicate(path, shown));
+        }
+        spread_details(found, constraint, &at);
+        if constraint.has("labelSelector") {
+            let selector = constraint.at("labelSelector");
+            found.extend(selector::validate(selector, &at.child("labelSelector")));
+        }
+    }
+}
+
+fn spread_details(found: &mut Faults, constraint: &Value, path: &Path) {
+    if let Some(domains) = constraint.int("minDomains") {
+        let path = path.child("minDomains");
+        if domains <= 0 {
+            found.push(FieldError::invalid(path.clone(), domains, "must be greater than zero"));
+        }
+        let when = constraint.text("whenUnsatisfiable");
+        if when != "DoNotSchedule" {
+            let why =
+                format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {when}");
+            found.push(FieldError::invalid(path, domains, &why));
+        }
+    }
+    for key in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+        let word = constraint.text(key);
+        if constraint.has(key) && word != "Honor" && word != "Ignore" {
+            found.push(unsupported(path.child(key), word, &["Honor", "Ignore"]));
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Annotations that mean something to pods.
+
+use crate::admit::faults::Faults;
+use crate::admit::json::Json;
+use api::{FieldError, Path};
+use serde_json::Value;
+
+/// Set by agents on pods that come from files of theirs.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Which pods of a ReplicaSet go first.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// Faults of annotations in the light of the spec.
+pub(crate) fn validate(found: &mut Faults, metadata: &Value, spec: &Value, path: &Path) {
+    let annotations = metadata.at("annotations");
+    if annotations.has(MIRROR) && spec.text("nodeName").is_empty() {
+        let why = "must set spec.nodeName if mirror pod annotation is set";
+        found.push(FieldError::invalid(path.key(MIRROR), annotations.text(MIRROR), why));
+    }
+    let cost = annotations.text(DELETION_COST);
+    let formed = !cost.starts_with('+') && !(cost.len() > 1 && cost.starts_with('0'));
+    if annotations.has(DELETION_COST) && (cost.parse::<i32>().is_err() || !formed) {
+        let why = "must be a 32bit integer";
+        found.push(FieldError::invalid(path.key(DELETION_COST), cost, why));
+    }
+}
+
+/// Faults of a change of annotations.
+pub(crate) fn validate_update(found: &mut Faults, object: &Value, old: &Value) {
+    let value = |of: &Value| of.at("metadata").at("annotations").at(MIRROR).clone();
+    let (new, old) = (value(object), value(old));
+    if new == old {
+        return;
+    }
+    let path = Path::new("metadata").child("annotations").key(MIRROR);
+    let why = if old.is_null() {
+        "may not add mirror pod annotation"
+    } else {
+        "may not remove or update mirror pod annotation"
+    };
+    found.push(FieldError::forbidden(path, why));
+}

@@ -1,0 +1,140 @@
+//! What containers mount (spec A73).
+
+use super::volumes::Sound;
+use crate::admit::faults::{Faults, needed, unsupported};
+use crate::admit::json::Json;
+use crate::admit::words;
+use api::{FieldError, Path};
+use serde_json::Value;
+
+/// Faults of `volumeMounts`.
+pub(crate) fn validate(found: &mut Faults, container: &Value, volumes: &Sound<'_>, path: &Path) {
+    let devices = container.list("volumeDevices");
+    let mut taken: Vec<&str> = Vec::new();
+    for (i, mount) in container.list("volumeMounts").iter().enumerate() {
+        let at = path.index(i);
+        let (name, target) = (mount.text("name"), mount.text("mountPath"));
+        needed(found, at.child("name"), name);
+        if !volumes.contains_key(name) {
+            found.push(FieldError::not_found(at.child("name"), name));
+        }
+        needed(found, at.child("mountPath"), target);
+        if taken.contains(&target) {
+            found.push(FieldError::invalid(at.child("mountPath"), target, "must be unique"));
+        }
+        taken.push(target);
+        if devices.iter().any(|device| device.text("name") == name) {
+            let why = "must not already exist in volumeDevices";
+            found.push(FieldError::invalid(at.child("name"), name, why));
+        }
+        if devices.iter().any(|device| device.text("devicePath") == target) {
+            let why = "must not already exist as a path in volumeDevices";
+            found.push(FieldError::invalid(at.child("mountPath"), target, why));
+        }
+        below(found, mount, path, &at);
+        if mount.has("mountPropagation") {
+            propagation(found, mount, container, &path.child("mountPropagation"));
+        }
+        read_only(found, mount, &path.child("recursiveReadOnly"));
+    }
+}
+
+/// Paths below the volume. Their faults are filed under the list, as upstream does.
+fn below(found: &mut Faults, mount: &Value, list: &Path, at: &Path) {
+    let (plain, expanded) = (mount.text("subPath"), mount.text("subPathExpr"));
+    for why in words::local_path(plain) {
+        found.push(FieldError::invalid(list.child("subPath"), plain, why));
+    }
+    if expanded.is_empty() {
+        return;
+    }
+    if !plain.is_empty() {
+        let why = "subPathExpr and subPath are mutually exclusive";
+        found.push(FieldError::invalid(at.child("subPathExpr"), expanded, why));
+    }
+    for why in words::local_path(expanded) {
+        found.push(FieldError::invalid(list.child("subPathExpr"), expanded, why));
+    }
+}
+
+fn propagation(found: &mut Faults, mount: &Value, container: &Value, path: &Path) {
+    let mode = mount.text("mountPropagation");
+    let modes = ["Bidirectional", "HostToContainer", "None"];
+    if !modes.contains(&mode) {
+        found.push(unsupported(path.clone(), mode, &modes));
+    }
+    let privileged = container.at("securityContext").flag("privileged");
+    if mode == "Bidirectional" && !privileged {
+        let why = "Bidirectional mount propagation is available only to privileged containers";
+        found.push(FieldError::forbidden(path.clone(), why));
+    }
+}
+
+fn read_only(found: &mut Faults, mount: &Value, path: &Path) {
+    let mode = mount.text("recursiveReadOnly");
+    match mode {
+        "" if !mount.has("recursiveReadOnly") => {}
+        "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !mount.flag("readOnly") {
+                let why = "may only be specified when readOnly is true";
+                found.push(FieldError::forbidden(path.clone(), why));
+            }
+            let spread = mount.text("mountPropagation");
+            if !spread.is_empty() && spread != "None" {
+                let why = "may only be specified when mountPropagation is None or not specified";
+                found.push(FieldError::forbidden(path.clone(), why));
+            }
+        }
+        other => {
+            found.push(unsupported(path.clone(), other, &["Disabled", "Enabled", "IfPossible"]));
+        }
+    }
+}
+
+/// Faults of `volumeDevices`.
+pub(crate) fn validate_devices(
+    found: &mut Faults,
+    container: &Value,
+    volumes: &Sound<'_>,
+    path: &Path,
+) {
+    let mounts = container.list("volumeMounts");
+    let mut taken: Vec<(&str, &str)> = Vec::new();
+    for (i, device) in container.list("volumeDevices").iter().enumerate() {
+        let at = path.index(i);
+        let (name, target) = (device.text("name"), device.text("devicePath"));
+        let mut wrong = |key: &str, value: &str, why: &str| {
+            found.push(FieldError::invalid(at.child(key), value, why));
+        };
+        if taken.iter().any(|(n, _)| !n.is_empty() && *n == name) {
+            wrong("name", name, "must be unique");
+        }
+        let volume = volumes.get(name);
+        if volume.is_some_and(|v| !v.has("persistentVolumeClaim") && !v.has("ephemeral")) {
+            wrong(
+                "name",
+                name,
+                "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
+            );
+        }
+        if taken.iter().any(|(_, t)| *t == target) {
+            wrong("devicePath", target, "must be unique");
+        }
+        if words::has_backsteps(target) {
+            wrong("devicePath", target, "can not contain backsteps ('..')");
+        }
+        if mounts.iter().any(|mount| mount.text("name") == name) {
+            wrong("name", name, "must not already exist in volumeMounts");
+        }
+        if mounts.iter().any(|mount| mount.text("mountPath") == target) {
+            wrong("devicePath", target, "must not already exist as a path in volumeMounts");
+        }
+        needed(found, at.child("name"), name);
+        if volume.is_none() {
+            found.push(FieldError::not_found(at.child("name"), name));
+        }
+        needed(found, at.child("devicePath"), target);
+        taken.push((name, target));
+    }
+}

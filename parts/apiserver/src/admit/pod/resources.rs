@@ -1,0 +1,230 @@
+//! Requests and limits (spec A75).
+
+use crate::admit::amount;
+use crate::admit::faults::{Faults, NEGATIVE, qualified, unsupported};
+use crate::admit::json::Json;
+use api::{FieldError, Path};
+use serde_json::Value;
+
+/// Words that need no domain, and that a container may ask for.
+const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+
+/// Words that are known without a domain, but not to containers.
+const KNOWN_ELSEWHERE: [&str; 12] = [
+    "pods",
+    "services",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "storage",
+    "requests.cpu",
+    "requests.memory",
+    "limits.cpu",
+    "limits.memory",
+];
+
+fn is_standard(name: &str) -> bool {
+    STANDARD.contains(&name) || name.starts_with("hugepages-")
+}
+
+/// Resources that may be promised beyond what is there: without a domain, or of kubernetes.io.
+fn may_overcommit(name: &str) -> bool {
+    let native = !name.contains('/') || name.split('/').next().is_some_and(is_kubernetes);
+    native && !name.starts_with("hugepages-")
+}
+
+fn is_kubernetes(domain: &str) -> bool {
+    domain == "kubernetes.io" || domain.ends_with(".kubernetes.io")
+}
+
+/// Resources of neither kind: whole numbers, and as many as asked for.
+pub(crate) fn is_extended(name: &str) -> bool {
+    name.contains('/')
+        && !name.split('/').next().is_some_and(is_kubernetes)
+        && !name.starts_with("requests.")
+}
+
+/// Faults of a container's `resources`.
+pub(crate) fn validate(found: &mut Faults, wanted: &Value, claims: &[Value], path: &Path) {
+    let (limits, requests) = (wanted.at("limits"), wanted.at("requests"));
+    let mut has_huge = false;
+    let mut has_plain = false;
+    for (name, limit) in wanted.entries("limits") {
+        quantity(found, name, limit, &path.child("limits").key(name));
+        has_huge |= name.starts_with("hugepages-");
+        has_plain |= name == "cpu" || name == "memory";
+    }
+    for (name, request) in wanted.entries("requests") {
+        let at = path.child("requests");
+        quantity(found, name, request, &at.key(name));
+        has_huge |= name.starts_with("hugepages-");
+        has_plain |= name == "cpu" || name == "memory";
+        let limit = limits.at(name);
+        if limit.is_null() {
+            if !may_overcommit(name) {
+                let why = "Limit must be set for non overcommitable resources";
+                found.push(FieldError::required(path.child("limits"), why));
+            }
+        } else if !may_overcommit(name) && amount::compare(request, limit).is_ne() {
+            let why = format!("must be equal to {name} limit of {}", amount::canonical(limit));
+            found.push(FieldError::invalid(at, amount::canonical(request), &why));
+        } else if amount::compare(request, limit).is_gt() {
+            let why = format!(
+                "must be less than or equal to {name} limit of {}",
+                amount::canonical(limit)
+            );
+            found.push(FieldError::invalid(at, amount::canonical(request), &why));
+        }
+    }
+    let _ = requests;
+    if has_huge && !has_plain {
+        found.push(FieldError::forbidden(path.clone(), "HugePages require cpu or memory"));
+    }
+    claim_names(found, wanted.list("claims"), claims, &path.child("claims"));
+}
+
+/// One quantity of one resource.
+fn quantity(found: &mut Faults, name: &str, value: &Value, path: &Path) {
+    resource_name(found, name, path);
+    if amount::is_negative(value) {
+        found.push(FieldError::invalid(path.clone(), amount::canonical(value), NEGATIVE));
+    } else if is_extended(name) && !amount::is_whole(value) {
+        let why = "must be an integer";
+        found.push(FieldError::invalid(path.clone(), amount::canonical(value), why));
+    }
+    if name.starts_with("hugepages-") && amount::is_positive(value) {
+        let size = Value::from(name.trim_start_matches("hugepages-"));
+        if amount::is_positive(&size) && !amount::divides(&size, value) {
+            let why =
+                format!("must be a positive integer multiple of {}", amount::canonical(&size));
+            found.push(FieldError::invalid(path.clone(), amount::canonical(value), &why));
+        }
+    }
+}
+
+fn resource_name(found: &mut Faults, name: &str, path: &Path) {
+    let before = found.len();
+    qualified(found, path, name);
+    if found.len() > before {
+        return;
+    }
+    if name.contains('/') {
+        let native = name.split('/').next().is_some_and(is_kubernetes);
+        let known = name.starts_with("attachable-volumes-");
+        if !native && !known && name.starts_with("requests.") {
+            let why = "doesn't follow extended resource name standard";
+            found.push(FieldError::invalid(path.clone(), name, why));
+        }
+        return;
+    }
+    if !is_standard(name) {
+        if !KNOWN_ELSEWHERE.contains(&name) {
+            let why = "must be a standard resource type or fully qualified";
+            found.push(FieldError::invalid(path.clone(), name, why));
+        }
+        let why = "must be a standard resource for containers";
+        found.push(FieldError::invalid(path.clone(), name, why));
+    }
+}
+
+fn claim_names(found: &mut Faults, wanted: &[Value], claims: &[Value], path: &Path) {
+    let known: Vec<&str> = claims.iter().map(|claim| claim.text("name")).collect();
+    let mut taken: Vec<(&str, &str)> = Vec::new();
+    for (i, claim) in wanted.iter().enumerate() {
+        let path = path.index(i);
+        let (name, request) = (claim.text("name"), claim.text("request"));
+        if name.is_empty() {
+            found.push(FieldError::required(path.child("name"), ""));
+            continue;
+        }
+        if taken.contains(&(name, request)) {
+            found.push(FieldError::duplicate(path.clone(), name));
+        }
+        taken.push((name, request));
+        if !known.contains(&name) {
+            let mut fault = FieldError::not_found(path, name);
+            fault.body.push_str(": must be one of the names in pod.spec.resourceClaims");
+            if known.is_empty() {
+                fault.body.push_str(" which is empty");
+            }
+            found.push(fault);
+        }
+    }
+}
+
+/// Faults of `resizePolicy`.
+pub(crate) fn validate_resize(found: &mut Faults, spec: &Value, policies: &[Value], path: &Path) {
+    let mut taken: Vec<&str> = Vec::new();
+    for (i, policy) in policies.iter().enumerate() {
+        let (name, restart) = (policy.text("resourceName"), policy.text("restartPolicy"));
+        if taken.contains(&name) {
+            found.push(FieldError::duplicate(path.index(i), name));
+        }
+        taken.push(name);
+        let (resources, restarts) = (["cpu", "memory"], ["NotRequired", "RestartContainer"]);
+        for (word, words) in [(name, resources), (restart, restarts)] {
+            if word.is_empty() {
+                found.push(FieldError::required(path.clone(), ""));
+            } else if !words.contains(&word) {
+                found.push(unsupported(path.clone(), word, &words));
+            }
+        }
+        if spec.text("restartPolicy") == "Never" && restart != "NotRequired" {
+            let why = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            found.push(FieldError::invalid(path.clone(), restart, why));
+        }
+    }
+}
+
+/// Faults of `spec.resources`, the pod's own requests and limits.
+pub(crate) fn validate_pod(found: &mut Faults, spec: &Value, path: &Path) {
+    let wanted = spec.at("resources");
+    if wanted.is_null() {
+        return;
+    }
+    if wanted.has("claims") {
+        let why = "claims cannot be set for Resources at pod-level";
+        found.push(FieldError::forbidden(path.child("claims"), why));
+    }
+    for list in ["limits", "requests"] {
+        for (name, value) in wanted.entries(list) {
+            let at = path.child(list).key(name);
+            if !["cpu", "memory"].contains(&name) && !name.starts_with("hugepages-") {
+                found.push(unsupported(at, name, &["cpu", "hugepages-", "memory"]));
+            } else if amount::is_negative(value) {
+                found.push(FieldError::invalid(at, amount::canonical(value), NEGATIVE));
+            }
+        }
+    }
+    for (name, request) in wanted.entries("requests") {
+        let limit = wanted.at("limits").at(name);
+        if !limit.is_null() && amount::compare(request, limit).is_gt() {
+            let limit = amount::canonical(limit);
+            let why = format!("must be less than or equal to {name} limit of {limit}");
+            let at = path.child("requests");
+            found.push(FieldError::invalid(at, amount::canonical(request), &why));
+        }
+    }
+    for (name, request) in wanted.entries("requests") {
+        let together = amount::sum(
+            spec.list("containers").iter().map(|c| c.dig(&["resources", "requests"]).at(name)),
+        );
+        if amount::compare(&together, request).is_gt() {
+            let why = format!(
+                "must be greater than or equal to aggregate container requests of {}",
+                amount::canonical(&together)
+            );
+            let at = path.child("requests").key(name);
+            found.push(FieldError::invalid(at, amount::canonical(request), &why));
+        }
+    }
+}
+
+/// Faults of `spec.overhead`.
+pub(crate) fn validate_overhead(found: &mut Faults, overhead: &Value, path: &Path) {
+    for (name, value) in overhead.as_object().into_iter().flatten() {
+        quantity(found, name, value, &path.child("limits").key(name));
+    }
+}

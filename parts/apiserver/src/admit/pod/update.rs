@@ -1,0 +1,158 @@
+//! What may change in a pod's spec (spec A90).
+
+use super::tolerations;
+use crate::admit::faults::Faults;
+use crate::admit::json::{Json, JsonMut};
+use api::{FieldError, Path};
+use serde_json::Value;
+
+const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// Faults of a change of the spec.
+pub(crate) fn validate(found: &mut Faults, object: &Value, old: &Value) {
+    let (new, old) = (object.at("spec"), old.at("spec"));
+    let path = Path::new("spec");
+    for list in ["containers", "initContainers"] {
+        if new.list(list).len() != old.list(list).len() {
+            let why = "pod updates may not add or remove containers";
+            found.push(FieldError::forbidden(path.child(list), why));
+            return;
+        }
+        for (i, container) in new.list(list).iter().enumerate() {
+            let path = path.child(list).index(i);
+            if container.text("image").is_empty() {
+                found.push(FieldError::required(path.child("image"), ""));
+            }
+            super::containers::padded_image(found, container, &path);
+        }
+    }
+    if !deadline(found, new, old, &path.child("activeDeadlineSeconds")) {
+        return;
+    }
+    let (now, before) = (new.list("tolerations"), old.list("tolerations"));
+    tolerations::validate_only_added(found, now, before, &path.child("tolerations"));
+    let gates = old.list("schedulingGates");
+    for (i, gate) in new.list("schedulingGates").iter().enumerate() {
+        let name = gate.text("name");
+        if !gates.iter().any(|old| old.text("name") == name) {
+            let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            let path = path.child("schedulingGates").index(i).child("name");
+            found.push(FieldError::forbidden(path, &why));
+        }
+    }
+    if new == old {
+        return;
+    }
+    let mut masked = new.clone();
+    mask(&mut masked, old);
+    if !gates.is_empty() {
+        gated(found, &mut masked, old, &path);
+    }
+    if masked != *old {
+        let why = format!("{ALLOWED}\n{}", difference(old, &masked));
+        found.push(FieldError::forbidden(path, &why));
+    }
+}
+
+/// The deadline may be set, or come sooner. False when the rest need not be looked at.
+fn deadline(found: &mut Faults, new: &Value, old: &Value, path: &Path) -> bool {
+    let key = "activeDeadlineSeconds";
+    let mut wrong = |value: Value, why: &str| {
+        found.push(FieldError::invalid(path.clone(), value, why));
+    };
+    match (new.int(key), old.int(key)) {
+        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => {
+            wrong(now.into(), "must be between 0 and 2147483647, inclusive");
+            false
+        }
+        (Some(now), Some(before)) if before < now => {
+            wrong(now.into(), "must be less than or equal to previous value");
+            false
+        }
+        (None, Some(_)) => {
+            wrong(Value::Null, "must not update from a positive integer to nil value");
+            true
+        }
+        _ => true,
+    }
+}
+
+/// Takes what may change back to what it was.
+fn mask(new: &mut Value, old: &Value) {
+    for list in ["containers", "initContainers"] {
+        for (container, old) in new.items(list).iter_mut().zip(old.list(list)) {
+            container.restore("image", old);
+        }
+    }
+    for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
+        new.restore(key, old);
+    }
+    let grace = "terminationGracePeriodSeconds";
+    if old.int(grace).is_some_and(|seconds| seconds < 0) && new.int(grace) == Some(1) {
+        new.restore(grace, old);
+    }
+}
+
+/// A gated pod may be steered: node selectors may be added.
+fn gated(found: &mut Faults, masked: &mut Value, old: &Value, path: &Path) {
+    let (new, before) = (masked.at("nodeSelector").clone(), old.at("nodeSelector"));
+    if new == *before {
+        return;
+    }
+    let kept = old.entries("nodeSelector").iter().all(|(key, value)| new.at(key) == *value);
+    if !kept {
+        let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+        found.push(FieldError::invalid(path.child("nodeSelector"), new, why));
+    }
+    masked.restore("nodeSelector", old);
+}
+
+/// The changed lines of two specs, each with a few around it, in the manner of a diff.
+fn difference(old: &Value, new: &Value) -> String {
+    const AROUND: usize = 3;
+    let text = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+    let (old, new) = (text(old), text(new));
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let rest = old.len().min(new.len()) - same;
+    let tail =
+        old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
+    let from = same.saturating_sub(AROUND);
+    let (old_end, new_end) = (old.len() - tail, new.len() - tail);
+    let until = (old_end + AROUND).min(old.len());
+    let mut lines = vec![format!(
+        "@@ -{},{} +{},{} @@",
+        from + 1,
+        until - from,
+        from + 1,
+        new_end + (until - old_end) - from
+    )];
+    lines.extend(old[from..same].iter().map(|line| format!(" {line}")));
+    lines.extend(old[same..old_end].iter().map(|line| format!("-{line}")));
+    lines.extend(new[same..new_end].iter().map(|line| format!("+{line}")));
+    lines.extend(old[old_end..until].iter().map(|line| format!(" {line}")));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Ephemeral containers may be added and never change or go.
+pub(crate) fn validate_ephemeral(found: &mut Faults, object: &Value, old: &Value) {
+    let path = Path::new("spec").child("ephemeralContainers");
+    let new = object.at("spec").list("ephemeralContainers");
+    for before in old.at("spec").list("ephemeralContainers") {
+        let name = before.text("name");
+        match new.iter().find(|container| container.text("name") == name) {
+            None => {
+                let why = format!("existing ephemeral containers {name:?} may not be removed\n");
+                found.push(FieldError::forbidden(path.clone(), &why));
+            }
+            Some(now) if now != before => {
+                let diff = difference(before, now);
+                let why =
+                    format!("existing ephemeral containers {name:?} may not be changed\n{diff}");
+                found.push(FieldError::forbidden(path.clone(), &why));
+            }
+            Some(_) => {}
+        }
+    }
+}

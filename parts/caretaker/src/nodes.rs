@@ -1,0 +1,314 @@
+//! Duty: node health. Leases and heartbeats in; conditions, taints, unready pods and events out.
+//!
+//! Upstream's controller: `node-lifecycle-controller`, as `node-controller`.
+
+mod plan;
+mod zones;
+
+use crate::{Options, words};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kit::{Cache, Change, Clock, Events, Index, Key, Note, Queue, QueueLimits, Scope, reference};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use parking_lot::Mutex;
+use plan::{Mood, Ready};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use zones::{Turn, Zones};
+
+/// Nodes looked after at once.
+const WORKERS: usize = 8;
+/// When a zone may not expel anybody, look again after this (upstream's monitor period).
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+struct Nodes {
+    clock: Clock,
+    nodes: Cache<Node>,
+    leases: Cache<Lease>,
+    pods: Cache<Pod>,
+    client: kube::Client,
+    events: Events,
+    queue: Queue<String>,
+    memory: Mutex<Memory>,
+}
+
+#[derive(Default)]
+struct Memory {
+    health: BTreeMap<String, Health>,
+    zones: Zones,
+}
+
+/// What was heard of a node, by our own clock (spec D2).
+#[derive(Clone, Debug)]
+struct Health {
+    heard_at: Timestamp,
+    heartbeat: Option<Timestamp>,
+    renewed: Option<Timestamp>,
+    ready: Ready,
+    /// Whether its pods were told since it stopped being ready (spec D6).
+    pods_told: bool,
+}
+
+/// Starts the duty's tasks.
+pub(crate) fn start(options: &Options) {
+    let (setup, caches) = (&options.setup, &options.caches);
+    let client = (options.client_for)(words::COMPONENT_NODES);
+    let leases = Scope { namespace: Some(words::NAMESPACE_LEASES.to_owned()), ..Scope::default() };
+    let duty = Arc::new(Nodes {
+        clock: setup.clock.clone(),
+        nodes: caches.of(),
+        leases: caches.some(leases),
+        pods: caches.of(),
+        events: Events::start(client.clone(), setup, words::COMPONENT_NODES, ""),
+        client,
+        queue: Queue::new("nodes", QueueLimits::default(), setup),
+        memory: Mutex::default(),
+    });
+    duty.pods.index(&Index::NODE);
+    setup.tasks.spawn("nodes feed", Arc::clone(&duty).feed());
+    setup.tasks.spawn("nodes leases", Arc::clone(&duty).listen());
+    for worker in 0..WORKERS {
+        let duty = Arc::clone(&duty);
+        let queue = duty.queue.clone();
+        let reconcile = move |name: String| {
+            let duty = Arc::clone(&duty);
+            async move { duty.reconcile(&name).await }
+        };
+        setup.tasks.spawn(format!("nodes {worker}"), kit::work(queue, reconcile));
+    }
+}
+
+impl Nodes {
+    async fn feed(self: Arc<Self>) {
+        // a node whose lease is not known yet would look silent
+        self.leases.synced().await;
+        self.pods.synced().await;
+        let queue = self.queue.clone();
+        let known = Arc::clone(&self);
+        let keys = |node: &Node| node.metadata.name.iter().cloned().collect();
+        let resync = move || known.memory.lock().health.keys().cloned().collect();
+        kit::feed(self.nodes.clone(), queue, keys, resync).await;
+    }
+
+    /// Every renewal is heard; only silence is worth a look, and the queue's delays see to that.
+    async fn listen(self: Arc<Self>) {
+        let mut changes = self.leases.subscribe();
+        loop {
+            match changes.next().await {
+                Change::Applied { new, .. } => self.hear(&new),
+                Change::Resync => self.leases.list().iter().for_each(|lease| self.hear(lease)),
+                Change::Deleted(_) => {}
+            }
+        }
+    }
+
+    fn hear(&self, lease: &Lease) {
+        let name = lease.metadata.name.as_deref().unwrap_or_default();
+        let now = self.clock.now();
+        if let Some(health) = self.memory.lock().health.get_mut(name) {
+            health.renew(renewed(lease), now);
+        }
+    }
+
+    async fn reconcile(&self, name: &str) -> Result<Option<Duration>, kube::Error> {
+        let Some(node) = self.nodes.find("", name) else {
+            self.forget(name);
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        let (health, mood) = self.observe(name, &node, now);
+        let silence = Duration::try_from(now.duration_since(health.heard_at)).unwrap_or_default();
+        let grace = plan::grace(&node);
+        let plan = plan::plan(&node, silence >= grace, mood, now);
+        if !plan.conditions.is_empty() {
+            if self.spoke_meanwhile(name).await? {
+                return Ok(Some(LOOK_AGAIN));
+            }
+            tracing::info!(node = name, ?silence, "node fell silent");
+            let patch = json!({"status": {"conditions": plan.conditions}});
+            let api: Api<Node> = Api::all(self.client.clone());
+            let patch = Patch::Strategic(patch);
+            crate::gone(api.patch_status(name, &PatchParams::default(), &patch).await)?;
+            // the watch brings it back, now Unknown
+            return Ok(None);
+        }
+        if !health.pods_told {
+            self.tell_pods(&node).await?;
+            if let Some(health) = self.memory.lock().health.get_mut(name) {
+                health.pods_told = true;
+            }
+        }
+        if let Some(taints) = plan.taints {
+            self.taint(&node, &taints).await?;
+        } else if let Some(key) = plan.expel {
+            let turn = self.memory.lock().zones.turn(&node, now);
+            match turn {
+                Turn::Now => self.taint(&node, &plan::with_expulsion(&node, key, now)).await?,
+                Turn::Never => return Ok(Some(LOOK_AGAIN)),
+                Turn::At(when) => {
+                    let wait = Duration::try_from(when.duration_since(now)).unwrap_or(LOOK_AGAIN);
+                    return Ok(Some(wait));
+                }
+            }
+        }
+        // already silent: its next word wakes us
+        Ok(grace.checked_sub(silence).filter(|left| !left.is_zero()))
+    }
+
+    /// Takes the node into memory; answers what is known of it, and whether anybody may be expelled.
+    fn observe(&self, name: &str, node: &Node, now: Timestamp) -> (Health, Mood) {
+        let ready = plan::ready(node);
+        let heartbeat = heartbeat(node);
+        let renewed = self.leases.find(words::NAMESPACE_LEASES, name).and_then(|l| renewed(&l));
+        let mut memory = self.memory.lock();
+        let changed = memory.zones.see(node, ready == Ready::Yes);
+        let mood = memory.zones.mood();
+        let mut is_new = false;
+        let health = memory.health.entry(name.to_owned()).or_insert_with(|| {
+            is_new = true;
+            // a node that is Unknown at our start was so before: its agent cannot contradict us about its pods
+            let pods_told = ready != Ready::Unknown;
+            Health { heard_at: now, heartbeat, renewed, ready, pods_told }
+        });
+        if heartbeat > health.heartbeat {
+            (health.heartbeat, health.heard_at) = (heartbeat, now);
+        }
+        health.renew(renewed, now);
+        match (health.ready, ready) {
+            (_, Ready::Yes) => health.pods_told = true,
+            (Ready::Yes, _) => health.pods_told = false,
+            _ => {}
+        }
+        health.ready = ready;
+        let health = health.clone();
+        drop(memory);
+        if is_new {
+            let message = format!("Node {name} event: Registered Node {name} in Controller");
+            self.note(node, words::EVENT_REGISTERED, message);
+        }
+        if changed {
+            self.mood_changed(mood, now);
+        }
+        (health, mood)
+    }
+
+    /// Everybody is looked at again; after a total silence everybody gets a full grace (spec D5).
+    fn mood_changed(&self, mood: Mood, now: Timestamp) {
+        tracing::info!(?mood, "eviction by node health changes its mood");
+        let mut memory = self.memory.lock();
+        for (name, health) in &mut memory.health {
+            if mood == Mood::Normal {
+                health.heard_at = now;
+            }
+            self.queue.add(name.clone());
+        }
+    }
+
+    fn forget(&self, name: &str) {
+        let (known, changed, mood) = {
+            let mut memory = self.memory.lock();
+            let known = memory.health.remove(name).is_some();
+            (known, memory.zones.forget(name), memory.zones.mood())
+        };
+        if known {
+            let node = Node {
+                metadata: kube::core::ObjectMeta {
+                    name: Some(name.to_owned()),
+                    ..Default::default()
+                },
+                ..Node::default()
+            };
+            let message = format!("Node {name} event: Removing Node {name} from Controller");
+            self.note(&node, words::EVENT_REMOVING, message);
+        }
+        if changed {
+            self.mood_changed(mood, self.clock.now());
+        }
+    }
+
+    /// Before a node is called silent, the lease is read once past the cache: our watch may be what is broken.
+    async fn spoke_meanwhile(&self, name: &str) -> Result<bool, kube::Error> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), words::NAMESPACE_LEASES);
+        let Some(lease) = api.get_opt(name).await? else { return Ok(false) };
+        let now = self.clock.now();
+        let mut memory = self.memory.lock();
+        let health = memory.health.get_mut(name);
+        Ok(health.is_some_and(|health| health.renew(renewed(&lease), now)))
+    }
+
+    async fn taint(&self, node: &Node, taints: &[Taint]) -> Result<(), kube::Error> {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        // the list is replaced as a whole, so only the list that was read may be
+        let patch = json!({
+            "metadata": {"uid": node.metadata.uid, "resourceVersion": node.metadata.resource_version},
+            "spec": {"taints": taints},
+        });
+        let api: Api<Node> = Api::all(self.client.clone());
+        crate::gone(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await)
+    }
+
+    /// Pods of a node that is not ready are not ready either (spec D6).
+    async fn tell_pods(&self, node: &Node) -> Result<(), kube::Error> {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        self.note(
+            node,
+            words::EVENT_NOT_READY,
+            format!("Node {name} status is now: {}", words::EVENT_NOT_READY),
+        );
+        for pod in self.pods.by(&Index::NODE, name) {
+            let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+            let mut conditions = conditions.into_iter();
+            if !conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+            {
+                continue;
+            }
+            let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [
+                {"type": "Ready", "status": "False", "lastTransitionTime": Time(self.clock.now())},
+            ]}});
+            let key = Key::of(pod.as_ref());
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+            let patch = Patch::Strategic(patch);
+            crate::gone(api.patch_status(&key.name, &PatchParams::default(), &patch).await)?;
+            let message = "Node is not ready".to_owned();
+            self.events.publish(Note::warning(
+                reference(pod.as_ref()),
+                words::EVENT_NOT_READY,
+                message,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Events about nodes carry the name as uid, as agents' events do, so that describe finds both.
+    fn note(&self, node: &Node, reason: &'static str, message: String) {
+        let mut regarding = reference(node);
+        regarding.uid.clone_from(&regarding.name);
+        self.events.publish(Note::normal(regarding, reason, message));
+    }
+}
+
+impl Health {
+    /// Answers whether the lease was renewed since it was last heard.
+    fn renew(&mut self, renewed: Option<Timestamp>, now: Timestamp) -> bool {
+        let news = renewed > self.renewed;
+        if news {
+            (self.renewed, self.heard_at) = (renewed, now);
+        }
+        news
+    }
+}
+
+fn renewed(lease: &Lease) -> Option<Timestamp> {
+    lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)
+}
+
+fn heartbeat(node: &Node) -> Option<Timestamp> {
+    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    ready.last_heartbeat_time.as_ref().map(|time| time.0)
+}

@@ -1,0 +1,325 @@
+//! Keeps each ReplicaSet's number of pods (upstream's replicaset controller).
+
+mod plan;
+
+use crate::{Options, words};
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kit::{Cache, Clock, Events, Index, Key, Ledger, Note, Queue, reference};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use plan::World;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Wait for a cache that has not seen our own last write.
+const CATCH_UP: Duration = Duration::from_millis(20);
+
+/// Starts the duty's tasks.
+pub(crate) fn start(options: &Options) {
+    let client = (options.client_for)("replicaset-controller");
+    let duty = Arc::new(Keeper {
+        clock: options.setup.clock.clone(),
+        sets: options.caches.of(),
+        pods: options.caches.of(),
+        events: Events::start(client.clone(), &options.setup, "replicaset-controller", ""),
+        client,
+        memory: Mutex::default(),
+    });
+    duty.pods.index(&Index::CONTROLLER);
+    let queue: Queue<Key> = Queue::new("replicaset", kit::QueueLimits::default(), &options.setup);
+    let tasks = &options.setup.tasks;
+    let keys = |set: &ReplicaSet| vec![Key::of(set)];
+    tasks.spawn("replicaset feed", kit::feed(duty.sets.clone(), queue.clone(), keys, Vec::new));
+    let sets = duty.sets.clone();
+    let of_pod = move |pod: &Pod| keys_of_pod(&sets, pod);
+    tasks.spawn(
+        "replicaset pod feed",
+        kit::feed(duty.pods.clone(), queue.clone(), of_pod, Vec::new),
+    );
+    tasks.spawn(
+        "replicaset",
+        kit::work(queue, move |key| {
+            let duty = Arc::clone(&duty);
+            async move { duty.reconcile(&key).await }
+        }),
+    );
+}
+
+/// The sets that a change of this pod concerns: its controller, or, for an orphan, all that match it.
+fn keys_of_pod(sets: &Cache<ReplicaSet>, pod: &Pod) -> Vec<Key> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    if let Some(owner) = controller_of(&pod.metadata) {
+        let ours = owner.kind == "ReplicaSet" && owner.api_version.starts_with("apps/");
+        return if ours { vec![Key::new(namespace, &owner.name)] } else { Vec::new() };
+    }
+    sets.list_in(namespace)
+        .iter()
+        .filter(|set| selects(set, pod))
+        .map(|set| Key::of(set.as_ref()))
+        .collect()
+}
+
+fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.iter().flatten().find(|o| o.controller == Some(true))
+}
+
+fn selects(set: &ReplicaSet, pod: &Pod) -> bool {
+    let Some(spec) = &set.spec else { return false };
+    let empty = BTreeMap::new();
+    let labels = pod.metadata.labels.as_ref().unwrap_or(&empty);
+    api::selector::LabelSelector::from_typed(&spec.selector).is_ok_and(|s| s.matches(labels))
+}
+
+struct Keeper {
+    clock: Clock,
+    client: Client,
+    sets: Cache<ReplicaSet>,
+    pods: Cache<Pod>,
+    events: Events,
+    memory: Mutex<Memory>,
+}
+
+/// Own writes that the cache may not show yet.
+#[derive(Default)]
+struct Memory {
+    ledger: Ledger<Key>,
+    deleting: BTreeMap<Key, BTreeSet<String>>,
+}
+
+impl Keeper {
+    async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, kube::Error> {
+        let Some(set) = self.sets.get(key) else {
+            let mut memory = self.memory.lock();
+            memory.ledger.forget(key);
+            memory.deleting.remove(key);
+            return Ok(None);
+        };
+        let now = self.clock.now();
+        let seen = |_: &'static str| self.pods.revision();
+        if self.memory.lock().ledger.behind(key, now, seen).is_some() {
+            return Ok(Some(CATCH_UP));
+        }
+        if set.metadata.deletion_timestamp.is_some() {
+            return Ok(None);
+        }
+        self.claim(&set).await?;
+        let uid = set.metadata.uid.clone().unwrap_or_default();
+        let owned: Vec<Arc<Pod>> = self
+            .pods
+            .by(&Index::CONTROLLER, &uid)
+            .into_iter()
+            .filter(|pod| selects(&set, pod))
+            .collect();
+        let deleting = self.still_deleting(key, &owned);
+        let world = World { set: Arc::clone(&set), owned, deleting };
+        let plan = plan::plan(&world, now);
+        let outcome = self.act(&world, &plan, key).await;
+        let failure = outcome.as_ref().err().map(|(reason, error)| (*reason, error.to_string()));
+        let status = plan::status(&world, failure.as_ref().map(|(r, m)| (*r, m.as_str())), now);
+        if set.status.as_ref() != Some(&status) {
+            self.write_status(&set, status).await?;
+        }
+        outcome.map_err(|(_, error)| error)?;
+        Ok(plan.again_in)
+    }
+
+    /// Takes over orphans that match, lets go of pods that match no more.
+    async fn claim(&self, set: &ReplicaSet) -> Result<(), kube::Error> {
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let uid = set.metadata.uid.as_deref().unwrap_or_default();
+        for pod in self.pods.by(&Index::CONTROLLER, uid).iter().filter(|pod| !selects(set, pod)) {
+            let patch = json!({"metadata": {"uid": pod.metadata.uid,
+                "ownerReferences": [{"$patch": "delete", "uid": uid}]}});
+            self.patch_pod(namespace, pod, &patch).await?;
+        }
+        let orphans = self.pods.list_in(namespace).into_iter().filter(|pod| {
+            controller_of(&pod.metadata).is_none()
+                && pod.metadata.deletion_timestamp.is_none()
+                && selects(set, pod)
+        });
+        for pod in orphans {
+            let patch =
+                json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": [owner(set)]}});
+            self.patch_pod(namespace, &pod, &patch).await?;
+        }
+        Ok(())
+    }
+
+    async fn patch_pod(
+        &self,
+        namespace: &str,
+        pod: &Pod,
+        patch: &serde_json::Value,
+    ) -> Result<(), kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        match api.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409 | 422) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// Deletions of ours that the cache does not show yet.
+    fn still_deleting(&self, key: &Key, owned: &[Arc<Pod>]) -> BTreeSet<String> {
+        let mut memory = self.memory.lock();
+        let Some(list) = memory.deleting.get_mut(key) else { return BTreeSet::new() };
+        list.retain(|uid| {
+            owned.iter().any(|p| {
+                p.metadata.uid.as_ref() == Some(uid) && p.metadata.deletion_timestamp.is_none()
+            })
+        });
+        list.clone()
+    }
+
+    /// Creates in batches of 1, 2, 4, ... until one fails; or deletes.
+    async fn act(
+        &self,
+        world: &World,
+        plan: &plan::Plan,
+        key: &Key,
+    ) -> Result<(), (&'static str, kube::Error)> {
+        let mut left = plan.create;
+        let mut batch = 1;
+        while left > 0 {
+            let size = batch.min(left);
+            let results =
+                futures::future::join_all((0..size).map(|_| self.create(&world.set, key))).await;
+            results.into_iter().collect::<Result<Vec<()>, _>>().map_err(|e| ("FailedCreate", e))?;
+            left -= size;
+            batch *= 2;
+        }
+        let deletes = plan.delete.iter().map(|(name, uid)| self.delete(&world.set, key, name, uid));
+        let results = futures::future::join_all(deletes).await;
+        results
+            .into_iter()
+            .collect::<Result<Vec<()>, _>>()
+            .map(drop)
+            .map_err(|e| ("FailedDelete", e))
+    }
+
+    async fn create(&self, set: &ReplicaSet, key: &Key) -> Result<(), kube::Error> {
+        let template = set.spec.as_ref().and_then(|s| s.template.clone()).unwrap_or_default();
+        let meta = template.metadata.unwrap_or_default();
+        let pod = Pod {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{}-", key.name)),
+                namespace: Some(key.namespace.clone()),
+                labels: meta.labels,
+                annotations: meta.annotations,
+                finalizers: meta.finalizers,
+                owner_references: Some(vec![owner(set)]),
+                ..ObjectMeta::default()
+            },
+            spec: template.spec,
+            status: None,
+        };
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        match api.create(&PostParams::default(), &pod).await {
+            Ok(made) => {
+                let name = made.metadata.name.clone().unwrap_or_default();
+                let revision = kit::revision_of(made.metadata.resource_version.as_deref());
+                self.memory.lock().ledger.wrote(key.clone(), "pods", revision, self.clock.now());
+                let text = format!("Created pod: {name}");
+                self.events.publish(Note::normal(
+                    reference(set),
+                    words::REASON_SUCCESSFUL_CREATE,
+                    text,
+                ));
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if is_namespace_ending(&status) => Ok(()),
+            Err(error) => {
+                let text = format!("Error creating: {}", words_of(&error));
+                self.events.publish(Note::warning(
+                    reference(set),
+                    words::REASON_FAILED_CREATE,
+                    text,
+                ));
+                Err(error)
+            }
+        }
+    }
+
+    async fn delete(
+        &self,
+        set: &ReplicaSet,
+        key: &Key,
+        name: &str,
+        uid: &str,
+    ) -> Result<(), kube::Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        match api.delete(name, &params).await {
+            Ok(_) => {
+                self.memory.lock().deleting.entry(key.clone()).or_default().insert(uid.to_owned());
+                let text = format!("Deleted pod: {name}");
+                self.events.publish(Note::normal(
+                    reference(set),
+                    words::REASON_SUCCESSFUL_DELETE,
+                    text,
+                ));
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => {
+                let text = format!("Error deleting: {}", words_of(&error));
+                self.events.publish(Note::warning(
+                    reference(set),
+                    words::REASON_FAILED_DELETE,
+                    text,
+                ));
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_status(
+        &self,
+        set: &ReplicaSet,
+        status: k8s_openapi::api::apps::v1::ReplicaSetStatus,
+    ) -> Result<(), kube::Error> {
+        let mut changed = set.clone();
+        changed.status = Some(status);
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
+        let name = set.metadata.name.as_deref().unwrap_or_default();
+        match api.replace_status(name, &PostParams::default(), &changed).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+/// The reference that makes a pod ours.
+fn owner(set: &ReplicaSet) -> OwnerReference {
+    OwnerReference {
+        api_version: "apps/v1".into(),
+        kind: "ReplicaSet".into(),
+        name: set.metadata.name.clone().unwrap_or_default(),
+        uid: set.metadata.uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+fn is_namespace_ending(status: &kube::core::Status) -> bool {
+    status.code == 403
+        && status
+            .details
+            .as_ref()
+            .is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
+}
+
+/// The API's own words of an error.
+fn words_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,161 @@
+//! What is sent, as pure functions.
+
+use kube::core::DynamicObject;
+use rollout::plan::history::NewRevision;
+use rollout::words::HASH_LABEL;
+use rollout::{Revision, Set, Status, shape};
+use serde_json::{Map, Value, json};
+
+/// Sizes of the batches in which `total` pods are created: 1, 2, 4 and so on, so that a permanent error costs one
+/// request (spec B35).
+pub(super) fn batches(total: usize) -> impl Iterator<Item = usize> {
+    let mut left = total;
+    let mut size = 1;
+    std::iter::from_fn(move || {
+        let batch = size.min(left);
+        left -= batch;
+        size *= 2;
+        (batch > 0).then_some(batch)
+    })
+}
+
+/// A strategic merge patch that makes the set the controller.
+pub(super) fn adopt(set: &Set) -> Value {
+    json!({"metadata": {"ownerReferences": [shape::owner(set)]}})
+}
+
+/// A strategic merge patch that takes the set away from the owners.
+pub(super) fn release(set: &Set) -> Value {
+    json!({"metadata": {"ownerReferences": [{"$patch": "delete", "uid": set.uid}]}})
+}
+
+/// A merge patch that sets the hash label.
+pub(super) fn hash_label(hash: &str) -> Value {
+    json!({"metadata": {"labels": {HASH_LABEL: hash}}})
+}
+
+/// A merge patch that sets a revision's number.
+pub(super) fn number(number: i64) -> Value {
+    json!({"revision": number})
+}
+
+/// Whether the revision that holds the name is the one we wanted to create.
+pub(super) fn is_same_revision(set: &Set, new: &NewRevision, taken: &Revision) -> bool {
+    let is_ours = taken.controller.as_ref().is_none_or(|uid| *uid == set.uid);
+    is_ours && taken.data == new.data
+}
+
+/// Raises the collision count of the live object; false where it has moved on since we read it.
+pub(super) fn raise_collision_count(set: &Set, live: &mut DynamicObject) -> bool {
+    let found = live.data["status"]["collisionCount"].as_i64();
+    if found != set.status.collision_count {
+        return false;
+    }
+    let count = found.unwrap_or(0) + 1;
+    status_of(live).insert("collisionCount".into(), count.into());
+    true
+}
+
+/// Puts the counters into an object; what else is in its status stays. Fields that are zero are left out where
+/// upstream leaves them out (spec A8).
+pub(super) fn put_status(status: &Status, object: &mut DynamicObject) {
+    let members = status_of(object);
+    for (name, count) in [
+        ("currentNumberScheduled", status.current_number_scheduled),
+        ("numberMisscheduled", status.number_misscheduled),
+        ("desiredNumberScheduled", status.desired_number_scheduled),
+        ("numberReady", status.number_ready),
+    ] {
+        members.insert(name.into(), count.into());
+    }
+    let observed = usize::try_from(status.observed_generation).unwrap_or(0);
+    for (name, count) in [
+        ("observedGeneration", observed),
+        ("updatedNumberScheduled", status.updated_number_scheduled),
+        ("numberAvailable", status.number_available),
+        ("numberUnavailable", status.number_unavailable),
+    ] {
+        if count == 0 {
+            members.remove(name);
+        } else {
+            members.insert(name.into(), count.into());
+        }
+    }
+}
+
+/// The members of the status, made if there are none.
+fn status_of(object: &mut DynamicObject) -> &mut Map<String, Value> {
+    if !object.data.is_object() {
+        object.data = Value::Object(Map::new());
+    }
+    let status = &mut object.data["status"];
+    if !status.is_object() {
+        *status = Value::Object(Map::new());
+    }
+    status.as_object_mut().expect("made an object two lines above")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(status: Value) -> DynamicObject {
+        let value = json!({
+            "apiVersion": "apps/v1", "kind": "DaemonSet",
+            "metadata": {"name": "a", "namespace": "n", "uid": "1", "resourceVersion": "7"},
+            "spec": {"selector": {"matchLabels": {"a": "b"}}},
+            "status": status,
+        });
+        serde_json::from_value(value).expect("an object")
+    }
+
+    fn set(status: Value) -> Set {
+        Set::read(&serde_json::to_value(object(status)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn batches_double_and_add_up() {
+        assert_eq!(batches(0).count(), 0);
+        assert_eq!(batches(1).collect::<Vec<_>>(), [1]);
+        assert_eq!(batches(250).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 123]);
+    }
+
+    #[test]
+    fn conditions_of_others_survive_the_status() {
+        let mut live = object(json!({"conditions": [{"type": "X"}], "numberAvailable": 3}));
+        let status = Status { number_ready: 2, observed_generation: 4, ..Status::default() };
+        put_status(&status, &mut live);
+        assert_eq!(
+            live.data["status"],
+            json!({
+                "conditions": [{"type": "X"}], "currentNumberScheduled": 0, "numberMisscheduled": 0,
+                "desiredNumberScheduled": 0, "numberReady": 2, "observedGeneration": 4,
+            })
+        );
+    }
+
+    #[test]
+    fn a_collision_is_counted_once() {
+        let mut live = object(json!({}));
+        assert!(raise_collision_count(&set(json!({})), &mut live));
+        assert_eq!(live.data["status"]["collisionCount"], 1);
+        assert!(!raise_collision_count(&set(json!({})), &mut live), "it has moved on");
+    }
+
+    #[test]
+    fn a_taken_name_is_good_only_with_our_data_and_without_another_owner() {
+        let set = set(json!({}));
+        let new =
+            NewRevision { name: "a-b".into(), hash: "b".into(), number: 1, data: "{}".into() };
+        let taken = |controller: Option<&str>, data: Value| {
+            let owners = controller.map(|uid| json!([{"uid": uid, "controller": true}]));
+            Revision::read(
+                &json!({"metadata": {"name": "a-b", "ownerReferences": owners}, "data": data}),
+            )
+        };
+        assert!(is_same_revision(&set, &new, &taken(Some("1"), json!({}))));
+        assert!(is_same_revision(&set, &new, &taken(None, json!({}))));
+        assert!(!is_same_revision(&set, &new, &taken(Some("2"), json!({}))));
+        assert!(!is_same_revision(&set, &new, &taken(Some("1"), json!({"x": 1}))));
+    }
+}
