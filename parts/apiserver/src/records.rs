@@ -223,6 +223,8 @@ pub struct Stats {
     pub event_bytes: usize,
     /// Watches open.
     pub watches: usize,
+    /// How often a watch was woken since start.
+    pub told: u64,
     /// Changes made since start.
     pub changes: u64,
     /// Batches committed since start.
@@ -356,6 +358,7 @@ impl Records {
             events: fill.events,
             event_bytes: fill.event_bytes,
             watches: self.shared.hub.watches(),
+            told: self.shared.hub.told(),
             changes: counts.changes.load(Ordering::Relaxed),
             batches: counts.batches.load(Ordering::Relaxed),
             busy: counts.busy.load(Ordering::Relaxed),

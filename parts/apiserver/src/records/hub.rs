@@ -34,8 +34,8 @@ pub(super) struct Ear {
 #[derive(Debug, Default)]
 struct Heard {
     positions: VecDeque<u64>,
-    /// Too many to keep: look at everything after the last position that was taken.
-    overflow: bool,
+    /// Too many to keep: look at everything from this revision on.
+    overflow: Option<u64>,
 }
 
 /// What an ear has to say.
@@ -45,18 +45,19 @@ pub(super) enum Next {
     Silence,
     /// The event of this revision.
     Position(u64),
-    /// More than were counted.
-    Overflow,
+    /// More than are kept, from this revision on.
+    Overflow(u64),
 }
 
 impl Ear {
     fn tell(&self, revision: u64) {
         let mut heard = self.heard.lock();
-        if heard.positions.len() < POSITIONS_MAX && !heard.overflow {
+        if heard.overflow.is_none() {
             heard.positions.push_back(revision);
-        } else {
-            heard.overflow = true;
-            heard.positions.clear();
+        }
+        if heard.positions.len() > POSITIONS_MAX {
+            heard.overflow = heard.positions.front().copied();
+            heard.positions = VecDeque::new();
         }
         drop(heard);
         self.wake.notify_one();
@@ -64,9 +65,8 @@ impl Ear {
 
     pub(super) fn next(&self) -> Next {
         let mut heard = self.heard.lock();
-        if heard.overflow {
-            heard.overflow = false;
-            return Next::Overflow;
+        if let Some(first) = heard.overflow.take() {
+            return Next::Overflow(first);
         }
         heard.positions.pop_front().map_or(Next::Silence, Next::Position)
     }
@@ -91,10 +91,13 @@ impl Audience {
         self.all.is_empty() && self.names.is_empty() && self.fields.is_empty()
     }
 
-    fn tell(&self, event: &Event<Facts>) {
-        let tell = |ears: Option<&Ears>| {
+    /// Tells those who listen for something narrower than everything; gives back how many.
+    fn tell(&self, event: &Event<Facts>) -> u64 {
+        let mut told = 0;
+        let mut tell = |ears: Option<&Ears>| {
             for ear in ears.into_iter().flat_map(BTreeMap::values) {
                 ear.tell(event.revision());
+                told += 1;
             }
         };
         tell(self.names.get(&event.row.key));
@@ -107,6 +110,7 @@ impl Audience {
                 tell(values.get(&old));
             }
         }
+        told
     }
 }
 
@@ -118,6 +122,7 @@ pub(super) struct Hub {
     published: watch::Sender<u64>,
     next_id: AtomicU64,
     watches: AtomicUsize,
+    told: AtomicU64,
 }
 
 impl Hub {
@@ -128,6 +133,7 @@ impl Hub {
             published: watch::Sender::new(revision),
             next_id: AtomicU64::new(0),
             watches: AtomicUsize::new(0),
+            told: AtomicU64::new(0),
         }
     }
 
@@ -192,20 +198,24 @@ impl Hub {
         events: impl Iterator<Item = &'e Arc<Event<Facts>>>,
         revision: u64,
     ) {
-        let mut touched = BTreeSet::new();
+        let (mut touched, mut told) = (BTreeSet::new(), 0);
         let audiences = self.audiences.lock();
         for event in events {
             let collection = &event.row.key.collection;
             if let Some(audience) = audiences.get(collection) {
-                audience.tell(event);
+                told += audience.tell(event);
                 touched.insert(Arc::clone(collection));
             }
         }
         self.published.send_replace(revision);
         for collection in &touched {
             let all = audiences.get(collection).map(|audience| &audience.all);
-            all.into_iter().flat_map(BTreeMap::values).for_each(|ear| ear.wake.notify_one());
+            for ear in all.into_iter().flat_map(BTreeMap::values) {
+                ear.wake.notify_one();
+                told += 1;
+            }
         }
+        self.told.fetch_add(told, Ordering::Relaxed);
     }
 
     pub(super) fn published(&self) -> u64 {
@@ -216,6 +226,11 @@ impl Hub {
         let mut published = self.published.subscribe();
         // The sender lives as long as `self`, so this ends only when the revision is there.
         let _seen = published.wait_for(|now| *now >= revision).await.is_ok();
+    }
+
+    /// How often a watch was told of something, since start.
+    pub(super) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
     }
 
     pub(super) fn watches(&self) -> usize {

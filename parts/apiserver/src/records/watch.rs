@@ -152,11 +152,12 @@ impl Watch {
         };
         // First listen, then look: what happens between the two is heard, or seen, or both.
         let (id, ear) = shared.hub.subscribe(&request.collection, &topic);
+        let now = shared.store.revision();
         let cursor = match request.start {
-            Start::Now => shared.store.revision(),
+            Start::Now => now,
             Start::After(revision) => revision,
         };
-        let watch = Self {
+        let mut watch = Self {
             shared,
             request,
             topic,
@@ -164,12 +165,16 @@ impl Watch {
             id,
             cursor,
             seen: cursor,
-            behind: true,
+            // All that happens after now is heard.
+            behind: cursor < now,
             ahead: VecDeque::new(),
         };
         let floor = watch.shared.store.floor(&watch.request.collection);
         if cursor < floor {
             return Err(Compacted { asked: cursor, floor });
+        }
+        if watch.behind {
+            watch.scan().map_err(|gone| Compacted { asked: cursor, floor: gone.oldest })?;
         }
         Ok(watch)
     }
@@ -202,14 +207,21 @@ impl Watch {
 
     /// Every event up to this revision was given out: what a bookmark may say. Moves on while nothing happens.
     pub fn bookmark(&mut self) -> u64 {
-        if self.ahead.is_empty() {
+        loop {
+            while let Some(event) = self.ahead.front() {
+                if self.classify(event).is_some() {
+                    return self.seen;
+                }
+                self.seen = self.seen.max(event.revision());
+                self.ahead.pop_front();
+            }
+            self.seen = self.seen.max(self.cursor);
             // An error is told by the next call of `next`.
-            let _more = self.read().unwrap_or(false);
-            if self.ahead.is_empty() {
+            if !self.read().unwrap_or(false) {
                 self.seen = self.seen.max(self.cursor);
+                return self.seen;
             }
         }
-        self.seen
     }
 
     /// Reads ahead; false when there is nothing to read.
@@ -234,8 +246,9 @@ impl Watch {
                         return Ok(true);
                     }
                 }
-                Next::Overflow => {
+                Next::Overflow(first) => {
                     self.behind = true;
+                    self.cursor = self.cursor.max(first - 1);
                     return if self.ahead.is_empty() { self.scan() } else { Ok(true) };
                 }
             }

@@ -1,0 +1,8 @@
+//! The laws of records: what is answered is durable, and a watch misses nothing or says so.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod commits;
+mod informers;
+mod support;
+mod watches;
