@@ -20,12 +20,14 @@ mod certificates;
 mod evictions;
 mod namespace;
 mod nodes;
+mod owners;
 mod pod_gc;
 mod replica_set;
 pub mod words;
 
 pub use certificates::BadAuthority;
 
+use kube::discovery::Discovery;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
@@ -59,6 +61,8 @@ pub enum Duty {
     Namespaces,
     /// Watch over node health.
     Nodes,
+    /// Collect what has lost its owners.
+    Owners,
     /// Remove pods that nobody will finish.
     PodGarbage,
     /// Keep the number of pods of each ReplicaSet.
@@ -67,11 +71,12 @@ pub enum Duty {
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Certificates,
         Self::Evictions,
         Self::Namespaces,
         Self::Nodes,
+        Self::Owners,
         Self::PodGarbage,
         Self::ReplicaSets,
     ];
@@ -110,6 +115,7 @@ pub async fn run(options: Options) -> Result<(), BadAuthority> {
             Duty::Evictions => evictions::start(&options),
             Duty::Namespaces => namespace::start(&options),
             Duty::Nodes => nodes::start(&options),
+            Duty::Owners => owners::start(&options),
             Duty::PodGarbage => pod_gc::start(&options),
             Duty::ReplicaSets => replica_set::start(&options),
         }
@@ -129,5 +135,19 @@ fn gone<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
             Ok(())
         }
         other => other.map(drop),
+    }
+}
+
+/// What the server serves: in one answer if it knows how, else group by group.
+///
+/// # Errors
+/// When neither way works.
+async fn discover(client: &kube::Client) -> Result<Discovery, kube::Error> {
+    match Discovery::new(client.clone()).run_aggregated().await {
+        Ok(discovery) => Ok(discovery),
+        Err(error) => {
+            tracing::debug!(%error, "no aggregated discovery; asking group by group");
+            Discovery::new(client.clone()).run().await
+        }
     }
 }

@@ -54,7 +54,7 @@ impl Emptier {
         if !plan::is_ours(&namespace) {
             return Ok(None);
         }
-        let discovered = Discovery::new(self.client.clone()).run_aggregated().await;
+        let discovered = crate::discover(&self.client).await;
         let discovery = match discovered {
             Ok(discovery) => discovery,
             Err(error) => {
@@ -75,7 +75,7 @@ impl Emptier {
     /// Deletes everything of every kind; what is left afterwards.
     async fn empty(&self, namespace: &str, discovery: &Discovery) -> Left {
         let mut kinds = Vec::new();
-        for group in discovery.groups() {
+        for group in discovery.groups_alphabetical() {
             for (resource, capabilities) in group.resources_by_stability() {
                 let deletable = capabilities.supports_operation(verbs::DELETE)
                     && capabilities.supports_operation(verbs::LIST);

@@ -79,3 +79,14 @@ pub const DISRUPTION_TARGET: &str = "DisruptionTarget";
 pub const REASON_TAINT: &str = "DeletionByTaintManager";
 /// Its message here.
 pub const MESSAGE_TAINT: &str = "Taint manager: deleting due to NoExecute taint";
+
+/// Name of the controller that collects what has lost its owners.
+pub const CONTROLLER_OWNERS: &str = "generic-garbage-collector";
+/// Event source of the same.
+pub const COMPONENT_OWNERS: &str = "garbage-collector-controller";
+/// Event: an owner is named that lives in another namespace (spec B132).
+pub const EVENT_INVALID_NAMESPACE: &str = "OwnerRefInvalidNamespace";
+/// Finalizer: dependents are let go before the object goes (spec B130).
+pub const FINALIZER_ORPHAN: &str = "orphan";
+/// Finalizer: dependents go before the object goes (spec B130).
+pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";

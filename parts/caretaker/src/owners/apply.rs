@@ -1,0 +1,227 @@
+//! Looks at owners past the cache where that matters, and carries out plans.
+
+use super::Owners;
+use super::graph::{Item, Kind, Meta, id_of_owner};
+use super::plan::{self, Held, Owner, Policy, Step};
+use crate::words;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kit::Note;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::core::DynamicObject;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Why an object could not be dealt with now.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("owner of kind {0} cannot be looked up: the kind is not served")]
+    UnknownKind(String),
+}
+
+impl Owners {
+    pub(super) async fn reconcile(&self, item: &Item) -> Result<(), Trouble> {
+        let Some(kind) = self.graph.kind(&item.kind) else { return Ok(()) };
+        let Some(seen) = self.graph.find(item) else { return Ok(()) };
+        match plan::held(&seen.metadata) {
+            Held::LetGo => return self.let_go(item, &kind, &seen).await,
+            Held::Drain => return self.drain(item, &kind, &seen).await,
+            Held::No if seen.metadata.deletion_timestamp.is_some() => return Ok(()),
+            Held::No => {}
+        }
+        if seen.metadata.owner_references.iter().flatten().next().is_none() {
+            return Ok(());
+        }
+        // decided on what is there now, not on what the cache remembers
+        let api = self.api(&kind, &item.key.namespace);
+        let Some(live) = api.get_metadata_opt(&item.key.name).await? else { return Ok(()) };
+        if live.metadata.uid.as_deref() != Some(&item.uid)
+            || live.metadata.deletion_timestamp.is_some()
+        {
+            return Ok(());
+        }
+        let mut owners = Vec::new();
+        for owner in live.metadata.owner_references.iter().flatten() {
+            owners.push((owner.clone(), self.owner(item, &kind, owner).await?));
+        }
+        let dependents = self.graph.dependents(item);
+        let circular =
+            dependents.iter().any(|(_, dependent)| plan::is_draining(&dependent.metadata));
+        let meta = &live.metadata;
+        match plan::plan(meta, &owners, !dependents.is_empty(), circular) {
+            Step::Nothing => Ok(()),
+            Step::Keep(owners) => self.set_owners(item, &kind, meta, &owners).await,
+            Step::Delete(policy) => self.delete(item, &kind, meta, policy).await,
+            Step::UnblockAndDelete(owners) => {
+                self.set_owners(item, &kind, meta, &owners).await?;
+                // its version has moved; the uid is enough
+                let meta = ObjectMeta { resource_version: None, ..meta.clone() };
+                self.delete(item, &kind, &meta, Policy::Foreground).await
+            }
+        }
+    }
+
+    /// How an owner stands, by the cache if it is there, else by a live look (spec B132).
+    async fn owner(
+        &self,
+        item: &Item,
+        kind: &Kind,
+        owner: &OwnerReference,
+    ) -> Result<Owner, Trouble> {
+        if self.is_known_absent(&owner.uid) {
+            return Ok(Owner::Absent);
+        }
+        let id = id_of_owner(owner);
+        let found = self.graph.by_uid(&owner.uid);
+        if let Some((at, found)) = &found {
+            let same = at.kind == id && at.key.name == owner.name;
+            let reaches = at.key.namespace.is_empty() || at.key.namespace == item.key.namespace;
+            if same && reaches {
+                return Ok(standing(found));
+            }
+            if same && kind.namespaced {
+                self.wrong_namespace(item, kind, owner);
+                return Ok(Owner::Absent);
+            }
+        }
+        let Some(owner_kind) = self.graph.kind(&id) else {
+            return Err(Trouble::UnknownKind(id));
+        };
+        if owner_kind.namespaced && !kind.namespaced {
+            // nobody can say in which namespace; upstream leaves such objects alone
+            self.wrong_namespace(item, kind, owner);
+            return Ok(Owner::Solid);
+        }
+        let namespace = if owner_kind.namespaced { item.key.namespace.as_str() } else { "" };
+        let live = self.api(&owner_kind, namespace).get_metadata_opt(&owner.name).await?;
+        match live.filter(|live| live.metadata.uid.as_deref() == Some(&owner.uid)) {
+            Some(live) => Ok(standing(&live)),
+            None => {
+                self.remember_absent(&owner.uid);
+                Ok(Owner::Absent)
+            }
+        }
+    }
+
+    /// Every dependent forgets the object, then it goes.
+    async fn let_go(&self, item: &Item, kind: &Kind, seen: &Arc<Meta>) -> Result<(), Trouble> {
+        for (dependent, meta) in self.graph.dependents(item) {
+            let Some(kind) = self.graph.kind(&dependent.kind) else { continue };
+            let owners = meta.metadata.owner_references.iter().flatten();
+            let others: Vec<_> = owners.filter(|owner| owner.uid != item.uid).cloned().collect();
+            self.set_owners(&dependent, &kind, &meta.metadata, &others).await?;
+        }
+        self.drop_finalizer(item, kind, &seen.metadata, words::FINALIZER_ORPHAN).await
+    }
+
+    /// Dependents that block go first; then the object goes.
+    async fn drain(&self, item: &Item, kind: &Kind, seen: &Arc<Meta>) -> Result<(), Trouble> {
+        let dependents = self.graph.dependents(item);
+        let blocked = dependents.iter().any(|(_, meta)| plan::blocks(&meta.metadata, &item.uid));
+        for (dependent, meta) in dependents {
+            if meta.metadata.deletion_timestamp.is_none() {
+                self.queue.add(dependent);
+            }
+        }
+        if blocked {
+            // their going wakes us
+            return Ok(());
+        }
+        self.drop_finalizer(item, kind, &seen.metadata, words::FINALIZER_FOREGROUND).await
+    }
+
+    async fn set_owners(
+        &self,
+        item: &Item,
+        kind: &Kind,
+        meta: &ObjectMeta,
+        owners: &[OwnerReference],
+    ) -> Result<(), Trouble> {
+        self.patch(item, kind, meta, json!({"ownerReferences": owners})).await
+    }
+
+    async fn drop_finalizer(
+        &self,
+        item: &Item,
+        kind: &Kind,
+        meta: &ObjectMeta,
+        finalizer: &str,
+    ) -> Result<(), Trouble> {
+        let finalizers = meta.finalizers.iter().flatten();
+        let others: Vec<&String> = finalizers.filter(|own| *own != finalizer).collect();
+        self.patch(item, kind, meta, json!({"finalizers": others})).await
+    }
+
+    /// Lists are replaced as a whole, so only those of the version that was read.
+    async fn patch(
+        &self,
+        item: &Item,
+        kind: &Kind,
+        meta: &ObjectMeta,
+        mut change: serde_json::Value,
+    ) -> Result<(), Trouble> {
+        change["uid"] = json!(meta.uid);
+        change["resourceVersion"] = json!(meta.resource_version);
+        let patch: Patch<serde_json::Value> = Patch::Merge(json!({"metadata": change}));
+        let api = self.api(kind, &item.key.namespace);
+        Ok(crate::gone(api.patch(&item.key.name, &PatchParams::default(), &patch).await)?)
+    }
+
+    async fn delete(
+        &self,
+        item: &Item,
+        kind: &Kind,
+        meta: &ObjectMeta,
+        policy: Policy,
+    ) -> Result<(), Trouble> {
+        tracing::debug!(kind = item.kind, object = %item.key, ?policy, "has lost its owners");
+        let params = DeleteParams {
+            propagation_policy: Some(match policy {
+                Policy::Background => PropagationPolicy::Background,
+                Policy::Foreground => PropagationPolicy::Foreground,
+                Policy::Orphan => PropagationPolicy::Orphan,
+            }),
+            preconditions: Some(Preconditions {
+                uid: meta.uid.clone(),
+                resource_version: meta.resource_version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        let api = self.api(kind, &item.key.namespace);
+        Ok(crate::gone(api.delete(&item.key.name, &params).await)?)
+    }
+
+    fn api(&self, kind: &Kind, namespace: &str) -> Api<DynamicObject> {
+        let client = self.client.clone();
+        if kind.namespaced {
+            Api::namespaced_with(client, namespace, &kind.resource)
+        } else {
+            Api::all_with(client, &kind.resource)
+        }
+    }
+
+    fn wrong_namespace(&self, item: &Item, kind: &Kind, owner: &OwnerReference) {
+        let namespace = &item.key.namespace;
+        let OwnerReference { api_version, kind: owner_kind, name, uid, .. } = owner;
+        let message = format!(
+            "ownerRef [{api_version}/{owner_kind}, namespace: {namespace}, name: {name}, uid: {uid}] \
+             does not exist in namespace {namespace:?}"
+        );
+        let regarding = ObjectReference {
+            api_version: Some(kind.resource.api_version.clone()),
+            kind: Some(kind.resource.kind.clone()),
+            namespace: Some(namespace.clone()).filter(|namespace| !namespace.is_empty()),
+            name: Some(item.key.name.clone()),
+            uid: Some(item.uid.clone()),
+            ..ObjectReference::default()
+        };
+        self.events.publish(Note::warning(regarding, words::EVENT_INVALID_NAMESPACE, message));
+    }
+}
+
+fn standing(owner: &Meta) -> Owner {
+    if plan::is_draining(&owner.metadata) { Owner::Waiting } else { Owner::Solid }
+}
