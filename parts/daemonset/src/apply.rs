@@ -5,8 +5,7 @@ mod bodies;
 use crate::FIELD_MANAGER;
 use crate::observe::{controller_revisions, daemon_sets, json};
 use crate::pass::{PODS, REVISIONS, SETS};
-use futures::StreamExt;
-use futures::stream;
+use futures::{FutureExt, StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kit::{Events, Note};
 use kube::Api;
@@ -255,9 +254,9 @@ impl Act<'_> {
         for size in bodies::batches(plan.create.len()) {
             let (batch, rest) = left.split_at(size);
             left = rest;
-            let answers =
-                futures::future::join_all(batch.iter().map(|c| self.create_one(&api, plan, c)))
-                    .await;
+            let requests: Vec<_> =
+                batch.iter().map(|create| self.create_one(&api, plan, create).boxed()).collect();
+            let answers = futures::future::join_all(requests).await;
             for (create, answer) in batch.iter().zip(answers) {
                 outcome.touched.insert(create.node.clone());
                 match answer {
@@ -290,19 +289,25 @@ impl Act<'_> {
         api.create(&post(), &body).await
     }
 
+    async fn delete_one<'d>(
+        api: &Api<DynamicObject>,
+        params: &DeleteParams,
+        delete: &'d Delete,
+    ) -> (&'d Delete, Result<(), kube::Error>) {
+        (delete, api.delete(&delete.pod, params).await.map(|_| ()))
+    }
+
     /// Deletes pods with their own grace period (spec B36). A pod that is gone already is fine.
     async fn delete(&self, deletes: &[Delete], outcome: &mut Outcome) {
         let api = self.api(&pods());
         let params = DeleteParams::default();
-        let requests = deletes.iter().map(|delete| {
-            let (api, params) = (&api, &params);
-            async move { (delete, api.delete(&delete.pod, params).await) }
-        });
+        let request = |delete| Self::delete_one(&api, &params, delete).boxed();
+        let requests: Vec<_> = deletes.iter().map(request).collect();
         let answers: Vec<_> = stream::iter(requests).buffered(DELETES_AT_ONCE).collect().await;
         for (delete, answer) in answers {
             outcome.touched.insert(delete.node.clone());
             match answer {
-                Ok(_) => {
+                Ok(()) => {
                     self.tell(Event::deleted(&delete.pod));
                     outcome.ending.push(delete.pod.clone());
                 }
