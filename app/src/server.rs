@@ -7,7 +7,7 @@
 mod files;
 mod parts;
 
-use crate::cli::{KUBERNETES, Part, ServerFlags};
+use crate::cli::{Part, ServerFlags};
 use crate::host;
 use anyhow::{Context, bail};
 use apiserver::pki::{Names, Pki};
@@ -186,6 +186,5 @@ fn config(flags: &ServerFlags, setup: &Setup, advertise: SocketAddr) -> anyhow::
     )
     .map_err(anyhow::Error::msg)?;
     config.tokens = flags.token_auth_file.as_deref().map(files::static_tokens).transpose()?;
-    config.version = version();
     Ok(config)
 }
