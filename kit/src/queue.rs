@@ -297,3 +297,86 @@ impl<K: Ord + Clone + fmt::Debug> Drop for Job<K> {
         self.queue.finish(&self.key, self.failed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(len_max: usize) -> Queue<&'static str> {
+        let clock = crate::Clock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let limits = QueueLimits { len_max, ..QueueLimits::default() };
+        Queue::new("test", limits, &Setup::new(clock, 0))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_worked_on_once_at_a_time_and_again_if_asked_for_meanwhile() {
+        let queue = queue(10);
+        queue.add("a");
+        queue.add("a");
+        let job = queue.next().await;
+        assert!(queue.is_empty());
+        queue.add("a");
+        assert!(queue.try_next().is_none(), "still being worked on");
+        job.succeeded();
+        assert_eq!(queue.next().await.key, "a");
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn delays_are_kept_and_the_earlier_wish_counts() {
+        let queue = queue(10);
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        queue.add_after("slow", second * 9);
+        queue.add_after("a", second * 5);
+        queue.add_after("a", second * 3);
+        queue.add_after("a", second * 7);
+        assert_eq!((queue.next().await.key, start.elapsed()), ("a", second * 3));
+        queue.add("slow");
+        assert_eq!((queue.next().await.key, start.elapsed()), ("slow", second * 3));
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_key_returns_ever_later_until_it_succeeds() {
+        let queue = queue(10);
+        queue.add("a");
+        let mut waits = Vec::new();
+        for _ in 0..4 {
+            let before = Instant::now();
+            queue.next().await.failed();
+            waits.push(before.elapsed().as_millis());
+        }
+        assert_eq!(waits, [0, 5, 10, 20]);
+        queue.next().await.succeeded();
+        queue.add("a");
+        queue.next().await.failed();
+        let before = Instant::now();
+        drop(queue.next().await);
+        assert_eq!(before.elapsed(), Duration::from_millis(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_queue_refuses_and_says_so() {
+        let queue = queue(2);
+        for key in ["a", "b", "c", "a"] {
+            queue.add(key);
+        }
+        assert_eq!(queue.len(), 2);
+        assert!(queue.take_overflow());
+        assert!(!queue.take_overflow());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_waiting_worker_gets_a_key() {
+        let queue = queue(10);
+        let workers = (0..3).map(|_| queue.next());
+        let add = async {
+            tokio::task::yield_now().await;
+            ["a", "b", "c"].into_iter().for_each(|key| queue.add(key));
+        };
+        let (jobs, ()) = futures::join!(futures::future::join_all(workers), add);
+        let keys: BTreeSet<_> = jobs.iter().map(|job| job.key).collect();
+        assert_eq!(keys, BTreeSet::from(["a", "b", "c"]));
+    }
+}
