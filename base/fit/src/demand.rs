@@ -92,34 +92,5 @@ impl Amounts {
 
 /// A quantity in thousandths, rounded up, as upstream keeps what is finer than a thousandth.
 fn milli(text: &str) -> Option<i128> {
-    let split =
-        text.find(|c: char| !matches!(c, '0'..='9' | '.' | '+' | '-')).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let (numerator, denominator) = scale(suffix)?;
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let is_negative = whole.starts_with('-');
-    let digits = format!("{}{fraction}", whole.trim_start_matches(['-', '+']));
-    let digits: i128 = digits.parse().ok()?;
-    let denominator =
-        denominator.checked_mul(10_i128.checked_pow(u32::try_from(fraction.len()).ok()?)?)?;
-    let above = digits.checked_mul(numerator)?.checked_mul(1000)?;
-    let up = above / denominator + i128::from(above % denominator != 0);
-    Some(if is_negative { -up } else { up })
-}
-
-/// The factor of a suffix, as a fraction.
-fn scale(suffix: &str) -> Option<(i128, i128)> {
-    let decimal = ["k", "M", "G", "T", "P", "E"];
-    let binary = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
-    let power = |list: &[&str], base: i128| {
-        let at = list.iter().position(|known| *known == suffix)?;
-        base.checked_pow(u32::try_from(at).ok()? + 1)
-    };
-    match suffix {
-        "" => Some((1, 1)),
-        "m" => Some((1, 1000)),
-        "u" => Some((1, 1_000_000)),
-        "n" => Some((1, 1_000_000_000)),
-        _ => power(&decimal, 1000).or_else(|| power(&binary, 1024)).map(|by| (by, 1)),
-    }
+    api::Quantity::parse(text).ok().map(|quantity| i128::from(quantity.milli()))
 }

@@ -93,7 +93,7 @@ fn term_matches(term: &NodeSelectorTerm, labels: &BTreeMap<String, String>, name
 /// One requirement on labels. What cannot be parsed counts as no match, silently (spec B2).
 fn label_matches(need: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
     let values = need.values.as_deref().unwrap_or_default();
-    if !values.iter().all(|value| is_label_value(value)) {
+    if !values.iter().all(|value| api::names::label_value(value).is_empty()) {
         return false;
     }
     let found = labels.get(&need.key);
@@ -121,15 +121,6 @@ fn field_matches(need: &NodeSelectorRequirement, name: &str) -> bool {
         (FIELD_NAME, "NotIn") => value != name,
         _ => false,
     }
-}
-
-/// Label values are at most 63 of `[A-Za-z0-9._-]`, with a letter or digit at both ends; empty is fine.
-fn is_label_value(text: &str) -> bool {
-    let ends = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
-    text.len() <= 63
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        && ends(text.chars().next())
-        && ends(text.chars().last())
 }
 
 /// The nodes that a pod is pinned to: present when every required term names nodes by `metadata.name In`

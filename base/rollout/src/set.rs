@@ -3,9 +3,9 @@
 
 use crate::json;
 use crate::words::{AUTOMATIC_TOLERATIONS, TEMPLATE_GENERATION_ANNOTATION};
+use api::LabelSelector;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{NodeSelector, Toleration};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -141,7 +141,7 @@ impl Set {
             generation: meta["generation"].as_i64().unwrap_or(0),
             is_deleting: meta["deletionTimestamp"].is_string(),
             annotations: json::strings(&meta["annotations"]),
-            selector: typed(&spec["selector"], "spec.selector")?,
+            selector: selector(&spec["selector"])?,
             template: Arc::new(spec["template"].clone()),
             placement: Arc::new(placement(&spec["template"]["spec"])?),
             strategy: strategy(&spec["updateStrategy"])?,
@@ -158,13 +158,12 @@ impl Set {
     /// Whether the selector matches these labels. An empty selector matches nothing here, so that a set
     /// that selects all is never acted upon.
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
-        !self.selects_all() && selects(&self.selector, labels)
+        !self.selects_all() && self.selector.matches(labels)
     }
 
     /// Whether the selector is empty.
     pub fn selects_all(&self) -> bool {
-        let labels = self.selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty);
-        labels && self.selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+        self.selector.is_everything()
     }
 
     /// The template generation that old clients compare (spec A23, B56), if the annotation is a number.
@@ -184,30 +183,14 @@ impl Set {
 /// The value of a knob for `total` nodes; percentages round up (spec B90). What is neither a number nor a
 /// percentage counts as zero (spec A55).
 pub fn scaled(knob: &IntOrString, total: usize) -> usize {
-    match knob {
-        IntOrString::Int(number) => usize::try_from(*number).unwrap_or(0),
-        IntOrString::String(text) => {
-            let percent = text.strip_suffix('%').and_then(|number| number.parse::<usize>().ok());
-            total.saturating_mul(percent.unwrap_or(0)).div_ceil(100)
-        }
-    }
+    let total = i64::try_from(total).unwrap_or(i64::MAX);
+    let scaled = api::intstr::scaled(knob, total, true).unwrap_or(0);
+    usize::try_from(scaled).unwrap_or(0)
 }
 
-fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let exact =
-        selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    exact
-        && selector.match_expressions.iter().flatten().all(|need| {
-            let values = need.values.as_deref().unwrap_or_default();
-            let found = labels.get(&need.key);
-            match need.operator.as_str() {
-                "In" => found.is_some_and(|value| values.contains(value)),
-                "NotIn" => found.is_none_or(|value| !values.contains(value)),
-                "Exists" => found.is_some(),
-                "DoesNotExist" => found.is_none(),
-                _ => false,
-            }
-        })
+fn selector(value: &Value) -> Result<LabelSelector, Problem> {
+    LabelSelector::from_json(value)
+        .map_err(|error| Problem::Unreadable { field: "spec.selector", why: error.to_string() })
 }
 
 fn typed<T: DeserializeOwned>(value: &Value, field: &'static str) -> Result<T, Problem> {

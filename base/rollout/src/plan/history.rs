@@ -5,13 +5,11 @@ use crate::set::Set;
 use crate::shape;
 use crate::words::HASH_LABEL;
 use crate::world::Revision;
+use api::names::safe_encoded;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names of revisions are subdomains of at most this length.
 const NAME_MAX: usize = 253;
-
-/// Letters of a hash: no vowels and nothing that looks like one (spec B20, B52).
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A revision to create.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,16 +143,14 @@ pub fn name(set: &str, hash: &str) -> String {
     format!("{}-{hash}", cut.trim_end_matches(['-', '.']))
 }
 
-/// FNV-1a of the template's bytes and the collision count, its decimal digits written in [`ALPHABET`]: at
-/// most 10 letters (spec B52).
+/// FNV-1a of the template's bytes and the collision count, written in at most 10 letters (spec B52).
 pub fn hash(template: &str, collision_count: Option<i64>) -> String {
     let mut state: u32 = 0x811c_9dc5;
     let count = collision_count.map(i64::to_le_bytes);
     for byte in template.bytes().chain(count.into_iter().flatten()) {
         state = (state ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     }
-    let letter = |digit: u8| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]);
-    state.to_string().bytes().map(letter).collect()
+    safe_encoded(state)
 }
 
 #[cfg(test)]
@@ -173,7 +169,10 @@ mod tests {
     #[test]
     fn a_hash_is_short_and_moves_with_template_and_collisions() {
         let plain = hash("{}", None);
-        assert!(plain.len() <= 10 && plain.bytes().all(|b| ALPHABET.contains(&b)), "{plain}");
+        assert!(
+            plain.len() <= 10 && plain.bytes().all(|b| api::names::ALPHABET.contains(&b)),
+            "{plain}"
+        );
         assert_eq!(plain, hash("{}", None));
         assert_ne!(plain, hash("{ }", None));
         assert_ne!(plain, hash("{}", Some(1)));

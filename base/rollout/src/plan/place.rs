@@ -202,7 +202,6 @@ pub fn answer(terms: &Terms, site: &Site<'_>, failure: Option<&Failure>, now: Ti
         pods: Vec::new(),
     };
     let mut mine = claim(terms, site, &mut found);
-    mine.sort_by(|a, b| a.rank().cmp(&b.rank()));
     found.pods = mine
         .iter()
         .map(|pod| Mark {
@@ -229,19 +228,21 @@ fn should_run(answer: &Answer) -> bool {
     answer.verdict.as_ref().is_some_and(Verdict::should_run)
 }
 
-/// The set's pods after adoption and release (spec B40).
+/// The set's pods after adoption and release (spec B40), in the order of B64.
 fn claim<'a>(terms: &Terms, site: &Site<'a>, found: &mut Answer) -> Vec<&'a Pod> {
     let set = &terms.set;
     let mut mine = Vec::new();
-    for pod in &site.pods {
+    let mut pods = site.pods.clone();
+    pods.sort_by(|a, b| a.rank().cmp(&b.rank()));
+    for pod in pods {
         let is_selected = set.selects(&pod.labels);
         match &pod.controller {
             Some(uid) if *uid != set.uid => {}
-            Some(_) if is_selected => mine.push(*pod),
+            Some(_) if is_selected => mine.push(pod),
             Some(_) => found.release.push(pod.name.clone()),
             None if is_selected && !pod.is_terminating => {
                 found.adopt.push(pod.name.clone());
-                mine.push(*pod);
+                mine.push(pod);
             }
             None => {}
         }

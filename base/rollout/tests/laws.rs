@@ -1,0 +1,352 @@
+//! Laws of the plan, over worlds by chance. How many: `rollout_laws` of `proof/numbers.json`.
+
+#[path = "laws/worlds.rs"]
+mod worlds;
+
+use fit::{Incoming, Occupied, Verdict};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Node, PodSpec, Toleration};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError};
+use rollout::plan::history::History;
+use rollout::words::HASH_LABEL;
+use rollout::world::{Phase, Pod, Revision};
+use rollout::{Board, Plan, Site, Strategy, Terms, Why, World, plan, shape};
+use std::collections::{BTreeMap, BTreeSet};
+use worlds::{NODES, UID, any_node, any_world, carry_out, created, current_hash, start};
+
+/// Passes within which every world of up to 6 nodes and 8 pods comes to rest: at worst one node after the
+/// other, each with a delete, a wait and a create, after claims and clean-up.
+const PASSES_MAX: usize = 60;
+
+fn config() -> Config {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proof/numbers.json");
+    let numbers = std::fs::read_to_string(path).unwrap_or_default();
+    let numbers: serde_json::Value = serde_json::from_str(&numbers).unwrap_or_default();
+    let column = option_env!("PERNODE_NUMBERS").unwrap_or("short");
+    let cases = numbers[column]["rollout_laws"].as_u64().unwrap_or(256);
+    Config { cases: u32::try_from(cases).expect("a number of cases"), ..Config::default() }
+}
+
+/// The pods that are the set's after claims, worked out apart from the engine.
+fn mine(world: &World) -> impl Iterator<Item = &Pod> {
+    world.pods.values().filter(|pod| {
+        let is_selected = pod.labels.get("app").is_some_and(|app| app == "x");
+        is_selected
+            && match &pod.controller {
+                Some(uid) => uid == UID,
+                None => !pod.is_terminating,
+            }
+    })
+}
+
+/// Whether a node should run a pod, worked out from the template with the tolerations of the specification.
+fn verdict(world: &World, node: &Node) -> Verdict {
+    let spec: PodSpec = serde_json::from_value(world.set.template["spec"].clone()).expect("a spec");
+    let mut wish = fit::Wish::of(&spec);
+    let keys = [
+        "not-ready:NoExecute",
+        "unreachable:NoExecute",
+        "disk-pressure:NoSchedule",
+        "memory-pressure:NoSchedule",
+        "pid-pressure:NoSchedule",
+        "unschedulable:NoSchedule",
+        "network-unavailable:NoSchedule",
+    ];
+    let automatic =
+        keys.iter().take(if spec.host_network == Some(true) { 7 } else { 6 }).map(|text| {
+            let (key, effect) = text.split_once(':').expect("a taint");
+            Toleration {
+                key: Some(format!("node.kubernetes.io/{key}")),
+                operator: Some("Exists".to_owned()),
+                effect: Some(effect.to_owned()),
+                ..Toleration::default()
+            }
+        });
+    let all: Vec<Toleration> = wish.tolerations.iter().cloned().chain(automatic).collect();
+    wish.tolerations = &all;
+    fit::judge(&wish, node)
+}
+
+fn is_available(world: &World, pod: &Pod, now: Timestamp) -> bool {
+    let changed = pod.ready_changed.filter(|_| pod.is_ready && !pod.is_terminating);
+    changed.is_some_and(|at| world.set.min_ready.is_zero() || at + world.set.min_ready <= now)
+}
+
+/// Eligible nodes without an available pod, `gone` aside.
+fn unavailable(world: &World, gone: &BTreeSet<&str>, now: Timestamp) -> usize {
+    let eligible = world.nodes.iter().filter(|(_, node)| verdict(world, node) == Verdict::Fits);
+    let is_served = |name: &str| {
+        mine(world).any(|pod| {
+            pod.node.as_deref() == Some(name)
+                && !gone.contains(pod.name.as_str())
+                && is_available(world, pod, now)
+        })
+    };
+    eligible.filter(|(name, _)| !is_served(name)).count()
+}
+
+fn desired(world: &World) -> usize {
+    world.nodes.values().filter(|node| verdict(world, node) == Verdict::Fits).count()
+}
+
+/// How many nodes may be unavailable: percentages round up, both zero allow one.
+fn unavailable_max(world: &World) -> usize {
+    let Strategy::RollingUpdate { max_unavailable, max_surge } = &world.set.strategy else {
+        return 0;
+    };
+    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString::{Int, String};
+    let resolve = |knob: &_| match knob {
+        Int(number) => usize::try_from(*number).expect("not negative"),
+        String(text) => {
+            let percent: usize = text.trim_end_matches('%').parse().expect("a percentage");
+            (desired(world) * percent).div_ceil(100)
+        }
+    };
+    match (resolve(max_unavailable), resolve(max_surge)) {
+        (0, 0) if desired(world) > 0 => 1,
+        (unavailable, _) => unavailable,
+    }
+}
+
+/// A plan without what only the full plan says.
+fn bare(plan: Plan) -> Plan {
+    Plan { keep: Vec::new(), wait: Vec::new(), ..plan }
+}
+
+fn live_by_node(world: &World) -> BTreeMap<String, usize> {
+    let mut count = BTreeMap::new();
+    for pod in mine(world).filter(|pod| !pod.is_terminating && pod.phase == Phase::Alive) {
+        *count.entry(pod.node.clone().unwrap_or_default()).or_insert(0) += 1;
+    }
+    count
+}
+
+/// Lets plans be carried out until nothing is left to do.
+fn settle(mut world: World) -> Result<World, TestCaseError> {
+    let (mut now, mut serial) = (start(), 0);
+    for _ in 0..PASSES_MAX {
+        let next = plan(&world, now);
+        let before = live_by_node(&world);
+        let rests = next.is_quiet() && next.wait.is_empty() && next.again_at.is_none();
+        carry_out(&mut world, &next, now, &mut serial);
+        if rests && plan(&world, now).is_quiet() {
+            return Ok(world);
+        }
+        if !world.set.may_surge() {
+            for (node, count) in live_by_node(&world).iter().filter(|(node, _)| !node.is_empty()) {
+                let allowed = before.get(node).copied().unwrap_or(0).max(1);
+                prop_assert!(*count <= allowed, "{count} live pods on {node}");
+            }
+        }
+        now = next.again_at.unwrap_or(now).max(now + SignedDuration::from_secs(1));
+    }
+    Err(TestCaseError::fail(format!(
+        "not at rest after {PASSES_MAX} passes: {:#?}",
+        plan(&world, now)
+    )))
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn partition_every_pod_is_kept_deleted_or_waited_for(world in any_world()) {
+        let plan = plan(&world, start());
+        let mut said: Vec<&str> = plan.keep.iter().map(String::as_str).collect();
+        said.extend(plan.delete.iter().map(|delete| delete.pod.as_str()));
+        said.extend(plan.wait.iter().map(|waiting| waiting.pod.as_str()));
+        said.sort_unstable();
+        let pods: Vec<&str> = mine(&world).map(|pod| pod.name.as_str()).collect();
+        prop_assert_eq!(said, pods);
+    }
+
+    #[test]
+    fn quiet_every_world_comes_to_rest(world in any_world()) {
+        let world = settle(world)?;
+        let live = live_by_node(&world);
+        for (name, node) in &world.nodes {
+            let (found, verdict) = (live.get(name).copied().unwrap_or(0), verdict(&world, node));
+            match verdict {
+                Verdict::Fits => prop_assert_eq!(found, 1, "pods on {}", name),
+                Verdict::Stays(_) => prop_assert!(found <= 1 || world.set.may_surge()),
+                Verdict::Refused(_) => prop_assert_eq!(found, 0, "pods on {}", name),
+            }
+        }
+        if world.set.strategy != Strategy::OnDelete {
+            let hash = current_hash(&world);
+            let generation = world.set.template_generation().map(|number| number.to_string());
+            for pod in mine(&world).filter(|pod| pod.node.is_some()) {
+                let by_generation = pod.labels.get("pod-template-generation").cloned();
+                let is_new = pod.hash() == Some(&hash) || (generation.is_some() && by_generation == generation);
+                prop_assert!(is_new || desired(&world) == 0 || world.set.may_surge(), "{} is old", pod.name);
+            }
+        }
+    }
+
+    #[test]
+    fn budget_a_rollout_never_takes_more_than_it_may(world in any_world()) {
+        let plan = plan(&world, start());
+        let is_of_rollout = |why: Why| matches!(why, Why::Outdated | Why::Replaced);
+        if plan.delete.iter().all(|delete| is_of_rollout(delete.why)) {
+            let gone = plan.delete.iter().map(|delete| delete.pod.as_str()).collect();
+            let before = unavailable(&world, &BTreeSet::new(), start());
+            let after = unavailable(&world, &gone, start());
+            let allowed = before.max(unavailable_max(&world));
+            prop_assert!(after <= allowed, "{after} unavailable, {allowed} allowed");
+        }
+    }
+
+    #[test]
+    fn surge_never_exceeds_its_limit(world in any_world()) {
+        let plan = plan(&world, start());
+        let Strategy::RollingUpdate { max_surge, .. } = &world.set.strategy else { return Ok(()) };
+        let surge_max = rollout::set::scaled(max_surge, desired(&world));
+        let beside_available = plan.create.iter().filter(|create| {
+            mine(&world).any(|pod| pod.node.as_ref() == Some(&create.node) && is_available(&world, pod, start()))
+        });
+        prop_assert!(beside_available.count() <= surge_max);
+    }
+
+    #[test]
+    fn mercy_no_pod_leaves_a_node_it_may_stay_on_for_placement(world in any_world()) {
+        for delete in plan(&world, start()).delete {
+            let verdict = world.nodes.get(&delete.node).map(|node| verdict(&world, node));
+            match delete.why {
+                Why::NotWanted => prop_assert!(matches!(verdict, Some(Verdict::Refused(_))), "{delete:?}"),
+                Why::NoSuchNode => prop_assert!(verdict.is_none(), "{delete:?}"),
+                Why::Failed | Why::Succeeded | Why::Duplicate | Why::Replaced | Why::Outdated => {}
+            }
+        }
+    }
+
+    #[test]
+    fn one_a_pod_is_created_only_where_one_should_run_and_none_stands(world in any_world()) {
+        for create in plan(&world, start()).create {
+            let node = world.nodes.get(&create.node);
+            prop_assert!(node.is_some_and(|node| verdict(&world, node) == Verdict::Fits), "{create:?}");
+            let here: Vec<&Pod> =
+                mine(&world).filter(|pod| pod.node.as_ref() == Some(&create.node)).collect();
+            if world.set.may_surge() {
+                let live = here.iter().filter(|pod| !pod.is_terminating && pod.phase == Phase::Alive);
+                prop_assert!(live.count() <= 1, "{create:?}");
+            } else {
+                let is_over = |pod: &Pod| pod.is_terminating && pod.phase != Phase::Alive;
+                prop_assert!(here.iter().all(|pod| is_over(pod)), "{create:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn order_free_the_order_of_arrival_changes_nothing(world in any_world(), turn in 0..5_usize) {
+        let history = History::of(&world.set, &world.revisions);
+        let mut board = Board::new(Terms::of(&world.set, &history.hash));
+        let mut names: Vec<String> = NODES.iter().map(|name| (*name).to_owned()).collect();
+        names.push(String::new());
+        names.rotate_left(turn);
+        names.reverse();
+        for name in &names {
+            put(&mut board, &world, name, start(), true);
+        }
+        prop_assert_eq!(board.plan(&world.set, &history), bare(plan(&world, start())));
+    }
+
+    #[test]
+    fn patience_nothing_changes_before_again_at(world in any_world(), part in 0.0..1.0_f64) {
+        let first = plan(&world, start());
+        let until = first.again_at.unwrap_or(start() + SignedDuration::from_hours(1));
+        prop_assert!(until > start());
+        let wait = until.duration_since(start()).mul_f64(part);
+        prop_assert_eq!(plan(&world, start() + wait), first);
+    }
+
+    #[test]
+    fn agreement_the_scheduler_takes_every_created_pod_to_its_node_alone(
+        world in any_world(),
+        nodes in NODES.map(any_node),
+    ) {
+        // a template that names its node skips the scheduler
+        prop_assume!(world.set.placement.node_name.is_none());
+        let occupied = Occupied::default();
+        for target in &nodes {
+            let name = target.metadata.name.as_deref().expect("a name");
+            let body = shape::pod(&world.set, "hash", name);
+            let spec: PodSpec = serde_json::from_value(body["spec"].clone()).expect("a spec");
+            let incoming = Incoming::of(&spec);
+            prop_assert_eq!(fit::pinned_nodes(&spec), Some(BTreeSet::from([name])));
+            for node in &nodes {
+                let is_taken = fit::filter(&incoming, node, &fit::Amounts::allocatable(node), &occupied).is_empty();
+                if node.metadata.name != target.metadata.name {
+                    prop_assert!(!is_taken);
+                } else if verdict(&world, target) == Verdict::Fits {
+                    prop_assert!(is_taken, "the scheduler refuses what the engine wants on {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_board_fed_change_by_change_plans_like_a_fresh_look(
+        mut world in any_world(),
+        others in prop::collection::vec(any_world(), 1..4),
+    ) {
+        let mut now = start();
+        let history = History::of(&world.set, &world.revisions);
+        let mut board = Board::of(&world, &history, now);
+        for (step, other) in others.into_iter().enumerate() {
+            now += SignedDuration::from_secs(7);
+            // another world's node, pods and memory of one name take the place of this one's
+            let name = NODES[(step * 2) % NODES.len()];
+            let on = |pod: &Pod| pod.node.as_deref() == Some(name);
+            world.pods.retain(|_, pod| !on(pod));
+            for pod in other.pods.into_values().filter(on) {
+                let pod_name = format!("{}-{step}", pod.name);
+                world.pods.insert(pod_name.clone(), Pod { name: pod_name, ..pod });
+            }
+            match other.nodes.get(name) {
+                Some(node) => world.nodes.insert(name.to_owned(), node.clone()),
+                None => world.nodes.remove(name),
+            };
+            put(&mut board, &world, name, now, false);
+            for due in board.due(now) {
+                put(&mut board, &world, &due, now, false);
+            }
+            prop_assert_eq!(board.plan(&world.set, &history), bare(plan(&world, now)));
+        }
+    }
+
+    #[test]
+    fn a_revision_once_written_is_found_again(world in any_world(), version in 10..1000_u64) {
+        let mut world = world;
+        let template = worlds::template(version, &serde_json::json!({"nodeSelector": {"a": "<&>"}}));
+        world.set.template = template.into();
+        let history = History::of(&world.set, &world.revisions);
+        let new = history.steps.create.clone().expect("a new template has no revision yet");
+        let revision = Revision::read(&shape::revision(&world.set, &new));
+        let numbers = world.revisions.values().filter(|r| {
+            let is_mine = r.controller.as_deref().is_none_or(|uid| uid == UID);
+            is_mine && r.labels.get("app").is_some_and(|app| app == "x")
+        });
+        prop_assert!(numbers.into_iter().all(|r| r.number < new.number), "the head is the highest");
+        prop_assert_eq!(revision.labels.get(HASH_LABEL), Some(&new.hash));
+        world.revisions.insert(new.name.clone(), revision);
+        let again = History::of(&world.set, &world.revisions);
+        prop_assert_eq!(again.steps.create, None);
+        prop_assert_eq!(again.steps.renumber, None);
+        prop_assert_eq!(&again.hash, &new.hash);
+        let pod = created(&world.set, &new.hash, "n0", "p", start());
+        prop_assert_eq!(pod.node.as_deref(), Some("n0"));
+        prop_assert_eq!(pod.hash(), Some(new.hash.as_str()));
+    }
+}
+
+fn put(board: &mut Board, world: &World, name: &str, now: Timestamp, is_reversed: bool) {
+    let mut pods: Vec<&Pod> =
+        world.pods.values().filter(|pod| pod.node.as_deref().unwrap_or_default() == name).collect();
+    if is_reversed {
+        pods.reverse();
+    }
+    let node = world.nodes.get(name).map(AsRef::as_ref);
+    let failure = world.failures.get(world.set.status.observed_generation, name);
+    board.put(&Site { name, node, pods }, failure, now);
+}
