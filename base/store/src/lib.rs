@@ -17,7 +17,8 @@
 //! - Every event of a collection above its floor is in its ring, in order of revision.
 //!
 //! # Absent
-//! Kubernetes, async, clocks (the age of the process comes in with each commit), secondary indexes, history
+//! Kubernetes, async, clocks (the age of the process comes in with each commit), more than one index for a
+//! collection, history
 //! across a restart, more than one server on one store.
 
 mod history;
@@ -35,7 +36,7 @@ pub use log::{Batch, EachRow, Log, LogError, Meta, OpenError, Stored};
 pub use memory::{Disk, MemoryLog};
 pub use row::{Frames, Row, Stamped};
 pub use sqlite::SqliteLog;
-pub use state::{Compacted, Fill, Filter, Listing, Query, Read, Store};
+pub use state::{Compacted, Fill, Filter, Index, Listing, Query, Read, Store};
 pub use writer::{
     Action, Change, CommitError, Expected, FactsOf, LAZY_ROWS_MAX, Options, Outcome,
     RESERVE_REVISIONS, Refused, Writer, open,

@@ -329,3 +329,59 @@ impl Log for SqliteLog {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SqliteLog;
+    use crate::{
+        Action, Change, CommitError, Expected, Frames, Key, Limits, Options, Stamped, open,
+    };
+    use std::time::Duration;
+
+    #[test]
+    fn a_database_that_may_not_grow_refuses_writes_and_takes_them_again_once_it_may() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let log = SqliteLog::open(home.path()).expect("opens");
+        log.connection.execute_batch("PRAGMA max_page_count = 20").expect("a limit");
+        let options = Options {
+            limits: Limits::default(),
+            frames: Frames::default(),
+            lazy_collections: &[],
+            indexes: Vec::new(),
+        };
+        let (store, mut writer) = open(Box::new(log), options, &|_, _| Ok(())).expect("opens");
+        let mut commit = |name: &str, action| {
+            let key = Key::new("/pods", "space", name);
+            let change = Change { key, expected: Expected::Any, action };
+            writer.commit(vec![change], Duration::ZERO, false)
+        };
+        let put = || {
+            let value = Stamped::new("x".repeat(5_000), "");
+            Action::Put { value, facts: (), lazy: false }
+        };
+        let mut written = 0;
+        let refused = loop {
+            match commit(&format!("p{written}"), put()) {
+                Ok(_) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(refused, CommitError::NotWritten(_)), "{refused}");
+        assert!(written > 2, "{written}");
+        assert_eq!(store.revision(), written, "memory is as it was");
+        let gone = commit("p0", Action::Delete { last: None }).expect("frees pages");
+        assert!(gone[0].is_ok());
+        commit("again", put()).expect("takes what fits");
+        assert_eq!(store.revision(), written + 2);
+        drop(writer);
+        let log = SqliteLog::open(home.path()).expect("opens again");
+        let options = Options {
+            limits: Limits::default(),
+            frames: Frames::default(),
+            lazy_collections: &[],
+            indexes: Vec::new(),
+        };
+        let (again, _) = open(Box::new(log), options, &|_, _| Ok(())).expect("opens again");
+        assert_eq!((again.revision(), again.fill().rows), (written + 2, store.fill().rows));
+    }
+}

@@ -37,38 +37,90 @@ impl<F> Borrow<Key> for ByKey<F> {
     }
 }
 
-#[derive(Debug)]
+/// The value by which rows of a collection are also found.
+pub type Index<F> = Arc<dyn Fn(&F) -> &str + Send + Sync>;
+
 struct Collection<F> {
     rows: BTreeSet<ByKey<F>>,
+    index: Option<Index<F>>,
+    by_value: BTreeMap<Box<str>, BTreeSet<ByKey<F>>>,
     ring: Ring<F>,
 }
 
-#[derive(Debug)]
+impl<F> Collection<F> {
+    fn insert(&mut self, row: &Arc<Row<F>>) -> Option<Arc<Row<F>>> {
+        let old = self.rows.replace(ByKey(Arc::clone(row))).map(|old| old.0);
+        if let Some(index) = self.index.clone() {
+            let value = index(&row.facts);
+            let before = old.as_ref().filter(|old| index(&old.facts) != value);
+            if let Some(old) = before {
+                self.forget(index(&old.facts), &old.key);
+            }
+            match self.by_value.get_mut(value) {
+                Some(rows) => {
+                    rows.replace(ByKey(Arc::clone(row)));
+                }
+                None => {
+                    self.by_value.insert(value.into(), BTreeSet::from([ByKey(Arc::clone(row))]));
+                }
+            }
+        }
+        old
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(old) = self.rows.take(key)
+            && let Some(index) = self.index.clone()
+        {
+            self.forget(index(&old.0.facts), key);
+        }
+    }
+
+    fn forget(&mut self, value: &str, key: &Key) {
+        if let Some(rows) = self.by_value.get_mut(value) {
+            rows.remove(key);
+            if rows.is_empty() {
+                self.by_value.remove(value);
+            }
+        }
+    }
+}
+
 pub(crate) struct State<F> {
     revision: u64,
     /// The floor of collections that have none of their own yet.
     floor: u64,
     collections: BTreeMap<Arc<str>, Collection<F>>,
+    indexes: Vec<(&'static str, Index<F>)>,
     limits: Limits,
 }
 
+impl<F> std::fmt::Debug for State<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
 impl<F> State<F> {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { revision: 0, floor: 0, collections: BTreeMap::new(), limits }
+    pub(crate) fn new(limits: Limits, indexes: Vec<(&'static str, Index<F>)>) -> Self {
+        Self { revision: 0, floor: 0, collections: BTreeMap::new(), indexes, limits }
     }
 
     fn collection(&mut self, name: &Arc<str>) -> &mut Collection<F> {
         let floor = self.floor;
-        self.collections
-            .entry(Arc::clone(name))
-            .or_insert_with(|| Collection { rows: BTreeSet::new(), ring: Ring::new(floor) })
+        self.collections.entry(Arc::clone(name)).or_insert_with(|| Collection {
+            rows: BTreeSet::new(),
+            index: self.indexes.iter().find(|(c, _)| **c == **name).map(|(_, i)| Arc::clone(i)),
+            by_value: BTreeMap::new(),
+            ring: Ring::new(floor),
+        })
     }
 
     /// A row found at start.
     pub(crate) fn restore(&mut self, mut row: Row<F>) -> bool {
         self.share_names(&mut row.key);
         let name = Arc::clone(&row.key.collection);
-        self.collection(&name).rows.insert(ByKey(Arc::new(row)))
+        self.collection(&name).insert(&Arc::new(row)).is_none()
     }
 
     /// After the last row was restored: where revisions go on, and from where history is whole.
@@ -87,10 +139,10 @@ impl<F> State<F> {
             let collection = self.collection(&event.row.key.collection);
             match event.happened {
                 crate::Happened::Deleted => {
-                    collection.rows.remove(&event.row.key);
+                    collection.remove(&event.row.key);
                 }
                 crate::Happened::Added | crate::Happened::Modified => {
-                    collection.rows.replace(ByKey(Arc::clone(&event.row)));
+                    collection.insert(&event.row);
                 }
             }
             collection.ring.push(Arc::clone(event), now, &limits);
@@ -149,6 +201,8 @@ pub struct Query<'a, F> {
     pub after: Option<(&'a str, &'a str)>,
     /// At most so many rows; 0 for all.
     pub limit: usize,
+    /// Only rows with this value in the collection's [`Index`]; without an index it says nothing.
+    pub value: Option<&'a str>,
     /// Only rows that pass.
     pub filter: Option<Filter<'a, F>>,
 }
@@ -161,6 +215,7 @@ impl<F> std::fmt::Debug for Query<'_, F> {
             .field("at", &self.at)
             .field("after", &self.after)
             .field("limit", &self.limit)
+            .field("value", &self.value)
             .finish_non_exhaustive()
     }
 }
@@ -240,7 +295,7 @@ impl<F> Store<F> {
         }
         let mut listing = Listing { revision, rows: Vec::new(), remaining: 0 };
         collection.each_at(query, revision, |row| {
-            if query.filter.is_some_and(|passes| !passes(row)) {
+            if !collection.wants(query, row) {
                 return;
             }
             if query.limit == 0 || listing.rows.len() < query.limit {
@@ -312,6 +367,13 @@ impl<F> Store<F> {
 }
 
 impl<F> Collection<F> {
+    /// Whether a row, perhaps of the past, is asked for.
+    fn wants(&self, query: &Query<'_, F>, row: &Row<F>) -> bool {
+        let indexed = self.index.as_ref().zip(query.value);
+        indexed.is_none_or(|(index, value)| index(&row.facts) == value)
+            && query.filter.is_none_or(|passes| passes(row))
+    }
+
     /// Walks the rows of a query as they were at a revision: the rows of now, with what the ring says
     /// happened since undone.
     fn each_at<'s>(
@@ -337,7 +399,12 @@ impl<F> Collection<F> {
             Some((namespace, name)) => Bound::Excluded(Key::new(query.collection, namespace, name)),
             None => Bound::Included(Key::new(query.collection, query.namespace, "")),
         };
-        for row in self.rows.range::<Key, _>((start, Bound::Unbounded)) {
+        let rows = match query.value {
+            Some(value) if self.index.is_some() => self.by_value.get(value),
+            _ => Some(&self.rows),
+        };
+        let range = (start, Bound::Unbounded);
+        for row in rows.into_iter().flat_map(|rows| rows.range::<Key, _>(range.clone())) {
             let row = &row.0;
             if !query.namespace.is_empty() && &*row.key.namespace != query.namespace {
                 break;

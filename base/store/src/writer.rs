@@ -4,7 +4,7 @@ use crate::history::{Event, Happened, Limits};
 use crate::key::Key;
 use crate::log::{Batch, Log, LogError, Meta, OpenError, Stored};
 use crate::row::{Frames, Row, Stamped, checksum, frame};
-use crate::state::{State, Store};
+use crate::state::{Index, State, Store};
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -104,8 +104,7 @@ pub struct Writer<F> {
 }
 
 /// How a store is to behave.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct Options<F> {
     /// How much history is kept.
     pub limits: Limits,
     /// The words around events.
@@ -113,6 +112,20 @@ pub struct Options {
     /// Collections in which lazy writes happen. After a crash their history is not whole below the revision
     /// that the crash skipped to; that of all others is, from the last sync on.
     pub lazy_collections: &'static [&'static str],
+    /// By which value the rows of a collection are also found; one for a collection.
+    pub indexes: Vec<(&'static str, Index<F>)>,
+}
+
+impl<F> std::fmt::Debug for Options<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let indexed: Vec<&str> = self.indexes.iter().map(|(collection, _)| *collection).collect();
+        f.debug_struct("Options")
+            .field("limits", &self.limits)
+            .field("frames", &self.frames)
+            .field("lazy_collections", &self.lazy_collections)
+            .field("indexes", &indexed)
+            .finish()
+    }
 }
 
 /// Extracts the facts of a row that is found at start; an error refuses the store.
@@ -121,11 +134,11 @@ pub type FactsOf<'a, F> = &'a dyn Fn(&Key, &[u8]) -> Result<F, String>;
 /// Opens a store: reads every row, checks it, and asks `facts` about it.
 pub fn open<F: Clone>(
     mut log: Box<dyn Log>,
-    options: Options,
+    options: Options<F>,
     facts: FactsOf<'_, F>,
 ) -> Result<(Store<F>, Writer<F>), OpenError> {
     let place = log.place();
-    let mut state = State::new(options.limits);
+    let mut state = State::new(options.limits, options.indexes);
     let mut found = Meta::default();
     let damaged = |key: Option<String>, why: &str| OpenError::Damaged {
         place: place.clone(),

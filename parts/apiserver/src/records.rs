@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::{Frames, Store};
+use store::{Frames, Index, Store};
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes that may wait for the committer. 4,096 pods of 4 KiB are 16 MiB; at 2,000 writes a second (a slow
@@ -63,7 +63,8 @@ pub type Now = Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>;
 pub struct Options {
     /// How much history each collection keeps.
     pub limits: Limits,
-    /// Fields, by collection, whose watchers are found without asking all: `("/pods", "spec.nodeName")`.
+    /// One field of a collection whose watchers are found without asking all, and by which objects are listed
+    /// without looking at all: `("/pods", "spec.nodeName")`.
     pub indexed: Vec<(&'static str, &'static str)>,
     /// The clock against which [`Facts::expires`] is held.
     pub now: Now,
@@ -267,8 +268,16 @@ impl Records {
         options: Options,
         facts_of: store::FactsOf<'_, Facts>,
     ) -> Result<(Self, Committer), OpenError> {
-        let how =
-            store::Options { limits: options.limits, frames: FRAMES, lazy_collections: &[LEASES] };
+        let indexes = options.indexed.iter().map(|(collection, field)| {
+            let index: Index<Facts> = Arc::new(|facts| value_of(facts, field));
+            (*collection, index)
+        });
+        let how = store::Options {
+            limits: options.limits,
+            frames: FRAMES,
+            lazy_collections: &[LEASES],
+            indexes: indexes.collect(),
+        };
         let (store, writer) = store::open(log, how, facts_of)?;
         let shared = Arc::new(Shared {
             hub: Hub::new(store.revision(), options.indexed),
@@ -304,12 +313,16 @@ impl Records {
                 && query.filter.is_none_or(|filter| filter(record))
         };
         let filter: &dyn Fn(&Record) -> bool = &passes;
+        let indexed = query
+            .field
+            .filter(|(field, _)| self.shared.hub.indexed(query.collection, field).is_some());
         let listing = self.shared.store.list(&store::Query {
             collection: query.collection,
             namespace: query.namespace,
             at: query.at,
             after: query.after,
             limit: query.limit,
+            value: indexed.map(|(_, value)| value),
             filter: (query.field.is_some() || query.filter.is_some()).then_some(filter),
         })?;
         Ok(Snapshot {
@@ -377,8 +390,13 @@ fn has_field(record: &Record, field: &str, value: &str) -> bool {
     match field {
         "metadata.name" => &*record.key.name == value,
         "metadata.namespace" => &*record.key.namespace == value,
-        _ => record.facts.fields.get(field).map_or("", String::as_str) == value,
+        _ => value_of(&record.facts, field) == value,
     }
+}
+
+/// The value of a field, empty where there is none.
+fn value_of<'f>(facts: &'f Facts, field: &str) -> &'f str {
+    facts.fields.get(field).map_or("", String::as_str)
 }
 
 /// The one rule of what may be written lazily: heartbeats.

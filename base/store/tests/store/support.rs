@@ -1,8 +1,10 @@
 //! What the tests share: a store of plain text, a repeatable dice, and how often to throw it.
 
+use std::sync::Arc;
 use std::time::Duration;
 use store::{
-    Action, Change, Expected, Frames, Key, Limits, Log, OpenError, Options, Stamped, Store, Writer,
+    Action, Change, Expected, Frames, Index, Key, Limits, Log, OpenError, Options, Stamped, Store,
+    Writer,
 };
 
 pub(crate) type Text = Store<String>;
@@ -20,7 +22,9 @@ pub(crate) fn open_with(
     limits: Limits,
 ) -> Result<(Text, TextWriter), OpenError> {
     let frames = Frames { added: "+", modified: "~", deleted: "-", suffix: "\n" };
-    let options = Options { limits, frames, lazy_collections: &[LAZY] };
+    let letter: Index<String> = Arc::new(|name| &name[..1]);
+    let indexes = vec![("/pods", letter)];
+    let options = Options { limits, frames, lazy_collections: &[LAZY], indexes };
     store::open(Box::new(log), options, &|key, _| Ok(key.name.to_string()))
 }
 

@@ -195,7 +195,7 @@ async fn one_life(disk: &Disk, dice: &mut Dice, acknowledged: &mut BTreeMap<Key,
                 let change = if remove { delete(pod.key.clone()) } else { pod.put(Expected::Any) };
                 match records.commit(change).await {
                     Ok(done) => {
-                        answered.push((done.record.key.clone(), done.record.revision, remove))
+                        answered.push((done.record.key.clone(), done.record.revision, remove));
                     }
                     Err(CommitError::Missing) => {}
                     Err(_) => return answered,

@@ -71,7 +71,8 @@ impl Informer {
     fn list(&mut self, server: &Server) {
         let selection = self.selection.clone();
         let wants = |record: &Record| selection.wants(record);
-        let query = Query { filter: Some(&wants), ..Query::all(PODS) };
+        let field = selection.node.as_ref().map(|node| ("spec.nodeName", node.as_str()));
+        let query = Query { field, filter: Some(&wants), ..Query::all(PODS) };
         let snapshot = server.records.list(&query).unwrap();
         assert!(snapshot.revision >= self.revision, "a list went back");
         self.cache = snapshot.records.iter().map(|r| (r.key.to_text(), r.revision)).collect();
@@ -82,16 +83,11 @@ impl Informer {
 
     /// Takes up to `most` events, starting over where it has to.
     fn step(&mut self, server: &Server, most: u64, what: &str) {
-        let watch = match &mut self.watch {
-            Some(watch) => watch,
-            None => {
-                let request = self.selection.request(Start::After(self.revision));
-                match server.records.watch(request) {
-                    Ok(watch) => self.watch.insert(watch),
-                    Err(_) => return self.list(server),
-                }
-            }
-        };
+        if self.watch.is_none() {
+            let request = self.selection.request(Start::After(self.revision));
+            self.watch = server.records.watch(request).ok();
+        }
+        let Some(watch) = &mut self.watch else { return self.list(server) };
         for _ in 0..most {
             match watch.try_next() {
                 Ok(Some(event)) => {

@@ -26,6 +26,14 @@ impl Server {
     }
 
     pub(crate) fn start_with(disk: &Disk, limits: Limits) -> Self {
+        Self::open(Box::new(disk.log()), limits)
+    }
+
+    pub(crate) fn start_on(log: impl store::Log + 'static) -> Self {
+        Self::open(Box::new(log), Limits::default())
+    }
+
+    fn open(log: Box<dyn store::Log>, limits: Limits) -> Self {
         let begin = Instant::now();
         let now = Arc::new(move || {
             jiff::Timestamp::UNIX_EPOCH
@@ -33,8 +41,7 @@ impl Server {
         });
         let options = Options { limits, ..Options::new(now) };
         let (records, committer) =
-            Records::open(Box::new(disk.log()), options, &|_, bytes| Ok(facts_of(bytes)))
-                .expect("opens");
+            Records::open(log, options, &|_, bytes| Ok(facts_of(bytes))).expect("opens");
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(committer.run(stop.clone()));
         Self { records, tasks, stop }
