@@ -1,6 +1,11 @@
 //! Admission: rules that need more than the object itself. Plugins have upstream's names, and are switched by
 //! `--enable-admission-plugins` and `--disable-admission-plugins`.
 
+mod namespace;
+mod node;
+mod priority;
+mod restriction;
+
 use crate::identity::Identity;
 use api::{Resource, Status};
 use serde_json::Value;
@@ -23,6 +28,13 @@ pub enum Operation {
     Update,
     /// DELETE; the object looked at is the one that is there.
     Delete,
+}
+
+impl Attributes<'_> {
+    /// 403 in the words every plugin begins with.
+    pub(crate) fn forbidden(&self, why: &str) -> Status {
+        Status::forbidden(self.resource.group, self.resource.plural, self.name, why)
+    }
 }
 
 /// What is asked, beside the object.
@@ -48,7 +60,7 @@ pub struct Attributes<'a> {
 const KNOWN: &[(&str, bool)] = &[
     ("DefaultTolerationSeconds", true),
     ("NamespaceLifecycle", true),
-    ("NodeRestriction", false),
+    ("NodeRestriction", true),
     ("Priority", true),
     ("ServiceAccount", false),
     ("TaintNodesByCondition", true),
@@ -124,23 +136,59 @@ impl Plugins {
     }
 }
 
-/// Changes a plugin makes to an object, after defaulting and before [`super::before_create`] or
-/// [`super::before_update`].
+/// Changes that plugins make to an object, after defaulting and before [`super::before_create`] or
+/// [`super::before_update`]; also what they refuse on the way.
 pub fn mutate(
-    _plugins: &Plugins,
-    _object: &mut Value,
-    _attributes: &Attributes<'_>,
-    _view: &dyn View,
+    plugins: &Plugins,
+    object: &mut Value,
+    attributes: &Attributes<'_>,
+    view: &dyn View,
 ) -> Result<(), Status> {
+    let kind = (attributes.resource.group, attributes.resource.plural, attributes.subresource);
+    let creates = attributes.operation == Operation::Create;
+    if plugins.has("NamespaceLifecycle") {
+        namespace::judge(attributes, view)?;
+    }
+    if plugins.has("TaintNodesByCondition") && creates && kind == ("", "nodes", "") {
+        node::taint(object);
+    }
+    if plugins.has("NodeRestriction") {
+        restriction::judge(object, attributes, view)?;
+    }
+    if kind != ("", "pods", "") || attributes.operation == Operation::Delete {
+        return Ok(());
+    }
+    if plugins.has("Priority") {
+        priority::resolve(object, attributes, view)?;
+    }
+    if plugins.has("DefaultTolerationSeconds") {
+        node::tolerate_for_a_while(object);
+    }
     Ok(())
 }
 
-/// What a plugin refuses, after [`super::before_create`] or [`super::before_update`]; for a delete before it is done.
+/// What plugins refuse, after [`super::before_create`] or [`super::before_update`]; for a delete before it is done.
 pub fn validate(
-    _plugins: &Plugins,
-    _object: &Value,
-    _attributes: &Attributes<'_>,
-    _view: &dyn View,
+    plugins: &Plugins,
+    object: &Value,
+    attributes: &Attributes<'_>,
+    view: &dyn View,
 ) -> Result<(), Status> {
+    let kind = (attributes.resource.group, attributes.resource.plural, attributes.subresource);
+    if attributes.operation == Operation::Delete {
+        if plugins.has("NamespaceLifecycle") {
+            namespace::judge(attributes, view)?;
+        }
+        if plugins.has("NodeRestriction") {
+            restriction::judge(object, attributes, view)?;
+        }
+        return Ok(());
+    }
+    if plugins.has("Priority") && kind == ("scheduling.k8s.io", "priorityclasses", "") {
+        priority::validate_class(object, attributes, view)?;
+    }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+use super::*;
+use crate::admit::json::Json;
+use serde_json::json;
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+struct Known(BTreeMap<String, Value>);
+
+impl Known {
+    fn with(mut self, key: &str, value: Value) -> Self {
+        self.0.insert(key.to_owned(), value);
+        self
+    }
+}
+
+impl View for Known {
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        self.0.get(&format!("{group}/{plural}/{namespace}/{name}")).cloned()
+    }
+
+    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
+        let prefix = format!("{group}/{plural}/{namespace}");
+        self.0.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, v)| v.clone()).collect()
+    }
+}
+
+fn admin() -> Identity {
+    Identity::new("admin", &["system:masters"])
+}
+
+fn attributes<'a>(
+    identity: &'a Identity,
+    operation: Operation,
+    plural: &str,
+    name: &'a str,
+) -> Attributes<'a> {
+    let (group, plural) = plural.rsplit_once('/').unwrap_or(("", plural));
+    let resource = api::resource::ALL
+        .iter()
+        .find(|row| row.group == group && row.plural == plural)
+        .expect("a resource we serve");
+    let namespace = if resource.namespaced { "default" } else { "" };
+    Attributes { operation, resource, subresource: "", namespace, name, identity, old: None }
+}
+
+fn default_namespace() -> Known {
+    Known::default().with("/namespaces//default", json!({"metadata": {"name": "default"}}))
+}
+
+fn message(result: Result<(), Status>) -> String {
+    result.expect_err("a refusal").message
+}
+
+#[test]
+fn a_missing_namespace_is_404() {
+    let (me, view) = (admin(), Known::default());
+    let asked = attributes(&me, Operation::Create, "configmaps", "x");
+    let status = mutate(&Plugins::default(), &mut json!({}), &asked, &view).expect_err("404");
+    assert_eq!(status.code, 404);
+    assert_eq!(status.message, "namespaces \"default\" not found");
+}
+
+#[test]
+fn nothing_new_goes_into_a_terminating_namespace() {
+    let leaving = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let (me, view) = (admin(), Known::default().with("/namespaces//default", leaving));
+    let asked = attributes(&me, Operation::Create, "configmaps", "late");
+    assert_eq!(
+        message(mutate(&Plugins::default(), &mut json!({}), &asked, &view)),
+        "configmaps \"late\" is forbidden: unable to create new content in namespace default because it is being terminated"
+    );
+    let asked = attributes(&me, Operation::Update, "configmaps", "late");
+    assert!(mutate(&Plugins::default(), &mut json!({}), &asked, &view).is_ok());
+}
+
+#[test]
+fn three_namespaces_never_go() {
+    let (me, view) = (admin(), Known::default());
+    for name in ["default", "kube-system", "kube-public"] {
+        let asked = attributes(&me, Operation::Delete, "namespaces", name);
+        assert_eq!(
+            message(validate(&Plugins::default(), &json!({}), &asked, &view)),
+            format!("namespaces \"{name}\" is forbidden: this namespace may not be deleted")
+        );
+    }
+}
+
+/// Spec C30.
+#[test]
+fn a_class_becomes_a_number() {
+    let class = json!({"metadata": {"name": "high"}, "value": 777, "preemptionPolicy": "Never"});
+    let view = default_namespace().with("scheduling.k8s.io/priorityclasses//high", class);
+    let me = admin();
+    let asked = attributes(&me, Operation::Create, "pods", "p");
+    let mut pod = json!({"spec": {"priorityClassName": "high"}});
+    mutate(&Plugins::default(), &mut pod, &asked, &view).expect("admitted");
+    assert_eq!(pod.at("spec").int("priority"), Some(777));
+    assert_eq!(pod.at("spec").text("preemptionPolicy"), "Never");
+
+    let mut pod = json!({"spec": {"priorityClassName": "high", "priority": 778}});
+    assert_eq!(
+        message(mutate(&Plugins::default(), &mut pod, &asked, &view)),
+        "pods \"p\" is forbidden: the integer value of priority (778) must not be provided in pod spec; priority admission controller computed 777 from the given PriorityClass name"
+    );
+    let mut pod = json!({"spec": {"priorityClassName": "none"}});
+    assert_eq!(
+        message(mutate(&Plugins::default(), &mut pod, &asked, &view)),
+        "pods \"p\" is forbidden: no PriorityClass with name none was found"
+    );
+}
+
+/// Spec C30: of several classes for everyone, the one of the lowest value counts.
+#[test]
+fn pods_without_a_class_get_everyones() {
+    let class = |name: &str, value: i64| json!({"metadata": {"name": name}, "value": value, "globalDefault": true});
+    let view = default_namespace()
+        .with("scheduling.k8s.io/priorityclasses//a", class("a", 5))
+        .with("scheduling.k8s.io/priorityclasses//b", class("b", 3));
+    let me = admin();
+    let asked = attributes(&me, Operation::Create, "pods", "p");
+    let mut pod = json!({"spec": {}});
+    mutate(&Plugins::default(), &mut pod, &asked, &view).expect("admitted");
+    assert_eq!(pod.at("spec").int("priority"), Some(3));
+    assert_eq!(pod.at("spec").text("priorityClassName"), "b");
+}
+
+/// Spec B13.
+#[test]
+fn lost_nodes_are_tolerated_for_five_minutes_unless_said_otherwise() {
+    let me = admin();
+    let asked = attributes(&me, Operation::Create, "pods", "p");
+    let mut pod = json!({"spec": {"tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 7}]}});
+    mutate(&Plugins::default(), &mut pod, &asked, &default_namespace()).expect("admitted");
+    let all = pod.at("spec").list("tolerations");
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[0].int("tolerationSeconds"), Some(7));
+    assert_eq!(all[1].text("key"), "node.kubernetes.io/unreachable");
+    assert_eq!(all[1].int("tolerationSeconds"), Some(300));
+}
+
+/// Spec A92.
+#[test]
+fn a_new_node_is_tainted_once() {
+    let me = admin();
+    let asked = attributes(&me, Operation::Create, "nodes", "n");
+    let mut node = json!({});
+    for _ in 0..2 {
+        mutate(&Plugins::default(), &mut node, &asked, &Known::default()).expect("admitted");
+    }
+    let taint = json!([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}]);
+    assert_eq!(*node.at("spec").at("taints"), taint);
+}
+
+/// Spec E66.
+#[test]
+fn a_node_touches_only_what_is_its_own() {
+    let me = Identity::new("system:node:a", &["system:nodes"]);
+    let plugins = Plugins::default();
+    let view = Known::default()
+        .with("/namespaces//default", json!({}))
+        .with("/namespaces//kube-node-lease", json!({}));
+    let other = attributes(&me, Operation::Update, "nodes", "b");
+    assert_eq!(
+        message(mutate(&plugins, &mut json!({}), &other, &view)),
+        "nodes \"b\" is forbidden: node \"a\" is not allowed to modify node \"b\""
+    );
+    let own = attributes(&me, Operation::Create, "nodes", "a");
+    let label = |key: &str| json!({"metadata": {"name": "a", "labels": {key: "x"}}});
+    assert!(mutate(&plugins, &mut label("kubernetes.io/hostname"), &own, &view).is_ok());
+    assert!(mutate(&plugins, &mut label("example.com/rack"), &own, &view).is_ok());
+    assert!(
+        mutate(&plugins, &mut label("node-restriction.kubernetes.io/team"), &own, &view).is_err()
+    );
+    assert!(mutate(&plugins, &mut label("node-role.kubernetes.io/master"), &own, &view).is_err());
+    let mut lease = attributes(&me, Operation::Update, "coordination.k8s.io/leases", "a");
+    assert!(mutate(&plugins, &mut json!({}), &lease, &view).is_err(), "another namespace");
+    lease.namespace = "kube-node-lease";
+    assert!(mutate(&plugins, &mut json!({}), &lease, &view).is_ok());
+    lease.name = "b";
+    assert!(mutate(&plugins, &mut json!({}), &lease, &view).is_err(), "another node's");
+    let mut pod = attributes(&me, Operation::Update, "pods", "p");
+    let (mine, theirs) = (json!({"spec": {"nodeName": "a"}}), json!({"spec": {"nodeName": "b"}}));
+    pod.subresource = "status";
+    pod.old = Some(&mine);
+    assert!(mutate(&plugins, &mut mine.clone(), &pod, &view).is_ok());
+    pod.old = Some(&theirs);
+    assert!(mutate(&plugins, &mut theirs.clone(), &pod, &view).is_err());
+}
+
+#[test]
+fn a_plugin_nobody_knows_is_an_error() {
+    let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let plugins = Plugins::switched(&names(&["NodeRestriction"]), &names(&["Priority"]));
+    let plugins = plugins.expect("known names");
+    assert!(plugins.has("NodeRestriction") && !plugins.has("Priority"));
+    assert!(Plugins::switched(&names(&["PodSecurity"]), &[]).is_ok(), "upstream's, not ours yet");
+    assert_eq!(
+        Plugins::switched(&names(&["Prioritty"]), &[]),
+        Err("admission-control plugin \"Prioritty\" is unknown".to_owned())
+    );
+}
