@@ -158,6 +158,13 @@ pub fn patched(
         };
         api::field::invalid("", "", "", &[fault])
     };
+    let text = |key: &str| patched.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (kind, version) = (text("kind"), text("apiVersion"));
+    if kind != wanted.kind || version != wanted.api_version() {
+        let why =
+            format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}");
+        return Err(refuse(&why));
+    }
     let typed = strict::object(&Node::from(patched), wanted.schema).map_err(|why| refuse(&why))?;
     if validation == FieldValidation::Strict && !typed.faults.is_empty() {
         return Err(refuse(&format!("strict decoding error: {}", typed.faults.join(", "))));

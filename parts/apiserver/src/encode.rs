@@ -59,7 +59,10 @@ impl Reply {
         let code = if status.code == 0 { 200 } else { status.code };
         let retry_after =
             status.details.as_ref().map(|details| details.retry_after_seconds).filter(|s| *s > 0);
-        let value = serde_json::to_value(status).unwrap_or_default();
+        let mut value = serde_json::to_value(status).unwrap_or_default();
+        if let Some(fields) = value.as_object_mut().filter(|_| status.code == 0) {
+            fields.remove("code");
+        }
         Self { retry_after, ..Self::json(code, Bytes::new()).written(&value, format) }
     }
 

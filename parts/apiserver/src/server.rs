@@ -15,7 +15,7 @@ use crate::encode::table::Include;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::records::{self, Committer, Key, Log, Options, Records};
-use crate::route::{self, Hints, Route, Target};
+use crate::route::{self, Hints, Route};
 use crate::verbs::{self, Call, shelf};
 use api::Status;
 use axum::Router;
@@ -181,7 +181,7 @@ impl Server {
         Router::new().fallback(move |request: Request<Body>| {
             let inner = Arc::clone(&inner);
             let identity = identity.clone();
-            inner.answer(request, identity)
+            async move { inner.answer(request, identity).await }
         })
     }
 }
@@ -246,15 +246,7 @@ impl Inner {
         }
     }
 
-    fn answer(
-        self: Arc<Self>,
-        request: Request<Body>,
-        identity: Option<Identity>,
-    ) -> impl Future<Output = Response<Body>> + Send + 'static {
-        async move { self.answer_now(request, identity).await }
-    }
-
-    async fn answer_now(
+    async fn answer(
         self: Arc<Self>,
         request: Request<Body>,
         identity: Option<Identity>,
@@ -306,32 +298,22 @@ impl Inner {
         let Some(row) = target.row else { return paths::unknown(&target).map(Answer::Whole) };
         said.resource = row.plural;
         said.subresource = target.attributes.subresource.clone();
-        let call = self.call(target, row, identity, query, &parts.headers)?;
-        call.check(&parts.method)?;
-        Box::pin(self.run(call, &parts.method, body)).await
-    }
-
-    fn call(
-        self: &Arc<Self>,
-        target: Target,
-        row: &'static api::Resource,
-        identity: Identity,
-        query: Query,
-        headers: &HeaderMap,
-    ) -> Result<Call, Status> {
-        let streams = target.name.is_empty();
-        Ok(Call {
+        let streams = parts.method == Method::GET && target.name.is_empty();
+        let form = negotiate(text(&parts.headers, header::ACCEPT), streams)?;
+        let call = Call {
             server: Arc::clone(self),
             identity,
             row,
             strategy: strategy_for(row),
-            form: negotiate(text(headers, header::ACCEPT), streams)?,
+            form,
             include: Include::default(),
-            headers: headers.clone(),
-            now: self.now(),
+            headers: parts.headers,
+            now,
             target,
             query,
-        })
+        };
+        call.check(&parts.method)?;
+        Box::pin(self.run(call, &parts.method, body)).await
     }
 
     /// Runs the verb within the bounds on time and number; a watch takes a seat only until its first byte.

@@ -132,6 +132,7 @@ impl Walk {
             }
         }
         self.inside = outside;
+        always_written(&mut out, found);
         Ok(Value::Object(out))
     }
 
@@ -193,6 +194,42 @@ impl Walk {
                 Value::Array(out)
             }
             plain => plain.clone().into_value(),
+        }
+    }
+}
+
+/// Times that Go keeps by value and therefore writes as `null` while they are not set. All others are pointers
+/// and left out.
+const TIMES_BY_VALUE: [(&str, &[&str]); 6] = [
+    ("Condition", &["lastTransitionTime", "lastProbeTime", "lastHeartbeatTime", "lastUpdateTime"]),
+    ("ContainerStateRunning", &["startedAt"]),
+    ("ContainerStateTerminated", &["startedAt", "finishedAt"]),
+    ("Event", &["firstTimestamp", "lastTimestamp", "eventTime"]),
+    ("Event", &["deprecatedFirstTimestamp", "deprecatedLastTimestamp"]),
+    ("EventSeries", &["lastObservedTime"]),
+];
+
+/// Adds what Go writes although nobody set it: structs and times that are kept by value.
+fn always_written(out: &mut Map<String, Value>, found: &'static Type) {
+    for field in found.fields {
+        if out.contains_key(field.name) {
+            continue;
+        }
+        match field.node {
+            Shape::Struct(inner) if field.default == Some("{}") && !inner.fields.is_empty() => {
+                let mut empty = Map::new();
+                always_written(&mut empty, inner);
+                out.insert(field.name.to_owned(), Value::Object(empty));
+            }
+            Shape::Time | Shape::MicroTime => {
+                let by_value = TIMES_BY_VALUE.iter().any(|(name, fields)| {
+                    found.go_name().ends_with(name) && fields.contains(&field.name)
+                });
+                if by_value {
+                    out.insert(field.name.to_owned(), Value::Null);
+                }
+            }
+            _ => {}
         }
     }
 }

@@ -33,7 +33,7 @@ fn unexpected(byte: u8, context: &str) -> String {
         byte if byte.is_ascii_graphic() || byte == b' ' => format!("'{}'", char::from(byte)),
         byte if byte < 0x80 => format!("'\\x{byte:02x}'"),
         byte => match char::from(byte) {
-            c if c.is_control() => format!("'\\u{:04x}'", u32::from(c)),
+            c if c.is_control() => format!("'\\x{byte:02x}'"),
             c => format!("'{c}'"),
         },
     };

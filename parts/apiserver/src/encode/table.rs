@@ -67,11 +67,25 @@ pub fn row(source: &Source, object: &Value, version: &str) -> Value {
     json!({ "cells": source.strategy.cells(object, source.now), "object": shown })
 }
 
+/// A field of old that `apps/v1` shows as an annotation; it is no part of the metadata proper.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// The metadata of one object.
 pub fn metadata(object: &Value, version: &str) -> Value {
+    let mut meta = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
+    if let Some(fields) = meta.as_object_mut().filter(|_| object["kind"] == "DaemonSet") {
+        let annotations = fields.get_mut("annotations").and_then(Value::as_object_mut);
+        let emptied = annotations.is_some_and(|annotations| {
+            annotations.remove(TEMPLATE_GENERATION);
+            annotations.is_empty()
+        });
+        if emptied {
+            fields.remove("annotations");
+        }
+    }
     json!({
         "kind": "PartialObjectMetadata",
         "apiVersion": format!("meta.k8s.io/{version}"),
-        "metadata": object.get("metadata").cloned().unwrap_or_else(|| json!({})),
+        "metadata": meta,
     })
 }

@@ -8,7 +8,8 @@ use api::Status;
 use api::selector::{FieldSelector, LabelSelector};
 use api::status::{Cause, Details};
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -16,6 +17,15 @@ use std::time::Duration;
 
 /// How long a read waits for a revision that was not written yet; upstream's `blockTimeout`.
 const FUTURE_WAIT: Duration = Duration::from_secs(3);
+
+/// How tokens are written, and read as leniently as Go reads them.
+const TOKENS: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Answers a GET of one object.
 pub(crate) async fn get(call: &Call) -> Result<Reply, Status> {
@@ -138,15 +148,12 @@ fn token(revision: u64, namespace: &str, key: &Key) -> String {
     } else {
         format!("/{}\0", key.name)
     };
-    URL_SAFE_NO_PAD
-        .encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string())
+    TOKENS.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string())
 }
 
 fn read_token(token: &str, namespace: &str) -> Result<(u64, (String, String)), String> {
     let bad = |why: &str| format!("continue key is not valid: {why}");
-    let bytes = URL_SAFE_NO_PAD
-        .decode(token.trim_end_matches('='))
-        .map_err(|_| bad("illegal base64 data at input byte 0"))?;
+    let bytes = TOKENS.decode(token).map_err(|_| bad("illegal base64 data at input byte 0"))?;
     let read: Value = serde_json::from_slice(&bytes).map_err(|error| {
         bad(&crate::decode::syntax::fault(&bytes).unwrap_or_else(|| error.to_string()))
     })?;
@@ -277,7 +284,7 @@ mod tests {
         let why = read_token("garbage", "").expect_err("no token");
         assert_eq!(
             why,
-            "continue key is not valid: invalid character '\u{81}' looking for beginning of value"
+            "continue key is not valid: invalid character '\\x81' looking for beginning of value"
         );
     }
 }

@@ -46,6 +46,12 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
             decode::go_kind(&patch)
         )));
     }
+    if kind != Kind::Json && !patch.is_object() {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            decode::go_kind(&patch)
+        )));
+    }
     let manager = call.manager(&options);
     let mut told = Vec::new();
     let written = update::rewrite(call, &options, |old| {
