@@ -1,0 +1,298 @@
+//! What is served, as clients ask for it: `/api`, `/apis`, groups, versions, and the aggregated form that needs
+//! two requests only. Made from the table of resources.
+
+use api::resource::{self, ALL, Resource, Subresource};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// The media type of the aggregated form.
+pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+/// The documents, made once: they depend on the table alone.
+static DOCUMENTS: LazyLock<BTreeMap<String, Bytes>> = LazyLock::new(documents);
+static CORE: LazyLock<Bytes> = LazyLock::new(|| bytes(&aggregated(true)));
+static GROUPS: LazyLock<Bytes> = LazyLock::new(|| bytes(&aggregated(false)));
+
+/// Content type and body for a discovery path (without a slash at its end); `None` for every other path, also for
+/// versions and groups that are not served. `accept` is the request's header; only `/api` and `/apis` look at it.
+/// An `accept` that asks for nothing we have is the caller's to refuse: see [`acceptable`].
+pub fn answer(path: &str, accept: Option<&str>) -> Option<(&'static str, Bytes)> {
+    let path = path.trim_end_matches('/');
+    if matches!(path, "/api" | "/apis") && chosen(accept) == Some(Form::Aggregated) {
+        let body = if path == "/api" { &CORE } else { &GROUPS };
+        return Some((AGGREGATED, Bytes::clone(body)));
+    }
+    DOCUMENTS.get(path).map(|body| ("application/json", Bytes::clone(body)))
+}
+
+/// Whether any form of `/api` and `/apis` satisfies the header; 406 if not.
+pub fn acceptable(accept: Option<&str>) -> bool {
+    chosen(accept).is_some()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Aggregated,
+}
+
+/// The first range of the header that we can serve. Weights are not looked at: clients list by preference.
+fn chosen(accept: Option<&str>) -> Option<Form> {
+    let Some(accept) = accept.filter(|text| !text.trim().is_empty()) else {
+        return Some(Form::Plain);
+    };
+    accept.split(',').find_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let essence = parts.next().unwrap_or_default();
+        let parameters: BTreeMap<&str, &str> =
+            parts.filter_map(|part| part.split_once('=')).collect();
+        if !matches!(essence, "application/json" | "application/*" | "*/*") {
+            return None;
+        }
+        let told = |key: &str| parameters.get(key).copied();
+        match (told("g"), told("v"), told("as")) {
+            (None, None, None) => Some(Form::Plain),
+            (Some("apidiscovery.k8s.io"), Some("v2"), Some("APIGroupDiscoveryList")) => {
+                Some(Form::Aggregated)
+            }
+            _ => None,
+        }
+    })
+}
+
+fn bytes(document: &Value) -> Bytes {
+    Bytes::from(document.to_string())
+}
+
+fn documents() -> BTreeMap<String, Bytes> {
+    let mut found = BTreeMap::new();
+    let versions = resource::group_versions();
+    let core: Vec<&str> =
+        versions.iter().filter(|(group, _)| group.is_empty()).map(|(_, v)| *v).collect();
+    let addresses = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}]);
+    found.insert(
+        "/api".to_owned(),
+        json!({"kind": "APIVersions", "versions": core, "serverAddressByClientCIDRs": addresses}),
+    );
+    let mut groups: Vec<Value> = Vec::new();
+    for name in group_names() {
+        let group = group_entry(name);
+        let mut alone = group.clone();
+        if let Some(fields) = alone.as_object_mut() {
+            fields.insert("kind".into(), "APIGroup".into());
+            fields.insert("apiVersion".into(), "v1".into());
+        }
+        found.insert(format!("/apis/{name}"), alone);
+        groups.push(group);
+    }
+    let list = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups});
+    found.insert("/apis".to_owned(), list);
+    for (group, version) in versions {
+        let prefix = if group.is_empty() { "/api" } else { "/apis" };
+        let mut list = json!({
+            "kind": "APIResourceList",
+            "groupVersion": api_version(group, version),
+            "resources": resources(group, version),
+        });
+        // Upstream's core list has no apiVersion of its own, for clients older than the field.
+        if let (Some(fields), false) = (list.as_object_mut(), group.is_empty()) {
+            fields.insert("apiVersion".into(), "v1".into());
+        }
+        found.insert(format!("{prefix}/{}", api_version(group, version)), list);
+    }
+    found.into_iter().map(|(path, document)| (path, bytes(&document))).collect()
+}
+
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// Named groups in the order of the table.
+fn group_names() -> Vec<&'static str> {
+    let mut names: Vec<&str> = Vec::new();
+    for (group, _) in resource::group_versions() {
+        if !group.is_empty() && !names.contains(&group) {
+            names.push(group);
+        }
+    }
+    names
+}
+
+fn group_entry(name: &str) -> Value {
+    let versions: Vec<Value> = resource::group_versions()
+        .into_iter()
+        .filter(|(group, _)| *group == name)
+        .map(|(group, version)| {
+            json!({"groupVersion": api_version(group, version), "version": version})
+        })
+        .collect();
+    json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
+}
+
+fn rows(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
+    ALL.iter().filter(move |row| row.group == group && row.version == version)
+}
+
+/// Entries sorted by name, each resource followed by what is below it.
+fn resources(group: &str, version: &str) -> Vec<Value> {
+    let mut found: BTreeMap<String, Value> = BTreeMap::new();
+    for row in rows(group, version) {
+        let mut entry = json!({
+            "name": row.plural,
+            "singularName": row.singular,
+            "namespaced": row.namespaced,
+            "kind": row.kind,
+            "verbs": row.verbs,
+        });
+        if let Some(fields) = entry.as_object_mut() {
+            add_names(fields, row);
+            if !row.storage_version_hash.is_empty() {
+                fields.insert("storageVersionHash".into(), row.storage_version_hash.into());
+            }
+        }
+        found.insert(row.plural.to_owned(), entry);
+        for below in row.subresources {
+            let name = format!("{}/{}", row.plural, below.name);
+            found.insert(name.clone(), subresource(&name, row, below));
+        }
+    }
+    found.into_values().collect()
+}
+
+fn add_names(fields: &mut Map<String, Value>, row: &Resource) {
+    if !row.short_names.is_empty() {
+        fields.insert("shortNames".into(), row.short_names.into());
+    }
+    if !row.categories.is_empty() {
+        fields.insert("categories".into(), row.categories.into());
+    }
+}
+
+fn subresource(name: &str, row: &Resource, below: &Subresource) -> Value {
+    let mut entry = json!({
+        "name": name,
+        "singularName": "",
+        "namespaced": row.namespaced,
+        "kind": below.kind,
+        "verbs": below.verbs,
+    });
+    if let (Some((group, version)), Some(fields)) = (below.group_version, entry.as_object_mut()) {
+        fields.insert("group".into(), group.into());
+        fields.insert("version".into(), version.into());
+    }
+    entry
+}
+
+fn aggregated(core: bool) -> Value {
+    let names: Vec<&str> = if core { vec![""] } else { group_names() };
+    let items: Vec<Value> = names.into_iter().map(aggregated_group).collect();
+    json!({
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    })
+}
+
+fn aggregated_group(name: &str) -> Value {
+    let versions: Vec<Value> = resource::group_versions()
+        .into_iter()
+        .filter(|(group, _)| *group == name)
+        .map(|(group, version)| {
+            let mut listed: Vec<&Resource> = rows(group, version).collect();
+            listed.sort_by_key(|row| row.plural);
+            let listed: Vec<Value> = listed.into_iter().map(aggregated_resource).collect();
+            json!({"version": version, "resources": listed, "freshness": "Current"})
+        })
+        .collect();
+    let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
+    json!({"metadata": metadata, "versions": versions})
+}
+
+fn aggregated_resource(row: &Resource) -> Value {
+    let kind = |group_version: Option<(&str, &str)>, kind: &str| {
+        // Upstream leaves group and version empty where they are those around it.
+        let (group, version) = group_version.unwrap_or_default();
+        json!({"group": group, "version": version, "kind": kind})
+    };
+    let mut entry = json!({
+        "resource": row.plural,
+        "responseKind": kind(None, row.kind),
+        "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
+        "singularResource": row.singular,
+        "verbs": row.verbs,
+    });
+    if let Some(fields) = entry.as_object_mut() {
+        add_names(fields, row);
+        if !row.subresources.is_empty() {
+            let below: Vec<Value> = row
+                .subresources
+                .iter()
+                .map(|below| {
+                    json!({
+                        "subresource": below.name,
+                        "responseKind": kind(below.group_version, below.kind),
+                        "verbs": below.verbs,
+                    })
+                })
+                .collect();
+            fields.insert("subresources".into(), below.into());
+        }
+    }
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &str, accept: Option<&str>) -> (&'static str, Value) {
+        let (media, body) = answer(path, accept).unwrap_or_else(|| panic!("{path} is served"));
+        (media, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[test]
+    fn clients_that_list_the_aggregated_form_first_get_it() {
+        let accept = format!(
+            "{AGGREGATED},application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
+        );
+        assert_eq!(read("/apis", Some(&accept)).0, AGGREGATED);
+        let (media, core) = read("/api", Some(&accept));
+        assert_eq!(media, AGGREGATED);
+        assert_eq!(core["items"][0]["versions"][0]["resources"][0]["resource"], "bindings");
+    }
+
+    #[test]
+    fn an_older_form_falls_back_to_the_plain_one() {
+        let accept = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let (media, list) = read("/apis", Some(accept));
+        assert_eq!((media, &list["kind"]), ("application/json", &json!("APIGroupList")));
+        assert!(!acceptable(Some(
+            "application/json;g=apidiscovery.k8s.io;v=v9;as=APIGroupDiscoveryList"
+        )));
+    }
+
+    #[test]
+    fn a_daemonset_is_listed_with_its_names_and_status() {
+        let (_, list) = read("/apis/apps/v1", None);
+        let find = |name: &str| {
+            let all = list["resources"].as_array().unwrap();
+            all.iter().find(|r| r["name"] == name).cloned().unwrap_or_default()
+        };
+        assert_eq!(find("daemonsets")["shortNames"], json!(["ds"]));
+        assert_eq!(find("daemonsets/status")["verbs"], json!(["get", "patch", "update"]));
+        assert_eq!(find("replicasets/scale")["group"], "autoscaling");
+        assert_eq!(read("/api/v1/", None).1["groupVersion"], "v1");
+    }
+
+    #[test]
+    fn what_is_not_served_has_no_document() {
+        for path in
+            ["/apis/apps/v1beta1", "/apis/nope.example.com", "/api/v2", "/apis/apps/v1/pods"]
+        {
+            assert!(answer(path, None).is_none(), "{path}");
+        }
+    }
+}
