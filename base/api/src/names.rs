@@ -16,7 +16,11 @@ pub fn dns_label(text: &str) -> Vec<String> {
     if text.len() > 63 {
         faults.push("must be no more than 63 characters".to_owned());
     }
-    if !label_like(text, alnum_lower, |c| c == '-') {
+    let dotted = text.contains('.')
+        && text.split('.').all(|part| label_like(part, alnum_lower, |c| c == '-'));
+    if dotted {
+        faults.push("must not contain dots".to_owned());
+    } else if !label_like(text, alnum_lower, |c| c == '-') {
         faults.push(format!("a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', {ALNUM_MIDDLE} (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"));
     }
     faults

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 pub mod admission;
 mod amount;
+mod canonical;
 mod configmap;
 mod controllerrevision;
 mod csr;
@@ -36,6 +37,7 @@ pub mod table;
 mod template;
 mod words;
 
+pub use canonical::omit_empty;
 pub use strategies::strategy_for;
 
 /// What a strategy may know beside the objects. No clock and no chance of its own: both come in here.
@@ -174,6 +176,7 @@ pub fn before_create(
     context: &Context<'_>,
 ) -> Result<Vec<String>, Status> {
     let strategy = strategy_for(resource);
+    omit_empty(resource, object);
     strategy.prepare_create(object, context)?;
     let mut faults = metadata::validate(object, resource.namespaced, &|name, prefix| {
         strategy.name_faults(name, prefix)
@@ -193,6 +196,7 @@ pub fn before_update(
     context: &Context<'_>,
 ) -> Result<Vec<String>, Status> {
     let strategy = strategy_for(resource);
+    omit_empty(resource, object);
     metadata::keep_generation(object, old);
     strategy.prepare_update(object, old, context)?;
     metadata::keep_server_owned(object, old);
@@ -211,5 +215,7 @@ pub fn before_update(
 
 fn refusal(resource: &Resource, object: &Value, faults: &[FieldError]) -> Status {
     let name = json::Json::at(json::Json::at(object, "metadata"), "name");
-    api::field::invalid(resource.group, resource.kind, name.as_str().unwrap_or_default(), faults)
+    // Both groups of events are one kind to upstream, the core one.
+    let group = if resource.kind == "Event" { "" } else { resource.group };
+    api::field::invalid(group, resource.kind, name.as_str().unwrap_or_default(), faults)
 }

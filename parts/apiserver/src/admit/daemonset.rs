@@ -23,6 +23,10 @@ impl Strategy for DaemonSet {
             let rolling = strategy.object("rollingUpdate");
             rolling.fill("maxUnavailable", 1);
             rolling.fill("maxSurge", 0);
+        } else if let Some(rolling) = strategy.present("rollingUpdate") {
+            // Kept as it is (spec A11), with nothing for what was not said.
+            rolling.fill("maxUnavailable", 0);
+            rolling.fill("maxSurge", 0);
         }
         spec.fill("revisionHistoryLimit", 10);
         template::fill(spec);

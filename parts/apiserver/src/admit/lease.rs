@@ -3,7 +3,7 @@
 use super::faults::not_negative;
 use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, table};
-use api::{FieldError, Path};
+use api::{FieldError, Path, Status};
 use serde_json::Value;
 
 /// The strategy.
@@ -13,6 +13,22 @@ pub(crate) struct Lease;
 impl Strategy for Lease {
     fn default(&self, object: &mut Value) {
         object.object("spec");
+    }
+
+    /// Coordinated leader election is off in 1.36: its fields are dropped unless they are there already.
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+        drop_coordination(object, &Value::Null);
+        Ok(())
+    }
+
+    fn prepare_update(
+        &self,
+        object: &mut Value,
+        old: &Value,
+        _context: &Context<'_>,
+    ) -> Result<(), Status> {
+        drop_coordination(object, old);
+        Ok(())
     }
 
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
@@ -48,6 +64,14 @@ impl Strategy for Lease {
 
 const COLUMNS: &[Column] =
     &[table::NAME, table::column("Holder", "string", "Who holds the lease."), table::AGE];
+
+fn drop_coordination(object: &mut Value, old: &Value) {
+    for key in ["strategy", "preferredHolder"] {
+        if !old.at("spec").has(key) {
+            object.object("spec").unset(key);
+        }
+    }
+}
 
 fn validate(spec: &Value) -> Vec<FieldError> {
     let path = Path::new("spec");

@@ -128,6 +128,11 @@ impl Strategy for Node {
             let found = all.iter().find(|address| address.text("type") == kind);
             table::or_none(found.map_or("", |address| address.text("address")))
         };
+        let kernel = match (info.text("kernelVersion"), info.text("architecture")) {
+            ("", _) => String::new(),
+            (kernel, "") => kernel.to_owned(),
+            (kernel, architecture) => format!("{kernel} ({architecture})"),
+        };
         let or_unknown = |text: &str| -> Value {
             if text.is_empty() { "<unknown>".into() } else { text.into() }
         };
@@ -140,7 +145,7 @@ impl Strategy for Node {
             address("InternalIP"),
             address("ExternalIP"),
             or_unknown(info.text("osImage")),
-            or_unknown(info.text("kernelVersion")),
+            or_unknown(&kernel),
             or_unknown(info.text("containerRuntimeVersion")),
         ]
     }

@@ -99,7 +99,7 @@ const COLUMNS: &[Column] = &[
     table::column("Value", "integer", "The priority: more is more important."),
     table::column("Global-Default", "boolean", "Whether pods without a class get this one."),
     table::AGE,
-    table::wide("PreemptionPolicy", "string", "Whether its pods may take the place of others."),
+    table::column("PreemptionPolicy", "string", "Whether its pods may take the place of others."),
 ];
 
 fn policy(found: &mut Faults, object: &Value) {

@@ -69,7 +69,17 @@ impl Strategy for ReplicaSet {
         if old.is_some_and(|old| generation(old) == generation(object)) {
             return Vec::new();
         }
-        super::pod::warnings::of_template(object.at("spec").at("template"), "spec.template")
+        let mut all = Vec::new();
+        let faults = api::names::dns_label(object.at("metadata").text("name"));
+        if old.is_none() && !faults.is_empty() {
+            all.push(format!(
+                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
+                faults.join(" ")
+            ));
+        }
+        let template = object.at("spec").at("template");
+        all.extend(super::pod::warnings::of_template(template, "spec.template"));
+        all
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {

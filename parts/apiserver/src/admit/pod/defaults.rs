@@ -125,6 +125,8 @@ fn fill_container(container: &mut Value) {
     }
     fill_probes(container);
     if let Some(lifecycle) = container.present("lifecycle") {
+        // Own stop signals are off in 1.36.
+        lifecycle.unset("stopSignal");
         for hook in ["postStart", "preStop"] {
             if let Some(hook) = lifecycle.present(hook) {
                 fill_handler(hook);
@@ -138,9 +140,10 @@ fn fill_container(container: &mut Value) {
     }
 }
 
-/// Whether an image is named without a digest, and with no tag or the tag `latest`.
+/// Whether an image is named without a digest, and with no tag or the tag `latest`. What is no name is not.
 fn is_latest(image: &str) -> bool {
-    if image.contains('@') {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':');
+    if !image.chars().all(fits) {
         return false;
     }
     let last = image.rsplit('/').next().unwrap_or_default();
@@ -277,6 +280,7 @@ fn fill_rare(volume: &mut Value) {
     if let Some(ephemeral) = volume.present("ephemeral")
         && let Some(template) = ephemeral.present("volumeClaimTemplate")
     {
+        template.object("metadata");
         template.object("spec").fill("volumeMode", "Filesystem");
     }
 }

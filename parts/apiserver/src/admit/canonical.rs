@@ -1,0 +1,165 @@
+//! Empty values that upstream does not write: `command: []`, `hostNetwork: false`, `reason: ""`. Dropped before anything
+//! is compared or kept, so that saying nothing and saying "nothing" are the same (a template's bytes decide on rollouts).
+
+use super::json::JsonMut;
+use api::Resource;
+use api::schema::{self, Node, Type};
+use serde_json::Value;
+
+/// Texts that mean something when empty.
+const TEXTS_KEPT: &[&str] = &[
+    "apiGroup",
+    "fsGroupChangePolicy",
+    "gmsaCredentialSpec",
+    "gmsaCredentialSpecName",
+    "holderIdentity",
+    "hostnameOverride",
+    "initiatorName",
+    "localhostProfile",
+    "mountPropagation",
+    "nodeAffinityPolicy",
+    "nodeTaintsPolicy",
+    "preemptionPolicy",
+    "preferredHolder",
+    "procMount",
+    "recursiveReadOnly",
+    "reportingComponent",
+    "reportingInstance",
+    "resourceClaimName",
+    "resourceClaimTemplateName",
+    "restartPolicy",
+    "runAsUserName",
+    "runtimeClassName",
+    "seLinuxChangePolicy",
+    "service",
+    "storageClassName",
+    "strategy",
+    "supplementalGroupsPolicy",
+    "type",
+    "unhealthyPodEvictionPolicy",
+    "volumeAttributesClassName",
+    "volumeMode",
+];
+
+/// Flags that mean nothing when false.
+const FLAGS_DROPPED: &[&str] = &[
+    "chapAuthDiscovery",
+    "chapAuthSession",
+    "globalDefault",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "sslEnabled",
+    "stdin",
+    "stdinOnce",
+    "tty",
+    "unschedulable",
+];
+
+/// Numbers that mean nothing when 0.
+const NUMBERS_DROPPED: &[&str] = &[
+    "availableReplicas",
+    "count",
+    "failureThreshold",
+    "fullyLabeledReplicas",
+    "generation",
+    "hostPort",
+    "initialDelaySeconds",
+    "minReadySeconds",
+    "numberAvailable",
+    "numberUnavailable",
+    "observedGeneration",
+    "periodSeconds",
+    "readyReplicas",
+    "signal",
+    "sizeBytes",
+    "successThreshold",
+    "timeoutSeconds",
+    "updatedNumberScheduled",
+];
+
+/// Drops the empty values of an object that upstream does not write.
+pub fn omit_empty(resource: &Resource, object: &mut Value) {
+    if let Some(kind) = schema::of(resource) {
+        of_struct(kind, object);
+    }
+    // A link that servers once gave and no longer keep.
+    if let Some(metadata) = object.present("metadata") {
+        metadata.unset("selfLink");
+    }
+}
+
+fn of_struct(kind: &'static Type, value: &mut Value) {
+    let Value::Object(fields) = value else { return };
+    fields.retain(|name, value| {
+        let Some(field) = kind.field(name) else { return true };
+        if name == "managedFields" {
+            return true;
+        }
+        let flag_of_mount = name == "readOnly" && kind.name.ends_with("VolumeMount");
+        within(&field.node, value);
+        if field.required {
+            return true;
+        }
+        match (&field.node, &*value) {
+            (Node::Text, Value::String(text)) => {
+                !text.is_empty() || TEXTS_KEPT.contains(&name.as_str())
+            }
+            (Node::Bool, Value::Bool(false)) => {
+                !FLAGS_DROPPED.contains(&name.as_str()) && !flag_of_mount
+            }
+            (Node::Int32 | Node::Int64, number) if number.as_i64() == Some(0) => {
+                !NUMBERS_DROPPED.contains(&name.as_str())
+            }
+            (Node::List(_), Value::Array(items)) => !items.is_empty(),
+            (Node::Map(_), Value::Object(map)) => !map.is_empty(),
+            _ => true,
+        }
+    });
+}
+
+fn within(node: &Node, value: &mut Value) {
+    match (node, value) {
+        (Node::Struct(kind), value) => of_struct(kind, value),
+        (Node::List(list), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| within(&list.items, item));
+        }
+        (Node::Map(map), Value::Object(fields)) => {
+            fields.values_mut().for_each(|value| within(&map.values, value));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn saying_nothing_is_not_said() {
+        let row = api::resource::by_plural("apps", "v1", "daemonsets").expect("daemonsets");
+        let spec = |pod: Value| json!({"spec": {"template": {"metadata": {}, "spec": pod}}});
+        let mut object = spec(json!({
+            "hostNetwork": false, "hostUsers": false, "nodeSelector": {}, "tolerations": [],
+            "containers": [{"name": "c", "image": "", "command": [], "resources": {}, "securityContext": {"privileged": false}}],
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/x", "type": ""}}],
+        }));
+        omit_empty(row, &mut object);
+        let want = spec(json!({
+            "hostUsers": false,
+            "containers": [{"name": "c", "resources": {}, "securityContext": {"privileged": false}}],
+            "volumes": [{"name": "v", "emptyDir": {}}, {"name": "h", "hostPath": {"path": "/x", "type": ""}}],
+        }));
+        assert_eq!(object, want);
+    }
+
+    #[test]
+    fn what_is_any_json_stays_as_it_is() {
+        let row = api::resource::by_plural("apps", "v1", "controllerrevisions").expect("revisions");
+        let mut object = json!({"data": {"spec": {"a": [], "b": "", "c": {}}}, "revision": 0});
+        let before = object.clone();
+        omit_empty(row, &mut object);
+        assert_eq!(object, before);
+    }
+}
