@@ -63,7 +63,7 @@ impl Strategy for ControllerRevision {
 const COLUMNS: &[Column] = &[
     table::NAME,
     table::column("Controller", "string", "The workload this belongs to."),
-    table::column("Revision", "integer", "Which in the order of the workload's revisions."),
+    table::column("Revision", "string", "Which in the order of the workload's revisions."),
     table::AGE,
 ];
 
