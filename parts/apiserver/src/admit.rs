@@ -219,3 +219,6 @@ fn refusal(resource: &Resource, object: &Value, faults: &[FieldError]) -> Status
     let group = if resource.kind == "Event" { "" } else { resource.group };
     api::field::invalid(group, resource.kind, name.as_str().unwrap_or_default(), faults)
 }
+
+#[cfg(test)]
+mod tests;

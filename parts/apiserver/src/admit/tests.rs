@@ -1,0 +1,469 @@
+//! Rules by their numbers in the specification: an object, and every fault it has.
+
+use super::json::{Json, JsonMut};
+use super::*;
+use serde_json::json;
+
+fn row(plural: &str) -> &'static Resource {
+    let (group, plural) = plural.rsplit_once('/').unwrap_or(("", plural));
+    let found = api::resource::ALL.iter().find(|row| row.group == group && row.plural == plural);
+    found.expect("a resource we serve")
+}
+
+fn now() -> jiff::Timestamp {
+    "2026-11-21T03:00:20Z".parse().expect("a moment")
+}
+
+fn create(resource: &Resource, object: &mut Value) -> Result<Vec<String>, Status> {
+    let identity = Identity::new("admin", &["system:masters"]);
+    let context = Context { identity: &identity, now: now(), subresource: "" };
+    strategy_for(resource).default(object);
+    before_create(resource, object, &context)
+}
+
+fn update(
+    resource: &Resource,
+    object: &mut Value,
+    old: &Value,
+    subresource: &str,
+) -> Result<Vec<String>, Status> {
+    let identity = Identity::new("admin", &["system:masters"]);
+    let context = Context { identity: &identity, now: now(), subresource };
+    strategy_for(resource).default(object);
+    before_update(resource, object, old, &context)
+}
+
+/// `field: message` of every cause.
+fn faults<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<String> {
+    let status = result.expect_err("a refusal");
+    assert_eq!(status.code, 422, "{}", status.message);
+    let causes = status.details.unwrap_or_default().causes;
+    causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect()
+}
+
+fn merge(into: &mut Value, patch: &Value) {
+    json_patch::merge(into, patch);
+}
+
+fn daemonset(patch: &Value) -> Value {
+    let mut object = json!({
+        "metadata": {"name": "agent", "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "agent"}},
+            "template": {
+                "metadata": {"labels": {"app": "agent"}},
+                "spec": {"containers": [{"name": "main", "image": "agent:1"}]},
+            },
+        },
+    });
+    merge(&mut object, patch);
+    object
+}
+
+fn pod_spec(patch: &Value) -> Value {
+    daemonset(&json!({"spec": {"template": {"spec": patch}}}))
+}
+
+fn container(patch: &Value) -> Value {
+    let mut container = json!({"name": "main", "image": "agent:1"});
+    merge(&mut container, patch);
+    pod_spec(&json!({"containers": [container]}))
+}
+
+#[track_caller]
+fn refused(rule: &str, mut object: Value, expected: &[&str]) {
+    assert_eq!(faults(create(row("apps/daemonsets"), &mut object)), expected, "{rule}");
+}
+
+#[test]
+fn daemonsets_are_refused_by_the_rules_of_their_own() {
+    let selector = |selector: Value| daemonset(&json!({"spec": {"selector": selector}}));
+    let mismatch = "spec.template.metadata.labels: Invalid value: {\"app\":\"agent\"}: `selector` does not match template `labels`";
+    refused("A42", selector(Value::Null), &[mismatch]);
+    refused("A44", selector(json!({"matchLabels": {"app": "x"}})), &[mismatch]);
+    refused(
+        "A43",
+        selector(json!({"matchLabels": null})),
+        &["spec.selector: Invalid value: {}: empty selector is invalid for daemonset"],
+    );
+    refused(
+        "A45",
+        selector(json!({"matchExpressions": [{"key": "app", "operator": "Is"}]})),
+        &[
+            "spec.selector.matchExpressions[0].operator: Invalid value: \"Is\": not a valid selector operator",
+        ],
+    );
+    refused(
+        "A47",
+        pod_spec(&json!({"restartPolicy": "OnFailure"})),
+        &[
+            "spec.template.spec.restartPolicy: Unsupported value: \"OnFailure\": supported values: \"Always\"",
+        ],
+    );
+    refused(
+        "A48",
+        pod_spec(&json!({"activeDeadlineSeconds": 5})),
+        &[
+            "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is not Supported",
+        ],
+    );
+    refused(
+        "A57",
+        daemonset(&json!({"spec": {"minReadySeconds": -1}})),
+        &["spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"],
+    );
+}
+
+#[test]
+fn update_strategies_are_judged() {
+    let rolling = |rolling: Value| {
+        daemonset(&json!({"spec": {"updateStrategy": {"rollingUpdate": rolling}}}))
+    };
+    let path = "spec.updateStrategy.rollingUpdate";
+    refused(
+        "A50",
+        daemonset(&json!({"spec": {"updateStrategy": {"type": "Magic"}}})),
+        &[
+            "spec.updateStrategy: Unsupported value: {\"Type\":\"Magic\",\"RollingUpdate\":null}: supported values: \"RollingUpdate\", \"OnDelete\"",
+        ],
+    );
+    let zero = format!("{path}.maxUnavailable: Required value: cannot be 0 when maxSurge is 0");
+    refused("A51", rolling(json!({"maxUnavailable": "0%"})), &[&zero]);
+    let both = format!(
+        "{path}.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"
+    );
+    refused("A52, A59", rolling(json!({"maxSurge": 1})), &[&both]);
+    let much =
+        format!("{path}.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%");
+    refused("A53", rolling(json!({"maxUnavailable": "101%"})), &[&much]);
+    let negative =
+        format!("{path}.maxUnavailable: Invalid value: -1: must be greater than or equal to 0");
+    refused("A54", rolling(json!({"maxUnavailable": -1})), &[&negative]);
+    let mut object = daemonset(
+        &json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"maxUnavailable": "nonsense"}}}}),
+    );
+    assert!(create(row("apps/daemonsets"), &mut object).is_ok(), "A11: kept, not judged");
+}
+
+#[test]
+fn templates_are_judged_like_pods() {
+    let spec = "spec.template.spec";
+    let check = |rule: &str, object: Value, expected: &[&str]| {
+        let expected: Vec<String> = expected.iter().map(|e| format!("{spec}.{e}")).collect();
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        refused(rule, object, &expected);
+    };
+    check("A70", pod_spec(&json!({"containers": []})), &["containers: Required value"]);
+    check(
+        "A71",
+        container(
+            &json!({"ports": [{"containerPort": 80, "hostPort": 9}, {"containerPort": 81, "hostPort": 9}]}),
+        ),
+        &["containers[0].ports[1].hostPort: Duplicate value: \"TCP//9\""],
+    );
+    check(
+        "A72",
+        pod_spec(
+            &json!({"hostNetwork": true, "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80, "hostPort": 81}]}]}),
+        ),
+        &[
+            "containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true",
+        ],
+    );
+    check(
+        "A73",
+        container(
+            &json!({"env": [{"name": "A=B"}], "volumeMounts": [{"name": "v", "mountPath": "/x"}]}),
+        ),
+        &[
+            "containers[0].env[0].name: Invalid value: \"A=B\": a valid environment variable name must consist only of printable ASCII characters other than '='",
+            "containers[0].volumeMounts[0].name: Not found: \"v\"",
+        ],
+    );
+    check(
+        "A74",
+        pod_spec(&json!({"volumes": [{"name": "v", "hostPath": {"path": "/a/../b"}}]})),
+        &["volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"],
+    );
+    check(
+        "A75",
+        container(&json!({"resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "2000m"}}})),
+        &[
+            "containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+        ],
+    );
+    check(
+        "A76",
+        pod_spec(
+            &json!({"tolerations": [{"operator": "Gt", "key": "k", "value": "1"}, {"effect": "NoSchedule", "operator": "Exists", "tolerationSeconds": 1}]}),
+        ),
+        &[
+            "tolerations[0].operator: Unsupported value: \"Gt\": supported values: \"Equal\", \"Exists\"",
+            "tolerations[1].effect: Invalid value: \"NoSchedule\": effect must be 'NoExecute' when `tolerationSeconds` is set",
+        ],
+    );
+    check(
+        "A78",
+        container(&json!({"livenessProbe": {"successThreshold": 2, "exec": {"command": ["x"]}}})),
+        &["containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1"],
+    );
+}
+
+/// Spec A10–A14, A20, A23.
+#[test]
+fn a_daemonset_gets_its_defaults_and_counters() {
+    let mut object = container(&json!({
+        "image": "reg.example:5000/agent",
+        "resources": {"limits": {"cpu": "0.0001", "memory": "1024Ki"}},
+        "livenessProbe": {"httpGet": {"port": 80}},
+    }));
+    object["status"] = json!({"numberReady": 5});
+    create(row("apps/daemonsets"), &mut object).expect("accepted");
+    let (meta, spec) = (object.at("metadata"), object.at("spec"));
+    assert_eq!(meta.int("generation"), Some(1));
+    assert_eq!(meta.at("annotations").text("deprecated.daemonset.template.generation"), "1");
+    assert_eq!(
+        *spec.at("updateStrategy"),
+        json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 0}})
+    );
+    assert_eq!(spec.int("revisionHistoryLimit"), Some(10));
+    assert_eq!(
+        *object.at("status"),
+        json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
+    );
+    let pod = spec.dig(&["template", "spec"]);
+    assert_eq!(
+        *pod,
+        json!({
+            "containers": [{
+                "name": "main", "image": "reg.example:5000/agent", "imagePullPolicy": "Always",
+                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+                "resources": {"limits": {"cpu": "1m", "memory": "1Mi"}},
+                "livenessProbe": {"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3},
+            }],
+            "restartPolicy": "Always", "terminationGracePeriodSeconds": 30, "dnsPolicy": "ClusterFirst",
+            "securityContext": {}, "schedulerName": "default-scheduler",
+        }),
+        "and nothing of A15"
+    );
+}
+
+/// Spec A15.
+#[test]
+fn a_pod_gets_more_defaults_than_a_template() {
+    let mut pod = json!({
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"hostNetwork": true, "containers": [{"name": "c", "image": "i:1", "ports": [{"containerPort": 80}], "resources": {"limits": {"cpu": "1"}}}]},
+    });
+    create(row("pods"), &mut pod).expect("accepted");
+    let spec = pod.at("spec");
+    assert_eq!(*spec.at("enableServiceLinks"), json!(true));
+    let container = &spec.list("containers")[0];
+    assert_eq!(container.list("ports")[0].int("hostPort"), Some(80));
+    assert_eq!(container.at("resources").at("requests").text("cpu"), "1");
+    assert_eq!(*pod.at("status"), json!({"phase": "Pending", "qosClass": "Burstable"}));
+}
+
+#[test]
+fn defaults_applied_twice_are_applied_once() {
+    for (plural, mut object) in [
+        ("apps/daemonsets", daemonset(&json!({}))),
+        (
+            "pods",
+            json!({"spec": {"containers": [{"name": "c", "image": "i"}], "volumes": [{"name": "v"}]}}),
+        ),
+    ] {
+        let strategy = strategy_for(row(plural));
+        strategy.default(&mut object);
+        let once = object.clone();
+        strategy.default(&mut object);
+        assert_eq!(object, once, "{plural}");
+    }
+}
+
+/// Spec A21–A23, A30, A31.
+#[test]
+fn generations_follow_the_spec_and_the_template() {
+    let kind = row("apps/daemonsets");
+    let mut old = daemonset(&json!({}));
+    create(kind, &mut old).expect("accepted");
+    let counters = |of: &Value| {
+        let meta = of.at("metadata");
+        let template = meta.at("annotations").text("deprecated.daemonset.template.generation");
+        (meta.int("generation").unwrap_or(0), template.to_owned())
+    };
+    let changed = |patch: Value, subresource: &str| {
+        let mut new = old.clone();
+        merge(&mut new, &patch);
+        update(kind, &mut new, &old, subresource).expect("accepted");
+        new
+    };
+    let labels = changed(json!({"metadata": {"labels": {"a": "b"}, "generation": 9}}), "");
+    assert_eq!(counters(&labels), (1, "1".into()), "labels alone");
+    let removed = json!({"metadata": {"annotations": null}, "spec": {"minReadySeconds": 5}});
+    assert_eq!(counters(&changed(removed, "")), (2, "1".into()), "spec but not template");
+    let template = json!({"spec": {"template": {"spec": {"hostPID": true}}}});
+    assert_eq!(counters(&changed(template, "")), (2, "2".into()), "template");
+    let status = json!({"metadata": {"labels": {"x": "y"}}, "spec": {"minReadySeconds": 7}, "status": {"numberReady": 2}});
+    let new = changed(status.clone(), "status");
+    assert_eq!((new.at("spec"), new.at("status").int("numberReady")), (old.at("spec"), Some(2)));
+    assert_eq!(new.at("metadata").at("labels").text("x"), "y", "A31");
+    assert_eq!(changed(status, "").at("status"), old.at("status"), "A30");
+}
+
+/// Spec A46, A32.
+#[test]
+fn what_may_not_change_is_refused() {
+    let kind = row("apps/daemonsets");
+    let mut old = daemonset(&json!({}));
+    create(kind, &mut old).expect("accepted");
+    let mut new = old.clone();
+    let labels = json!({"matchLabels": {"app": "new"}});
+    merge(
+        &mut new,
+        &json!({"spec": {"selector": labels, "template": {"metadata": {"labels": {"app": "new"}}}}}),
+    );
+    assert_eq!(
+        faults(update(kind, &mut new, &old, "")),
+        ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"new\"}}: field is immutable"]
+    );
+    old["status"].set("collisionCount", 3);
+    let mut new = old.clone();
+    new["status"].set("collisionCount", 2);
+    assert_eq!(
+        faults(update(kind, &mut new, &old, "status")),
+        ["status.collisionCount: Invalid value: 2: cannot be decremented"]
+    );
+}
+
+/// Spec A90.
+#[test]
+fn a_pods_spec_may_hardly_change() {
+    let kind = row("pods");
+    let mut old = json!({
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "i:1"}], "tolerations": [{"key": "k", "operator": "Exists"}]},
+    });
+    create(kind, &mut old).expect("accepted");
+    let mut image = old.clone();
+    image["spec"]["containers"][0]["image"] = json!("i:2");
+    update(kind, &mut image, &old, "").expect("images may change");
+    assert_eq!(image.at("metadata").int("generation"), Some(2));
+    let mut node = old.clone();
+    node["spec"]["nodeName"] = json!("n");
+    let all = faults(update(kind, &mut node, &old, ""));
+    assert!(
+        all[0].starts_with("spec: Forbidden: pod updates may not change fields other than"),
+        "{all:?}"
+    );
+    let mut less = old.clone();
+    less["spec"].unset("tolerations");
+    assert_eq!(
+        faults(update(kind, &mut less, &old, "")),
+        [
+            "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
+        ]
+    );
+}
+
+/// Spec A40, A41, A81.
+#[test]
+fn metadata_is_judged_for_every_kind() {
+    let kind = row("configmaps");
+    let check = |metadata: Value, expected: &[&str]| {
+        let mut object = json!({"metadata": {"name": "x", "namespace": "default"}});
+        merge(&mut object["metadata"], &metadata);
+        assert_eq!(faults(create(kind, &mut object)), expected);
+    };
+    check(
+        json!({"name": null}),
+        &["metadata.name: Required value: name or generateName is required"],
+    );
+    check(
+        json!({"finalizers": ["nodomain"]}),
+        &[
+            "metadata.finalizers[0]: Invalid value: \"nodomain\": name is neither a standard finalizer name nor is it fully qualified",
+        ],
+    );
+    check(
+        json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x"}]}),
+        &["metadata.ownerReferences.uid: Invalid value: \"\": must not be empty"],
+    );
+    let old = json!({"metadata": {"name": "x", "namespace": "default", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    let mut new = old.clone();
+    new["metadata"].set("finalizers", json!(["example.com/f"]));
+    let late = faults(update(kind, &mut new, &old, ""));
+    assert!(
+        late.iter().all(|fault| fault
+            .starts_with("metadata.finalizers: Forbidden: no new finalizers can be added")),
+        "{late:?}"
+    );
+}
+
+/// Spec A101.
+#[test]
+fn a_pods_status_is_told_in_one_word() {
+    let cells = |patch: Value| {
+        let mut pod = json!({
+            "metadata": {"name": "p", "creationTimestamp": "2026-11-21T03:00:00Z"},
+            "spec": {"containers": [{"name": "a"}, {"name": "b"}]},
+            "status": {"phase": "Running"},
+        });
+        merge(&mut pod, &patch);
+        let cells = strategy_for(row("pods")).cells(&pod, now());
+        let text = |i: usize| cells[i].as_str().unwrap_or_default().to_owned();
+        (text(1), text(2), text(3))
+    };
+    let told =
+        |ready: &str, status: &str, restarts: &str| (ready.into(), status.into(), restarts.into());
+    let waiting = json!([
+        {"name": "a", "ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"finishedAt": "2026-11-21T02:55:20Z"}}},
+        {"name": "b", "ready": true, "restartCount": 0, "state": {"running": {}}},
+    ]);
+    assert_eq!(
+        cells(json!({"status": {"containerStatuses": waiting}})),
+        told("1/2", "CrashLoopBackOff", "3 (5m ago)")
+    );
+    assert_eq!(
+        cells(json!({"metadata": {"deletionTimestamp": "2026-11-21T03:00:10Z"}})),
+        told("0/2", "Terminating", "0")
+    );
+    let init = json!({"spec": {"initContainers": [{"name": "i"}]}, "status": {"initContainerStatuses": [{"name": "i", "state": {"terminated": {"exitCode": 2}}}]}});
+    assert_eq!(cells(init), told("0/2", "Init:ExitCode:2", "0"));
+    assert_eq!(
+        cells(json!({"status": {"reason": "Evicted", "phase": "Failed"}})),
+        told("0/2", "Evicted", "0")
+    );
+}
+
+/// Spec A106.
+#[test]
+fn ages_are_told_shortly() {
+    for (seconds, told) in [
+        (0, "0s"),
+        (119, "119s"),
+        (120, "2m"),
+        (125, "2m5s"),
+        (600, "10m"),
+        (10_799, "179m"),
+        (10_800, "3h"),
+        (10_860, "3h1m"),
+        (28_800, "8h"),
+        (172_799, "47h"),
+        (172_800, "2d"),
+        (176_400, "2d1h"),
+        (691_200, "8d"),
+        (63_072_000, "2y"),
+    ] {
+        assert_eq!(table::human(seconds), told, "{seconds}");
+    }
+}
+
+#[test]
+fn every_kind_has_as_many_cells_as_columns() {
+    for resource in api::resource::ALL.iter() {
+        let strategy = strategy_for(resource);
+        let cells = strategy.cells(&json!({"metadata": {"name": "x"}}), now());
+        assert_eq!(cells.len(), strategy.columns().len(), "{}", resource.qualified());
+    }
+}
