@@ -66,7 +66,7 @@ const KNOWN: &[(&str, bool)] = &[
     ("TaintNodesByCondition", true),
 ];
 
-/// Plugins of upstream that we do not have yet; naming them is no error, since command lines are copied.
+/// Plugins of upstream that we do not have yet (`ServiceAccount` is known above and does nothing until tokens exist); naming them is no error, since command lines are copied.
 const ABSENT: &[&str] = &[
     "AlwaysAdmit",
     "AlwaysDeny",

@@ -48,7 +48,7 @@ pub(crate) fn is_extended(name: &str) -> bool {
 
 /// Faults of a container's `resources`.
 pub(crate) fn validate(found: &mut Faults, wanted: &Value, claims: &[Value], path: &Path) {
-    let (limits, requests) = (wanted.at("limits"), wanted.at("requests"));
+    let limits = wanted.at("limits");
     let mut has_huge = false;
     let mut has_plain = false;
     for (name, limit) in wanted.entries("limits") {
@@ -78,7 +78,6 @@ pub(crate) fn validate(found: &mut Faults, wanted: &Value, claims: &[Value], pat
             found.push(FieldError::invalid(at, amount::canonical(request), &why));
         }
     }
-    let _ = requests;
     if has_huge && !has_plain {
         found.push(FieldError::forbidden(path.clone(), "HugePages require cpu or memory"));
     }
