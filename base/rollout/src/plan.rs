@@ -145,7 +145,7 @@ impl Board {
 
     /// The board of a whole world.
     pub fn of(world: &World, history: &History, now: Timestamp) -> Self {
-        let mut board = Self::new(Terms::of(&world.set, &history.hash));
+        let mut board = Self::new(Terms::of(&world.set, history));
         let mut pods: BTreeMap<&str, Vec<&Pod>> = BTreeMap::new();
         for pod in world.pods.values() {
             pods.entry(pod.node.as_deref().unwrap_or_default()).or_default().push(pod);

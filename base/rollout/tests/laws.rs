@@ -11,9 +11,11 @@ use proptest::test_runner::{Config, TestCaseError};
 use rollout::plan::history::History;
 use rollout::words::HASH_LABEL;
 use rollout::world::{Phase, Pod, Revision};
-use rollout::{Board, Plan, Site, Strategy, Terms, Why, World, plan, shape};
+use rollout::{Board, Plan, Site, Strategy, Terms, Wait, Why, World, plan, shape};
 use std::collections::{BTreeMap, BTreeSet};
-use worlds::{NODES, UID, any_node, any_world, carry_out, created, current_hash, start};
+use worlds::{
+    NODES, UID, any_node, any_rollout, any_world, carry_out, created, current_hash, start,
+};
 
 /// Passes within which every world of up to 6 nodes and 8 pods comes to rest: at worst one node after the
 /// other, each with a delete, a wait and a create, after claims and clean-up.
@@ -25,7 +27,11 @@ fn config() -> Config {
     let numbers: serde_json::Value = serde_json::from_str(&numbers).unwrap_or_default();
     let column = option_env!("PERNODE_NUMBERS").unwrap_or("short");
     let cases = numbers[column]["rollout_laws"].as_u64().unwrap_or(256);
-    Config { cases: u32::try_from(cases).expect("a number of cases"), ..Config::default() }
+    Config {
+        cases: u32::try_from(cases).expect("a number of cases"),
+        failure_persistence: None,
+        ..Config::default()
+    }
 }
 
 /// The pods that are the set's after claims, worked out apart from the engine.
@@ -128,7 +134,9 @@ fn settle(mut world: World) -> Result<World, TestCaseError> {
     for _ in 0..PASSES_MAX {
         let next = plan(&world, now);
         let before = live_by_node(&world);
-        let rests = next.is_quiet() && next.wait.is_empty() && next.again_at.is_none();
+        // with nothing desired, a percentage is zero and available old pods survive (spec B95)
+        let waits = next.wait.iter().any(|waiting| waiting.what != Wait::Turn);
+        let rests = next.is_quiet() && !waits && next.again_at.is_none();
         carry_out(&mut world, &next, now, &mut serial);
         if rests && plan(&world, now).is_quiet() {
             return Ok(world);
@@ -185,7 +193,9 @@ proptest! {
     }
 
     #[test]
-    fn budget_a_rollout_never_takes_more_than_it_may(world in any_world()) {
+    fn budget_a_rollout_never_takes_more_than_it_may(
+        world in prop_oneof![4 => any_rollout(), 1 => any_world()],
+    ) {
         let plan = plan(&world, start());
         let is_of_rollout = |why: Why| matches!(why, Why::Outdated | Why::Replaced);
         if plan.delete.iter().all(|delete| is_of_rollout(delete.why)) {
@@ -198,14 +208,21 @@ proptest! {
     }
 
     #[test]
-    fn surge_never_exceeds_its_limit(world in any_world()) {
+    fn surge_never_exceeds_its_limit(world in prop_oneof![4 => any_rollout(), 1 => any_world()]) {
         let plan = plan(&world, start());
         let Strategy::RollingUpdate { max_surge, .. } = &world.set.strategy else { return Ok(()) };
         let surge_max = rollout::set::scaled(max_surge, desired(&world));
-        let beside_available = plan.create.iter().filter(|create| {
-            mine(&world).any(|pod| pod.node.as_ref() == Some(&create.node) && is_available(&world, pod, start()))
-        });
-        prop_assert!(beside_available.count() <= surge_max);
+        let is_created = |pod: &Pod| plan.create.iter().any(|create| Some(&create.node) == pod.node.as_ref());
+        let is_doubled = |pod: &Pod| {
+            let others = mine(&world).filter(|other| other.node == pod.node && other.name != pod.name);
+            others.into_iter().any(|other| !other.is_terminating && other.phase == Phase::Alive)
+        };
+        // nodes where an available pod has, or gets, another beside it that is not available
+        let serving = mine(&world).filter(|pod| is_available(&world, pod, start()));
+        let (stood, comes): (Vec<&Pod>, Vec<&Pod>) =
+            serving.filter(|pod| is_doubled(pod) || is_created(pod)).partition(|pod| is_doubled(pod));
+        let allowed = surge_max.saturating_sub(stood.len());
+        prop_assert!(comes.len() <= allowed, "{} more where {allowed} are allowed", comes.len());
     }
 
     #[test]
@@ -240,7 +257,7 @@ proptest! {
     #[test]
     fn order_free_the_order_of_arrival_changes_nothing(world in any_world(), turn in 0..5_usize) {
         let history = History::of(&world.set, &world.revisions);
-        let mut board = Board::new(Terms::of(&world.set, &history.hash));
+        let mut board = Board::new(Terms::of(&world.set, &history));
         let mut names: Vec<String> = NODES.iter().map(|name| (*name).to_owned()).collect();
         names.push(String::new());
         names.rotate_left(turn);

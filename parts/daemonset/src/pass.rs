@@ -200,7 +200,7 @@ impl Held {
     fn plan(&mut self, sight: &Sight, set: &Set, mark: Mark, now: Timestamp) -> Plan {
         let history = History::of(set, &sight.revisions_of(set));
         let restarted = self.failures.align(set.status.observed_generation);
-        let terms = Terms::of(set, &history.hash);
+        let terms = Terms::of(set, &history);
         let kept = self.board.take().filter(|board| *board.terms() == terms);
         let board = match (kept, mark) {
             (Some(mut board), Mark::Nodes(mut names)) => {

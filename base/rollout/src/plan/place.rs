@@ -1,12 +1,14 @@
 //! One node: what should happen here (spec 2.7), what it adds to the counters (2.8), and where it stands in
 //! a rollout (2.10, 2.11).
 
+use super::history::History;
 use crate::set::{Placement, Set};
 use crate::words::{Event, TEMPLATE_GENERATION_LABEL};
 use crate::world::{Failure, Phase, Pod};
 use fit::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// All that the answer for a node depends on besides the node itself. While these stay equal, answers stay
@@ -14,18 +16,19 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Terms {
     set: Arc<Set>,
-    hash: String,
+    /// Of the current revision and of its duplicates, whose pods are about to be relabelled (spec B55).
+    hashes: BTreeSet<String>,
     template_generation: Option<String>,
     may_surge: bool,
 }
 
 impl Terms {
-    /// The terms of a set whose current revision has this hash.
-    pub fn of(set: &Set, hash: &str) -> Self {
+    /// The terms of a set with this history.
+    pub fn of(set: &Set, history: &History) -> Self {
         // What a node's answer does not depend on is blanked, so that terms compare equal across it.
         let relevant = Set {
             generation: 0,
-            annotations: std::collections::BTreeMap::new(),
+            annotations: BTreeMap::new(),
             template: Arc::default(),
             strategy: crate::set::Strategy::OnDelete,
             history_limit: 0,
@@ -34,15 +37,10 @@ impl Terms {
         };
         Self {
             set: Arc::new(relevant),
-            hash: hash.to_owned(),
+            hashes: history.duplicate_hashes.iter().chain([&history.hash]).cloned().collect(),
             template_generation: set.template_generation().map(|number| number.to_string()),
             may_surge: set.may_surge(),
         }
-    }
-
-    /// The hash of the current revision.
-    pub fn hash(&self) -> &str {
-        &self.hash
     }
 
     /// What the template says about nodes.
@@ -50,10 +48,15 @@ impl Terms {
         &self.set.placement
     }
 
+    /// Whether the pod carries the hash of the current template.
+    fn has_hash(&self, pod: &Pod) -> bool {
+        pod.hash().is_some_and(|hash| self.hashes.contains(hash))
+    }
+
     /// Whether the pod is of the current template: by hash, or by template generation (spec B56).
     fn is_updated(&self, pod: &Pod) -> bool {
         let generation = pod.labels.get(TEMPLATE_GENERATION_LABEL);
-        pod.hash() == Some(&self.hash)
+        self.has_hash(pod)
             || (self.template_generation.is_some()
                 && generation == self.template_generation.as_ref())
     }
@@ -318,7 +321,7 @@ impl Here<'_> {
     /// is not ready or the new one is available (spec B65).
     fn thin_out_surging(&self, running: &[&Pod], found: &mut Answer) {
         let (new, old): (Vec<&Pod>, Vec<&Pod>) =
-            running.iter().copied().partition(|pod| pod.hash() == Some(self.terms.hash()));
+            running.iter().copied().partition(|pod| self.terms.has_hash(pod));
         for pod in new.iter().chain(&old) {
             let is_first = [new.first(), old.first()].contains(&Some(pod));
             if !is_first {

@@ -204,6 +204,63 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
     )
 }
 
+/// A world in the middle of a rollout, tidy enough that placement has nothing to do on most nodes: each node
+/// has an old pod or a new one, ready or not, or one that is going.
+pub(crate) fn any_rollout() -> impl Strategy<Value = World> {
+    let nodes: Vec<_> = NODES
+        .iter()
+        .map(|name| {
+            let calm = Just(node(name, Some("a"), &[]));
+            let tainted = Just(node(name, Some("a"), &[("dedicated", "NoSchedule")]));
+            prop_oneof![8 => calm, 1 => tainted].boxed()
+        })
+        .collect();
+    let site = (
+        0..2_u64,
+        prop::option::weighted(0.8, 0..20_i64),
+        prop::bool::weighted(0.1),
+        any::<bool>(),
+    );
+    let sites = prop::collection::vec(site, NODES.len());
+    (any_set(), nodes, sites).prop_map(|((mut set, _, _), nodes, sites)| {
+        let placement = json!({});
+        set["spec"]["template"] = template(1, &placement);
+        set["metadata"]["annotations"] = Value::Null;
+        let set = Set::read(&set).expect("a set");
+        let mut pods = BTreeMap::new();
+        for (at, (version, ready_age, is_terminating, is_doubled)) in sites.into_iter().enumerate()
+        {
+            let versions = if is_doubled && set.may_surge() { vec![0, 1] } else { vec![version] };
+            for version in versions {
+                let name = format!("p{at}-{version}");
+                let ago = |seconds: i64| start() - SignedDuration::from_secs(seconds);
+                // a pair is only at rest while the old one serves and the new one does not
+                let ready_age = if is_doubled && set.may_surge() {
+                    (version == 0).then_some(20)
+                } else {
+                    ready_age
+                };
+                let mut pod =
+                    created(&set, &hash_of(version, &placement), NODES[at], &name, ago(50));
+                pod.is_bound = true;
+                pod.is_terminating = is_terminating;
+                pod.is_ready = ready_age.is_some();
+                pod.ready_changed = ready_age.map(ago);
+                pods.insert(name, pod);
+            }
+        }
+        let revisions = [(0, 1, None, Some(UID), true), (1, 2, None, Some(UID), true)];
+        let name = |node: &core::Node| node.metadata.name.clone().expect("a name");
+        World {
+            nodes: nodes.into_iter().map(|n| (name(&n), Arc::new(n))).collect(),
+            pods,
+            revisions: named_revisions(revisions.to_vec(), &placement),
+            failures: Failures::default(),
+            set,
+        }
+    })
+}
+
 fn named_pods(pods: Vec<(Pod, u64)>, placement: &Value) -> BTreeMap<String, Pod> {
     let named = pods.into_iter().enumerate().map(|(at, (mut pod, version))| {
         pod.name = format!("p{at}");
