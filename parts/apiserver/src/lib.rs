@@ -27,6 +27,7 @@ pub mod encode;
 mod health;
 pub mod identity;
 pub mod kubeconfig;
+pub mod merge;
 mod metrics;
 pub mod openapi;
 pub mod pki;

@@ -3,9 +3,10 @@
 use super::Inner;
 use crate::decode::options::Query;
 use crate::encode::Reply;
-use crate::health;
+use crate::encode::negotiate::negotiate;
 use crate::route::Target;
 use crate::verbs::{method_not_allowed, no_such_path};
+use crate::{discovery, health, openapi};
 use api::Status;
 use http::Method;
 use serde_json::{Value, json};
@@ -73,7 +74,14 @@ impl Asked<'_> {
         match path {
             "/version" => Ok(Reply::json(200, server.config.version.to_value().to_string())),
             "/metrics" => metrics(server),
-            _ => Ok(documents(server, path, accept).unwrap_or_else(missing)),
+            "/api" | "/apis" if !discovery::acceptable(accept) => {
+                Err(negotiate(accept, false).err().unwrap_or_else(no_such_path))
+            }
+            _ => match documents(path, accept) {
+                Some(reply) => Ok(reply),
+                None if in_served_group(path) => Err(no_such_path()),
+                None => Ok(missing()),
+            },
         }
     }
 
@@ -100,6 +108,15 @@ impl Asked<'_> {
         let verbose = self.query.get("verbose").is_some_and(crate::route::truth);
         let (code, text) = health::answer(endpoint, &checks, verbose);
         Some(Reply::text(code, text))
+    }
+}
+
+/// Whether a path lies in a group that is served: then what it asks for is a version or resource that is not.
+fn in_served_group(path: &str) -> bool {
+    match path.trim_start_matches('/').split('/').collect::<Vec<_>>().as_slice() {
+        ["api", _, ..] => true,
+        ["apis", group, _, ..] => api::resource::has_group(group),
+        _ => false,
     }
 }
 
@@ -134,6 +151,8 @@ fn metrics(server: &Inner) -> Result<Reply, Status> {
 }
 
 /// Discovery and OpenAPI.
-fn documents(_server: &Inner, _path: &str, _accept: Option<&str>) -> Option<Reply> {
-    None
+fn documents(path: &str, accept: Option<&str>) -> Option<Reply> {
+    let (content_type, body) = discovery::answer(path, accept)
+        .or_else(|| openapi::answer(path).map(|body| ("application/json", body)))?;
+    Some(Reply { content_type, ..Reply::json(200, body) })
 }

@@ -2,54 +2,86 @@
 
 use super::Call;
 use crate::decode::options::WriteOptions;
+use crate::merge::{self, Manager};
 use api::Status;
+use api::schema::{self, Type};
 use serde_json::Value;
 
+/// The type of the objects that a call works on.
+fn kind(call: &Call) -> Result<&'static Type, Status> {
+    schema::of(call.row).ok_or_else(|| Status::internal("the resource has no type"))
+}
+
+fn manager<'a>(call: &'a Call, name: &'a str, api_version: &'a str) -> Manager<'a> {
+    Manager { name, api_version, subresource: call.subresource(), now: call.now }
+}
+
 /// A new object: all its fields belong to `manager`.
-pub(crate) fn created(_call: &Call, _object: &mut Value, _manager: &str) {}
+pub(crate) fn created(call: &Call, object: &mut Value, name: &str) {
+    if let Ok(kind) = kind(call) {
+        let version = call.row.api_version();
+        // A create through a subresource (binding) is none of the object itself.
+        merge::track_update(None, object, &manager(call, name, &version), kind);
+    }
+}
 
 /// A changed object: what differs from `old` belongs to `manager`.
-pub(crate) fn updated(_call: &Call, _old: &Value, _object: &mut Value, _manager: &str) {}
+pub(crate) fn updated(call: &Call, old: &Value, object: &mut Value, name: &str) {
+    if let Ok(kind) = kind(call) {
+        let version = call.row.api_version();
+        merge::track_update(Some(old), object, &manager(call, name, &version), kind);
+    }
+}
 
 /// Applies a JSON patch.
 pub(crate) fn json_patch(old: &Value, patch: &Value) -> Result<Value, Status> {
-    let refuse = || {
-        Status::failure(
-            422,
-            "Invalid",
-            "the server rejected our request due to an error in our request",
-        )
-        .with_details(api::status::Details::default())
-    };
-    let patch: json_patch::Patch = serde_json::from_value(patch.clone()).map_err(|_| refuse())?;
-    let mut object = old.clone();
-    json_patch::patch(&mut object, &patch).map_err(|_| refuse())?;
-    Ok(object)
+    merge::json_patch(old, patch)
 }
 
 /// Applies a merge patch.
 pub(crate) fn merge_patch(old: &Value, patch: &Value) -> Value {
-    let mut object = old.clone();
-    json_patch::merge(&mut object, patch);
-    object
+    merge::merge_patch(old, patch)
 }
 
 /// Applies a strategic merge patch.
-pub(crate) fn strategic(_call: &Call, old: &Value, patch: &Value) -> Result<Value, Status> {
-    Ok(merge_patch(old, patch))
+pub(crate) fn strategic(call: &Call, old: &Value, patch: &Value) -> Result<Value, Status> {
+    merge::strategic(old, patch, kind(call)?)
 }
 
 /// Checks what every applied object must have.
-pub(crate) fn check_applied(_call: &Call, _applied: &Value) -> Result<(), Status> {
+pub(crate) fn check_applied(call: &Call, applied: &Value) -> Result<(), Status> {
+    let text = |pointer: &str| applied.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (version, kind) = (text("/apiVersion"), text("/kind"));
+    if version != call.row.api_version() || kind != call.row.kind {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        return Err(Status::bad_request(format!(
+            "invalid object type: {group}/{version}, Kind={kind}"
+        )));
+    }
+    let name = text("/metadata/name");
+    if !name.is_empty() && name != call.name() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name()
+        )));
+    }
+    let namespace = text("/metadata/namespace");
+    if !namespace.is_empty() && namespace != call.namespace() {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
     Ok(())
 }
 
 /// Applies an object server-side.
 pub(crate) fn apply(
-    _call: &Call,
+    call: &Call,
     old: Option<&Value>,
     applied: &Value,
-    _options: &WriteOptions,
+    options: &WriteOptions,
 ) -> Result<Value, Status> {
-    Ok(old.map_or_else(|| applied.clone(), |old| merge_patch(old, applied)))
+    let (name, version) = (call.manager(options), call.row.api_version());
+    let manager = manager(call, &name, &version);
+    merge::apply(old, applied, &manager, kind(call)?, options.force)
 }

@@ -1,0 +1,23 @@
+//! Patches and the ownership of fields, as pure functions over JSON. Nothing here knows of requests, stores or
+//! clocks: the type, the manager and the moment come in.
+//!
+//! - [`json_patch`], [`merge_patch`], [`strategic`]: a document and a patch make a document.
+//! - [`apply`]: server-side apply. What a manager no longer says and nobody else owns is removed.
+//! - [`track_update`]: after any other write, who owns what in `metadata.managedFields`.
+//!
+//! The sets of fields and their arithmetic are in `set`, documents walked along their types in `tree`, the
+//! entries of `managedFields` in `owners`.
+
+mod apply;
+mod owners;
+mod patch;
+mod set;
+mod strategic;
+mod tree;
+
+pub use apply::{Manager, apply, track_update};
+pub use patch::{json_patch, merge_patch};
+pub use strategic::strategic;
+
+#[cfg(test)]
+mod tests;
