@@ -4,44 +4,47 @@
 //! - A container that runs goes on running while the agent or the server is away, and is found again.
 //! - What should happen to a pod is decided by `plan` from the pod, the runtime's state and the time alone.
 //! - A pod object is deleted at the server only after its containers, volumes and cgroup are gone.
+//! - A Node object that is deleted while the agent runs stays deleted until the agent starts again, as upstream's.
 //!
 //! # Invariants
 //! - One task works on one pod; no pod waits for another.
-//! - Only sandboxes below this node's cgroup root, with this agent's label, are ever touched.
+//! - Only sandboxes and containers that carry this node's label are ever touched.
 //!
 //! # Absent
 //! - Log, exec, attach and port-forward streams; eviction by pressure; image garbage collection; device plugins;
-//!   in-place resize; static pods.
+//!   in-place changes of a running pod's image or resources; static pods; service account tokens in volumes; gRPC
+//!   probes; `sizeLimit` of emptyDir on disk.
 //!
-//! Start reading at `plan`.
+//! Start reading at `plan`, then `pod`, then `pods`.
 
+mod admission;
+mod cgroups;
+mod check;
+mod config;
+mod context;
 mod cri;
+mod env;
 mod error;
+mod files;
+mod host;
+mod join;
+mod node;
 mod options;
+mod plan;
+mod pod;
+mod pods;
+mod probe;
+mod reports;
+mod resources;
+mod serve;
+mod start;
+mod text;
+mod tls;
+mod volumes;
+mod words;
+mod world;
 
+pub use check::{Report, check};
 pub use error::Error;
 pub use options::Options;
-
-/// Runs the agent until its tasks are stopped.
-///
-/// # Errors
-/// What waiting cannot mend: unusable options, files that cannot be written, a server that is not the one meant.
-pub async fn run(options: Options) -> Result<(), Error> {
-    options.setup.tasks.stopping().await;
-    Ok(())
-}
-
-/// The table of `--check`, and whether everything needed was found.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Printed as it is.
-    pub table: String,
-    /// Nothing needed is missing. If false, the process exits with 1.
-    pub is_ready: bool,
-}
-
-/// Looks at this machine and at the server, and changes nothing.
-pub async fn check(options: Options) -> Report {
-    let _ = options;
-    Report { table: String::new(), is_ready: false }
-}
+pub use start::run;

@@ -1,0 +1,480 @@
+//! From a pod to what the runtime is told. Pure.
+
+use crate::cri::v1;
+use crate::env::{self, Place, Sources};
+use crate::resources::{self, Kind};
+use crate::words;
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, Pod, PodSpec, SeccompProfile, SecurityContext,
+};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Longest host name that the kernel takes.
+const HOST_NAME_MAX: usize = 63;
+/// Capabilities hide these paths in unprivileged containers; the same list as every runtime's default.
+const MASKED: &[&str] = &[
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+/// And make these read-only.
+const READ_ONLY: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What the node adds to a pod.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setting {
+    /// The node's name.
+    pub(crate) node: String,
+    /// The pod's cgroup, as the runtime wants it.
+    pub(crate) cgroup_parent: String,
+    /// Folder of all pods' logs, `/var/log/pods`.
+    pub(crate) logs: PathBuf,
+    /// Folder of seccomp profiles.
+    pub(crate) seccomp: PathBuf,
+    /// The node's memory in bytes.
+    pub(crate) memory: u64,
+    /// The node's name servers.
+    pub(crate) resolv: v1::DnsConfig,
+}
+
+fn text(value: Option<&String>) -> &str {
+    value.map_or("", String::as_str)
+}
+
+/// The folder of a pod's logs below `logs`.
+pub(crate) fn log_dir(logs: &Path, pod: &Pod) -> PathBuf {
+    let meta = &pod.metadata;
+    let (namespace, name) = (text(meta.namespace.as_ref()), text(meta.name.as_ref()));
+    logs.join(format!("{namespace}_{name}_{}", text(meta.uid.as_ref())))
+}
+
+/// Labels of everything that belongs to a pod.
+pub(crate) fn labels(node: &str, pod: &Pod) -> BTreeMap<String, String> {
+    let meta = &pod.metadata;
+    [
+        (words::OUR_NODE, node),
+        (words::POD_NAME, text(meta.name.as_ref())),
+        (words::POD_NAMESPACE, text(meta.namespace.as_ref())),
+        (words::POD_UID, text(meta.uid.as_ref())),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
+
+/// The host name inside the pod.
+pub(crate) fn host_name(pod: &Pod) -> String {
+    let spec = pod.spec.as_ref();
+    let chosen = spec
+        .and_then(|spec| spec.hostname_override.as_ref().or(spec.hostname.as_ref()))
+        .filter(|name| !name.is_empty());
+    let name = text(chosen.or(pod.metadata.name.as_ref()));
+    let cut = &name[..name.len().min(HOST_NAME_MAX)];
+    cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+fn namespaces(spec: &PodSpec) -> v1::NamespaceOption {
+    let node = v1::NamespaceMode::Node as i32;
+    let own = |host: Option<bool>, own: v1::NamespaceMode| {
+        if host == Some(true) { node } else { own as i32 }
+    };
+    let pid = if spec.share_process_namespace == Some(true) {
+        v1::NamespaceMode::Pod
+    } else {
+        v1::NamespaceMode::Container
+    };
+    v1::NamespaceOption {
+        network: own(spec.host_network, v1::NamespaceMode::Pod),
+        pid: own(spec.host_pid, pid),
+        ipc: own(spec.host_ipc, v1::NamespaceMode::Pod),
+        target_id: String::new(),
+    }
+}
+
+fn int(value: Option<i64>) -> Option<v1::Int64Value> {
+    value.map(|value| v1::Int64Value { value })
+}
+
+fn seccomp(profile: Option<&SeccompProfile>, dir: &Path) -> v1::SecurityProfile {
+    use v1::security_profile::ProfileType;
+    let (kind, path) = match profile.map(|profile| profile.type_.as_str()) {
+        Some("RuntimeDefault") => (ProfileType::RuntimeDefault, String::new()),
+        Some("Localhost") => {
+            let name = profile.and_then(|profile| profile.localhost_profile.as_deref());
+            let path = dir.join(name.unwrap_or_default());
+            (ProfileType::Localhost, path.to_string_lossy().into_owned())
+        }
+        _ => (ProfileType::Unconfined, String::new()),
+    };
+    v1::SecurityProfile { profile_type: kind as i32, localhost_ref: path }
+}
+
+/// What the runtime is told of the whole pod.
+pub(crate) fn sandbox(pod: &Pod, attempt: u32, setting: &Setting) -> v1::PodSandboxConfig {
+    let meta = &pod.metadata;
+    let empty = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let security = spec.security_context.clone().unwrap_or_default();
+    let is_privileged =
+        spec.containers.iter().chain(spec.init_containers.iter().flatten()).any(|container| {
+            container.security_context.as_ref().and_then(|s| s.privileged) == Some(true)
+        });
+    let groups = security.supplemental_groups.iter().flatten().chain(&security.fs_group);
+    let context = v1::LinuxSandboxSecurityContext {
+        namespace_options: Some(namespaces(spec)),
+        run_as_user: int(security.run_as_user),
+        run_as_group: int(security.run_as_user.and(security.run_as_group)),
+        supplemental_groups: groups.copied().collect(),
+        privileged: is_privileged,
+        seccomp: Some(v1::SecurityProfile::default()),
+        ..v1::LinuxSandboxSecurityContext::default()
+    };
+    let is_host_network = spec.host_network == Some(true);
+    let sysctls = security.sysctls.iter().flatten();
+    let mut annotations = meta.annotations.clone().unwrap_or_default();
+    annotations.insert(words::GRACE.to_owned(), grace(spec).to_string());
+    let mut labels = labels(&setting.node, pod);
+    for (key, value) in meta.labels.iter().flatten() {
+        labels.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    v1::PodSandboxConfig {
+        metadata: Some(v1::PodSandboxMetadata {
+            name: text(meta.name.as_ref()).to_owned(),
+            uid: text(meta.uid.as_ref()).to_owned(),
+            namespace: text(meta.namespace.as_ref()).to_owned(),
+            attempt,
+        }),
+        hostname: if is_host_network { String::new() } else { host_name(pod) },
+        log_directory: log_dir(&setting.logs, pod).to_string_lossy().into_owned(),
+        dns_config: Some(dns(spec, &setting.resolv)),
+        port_mappings: if is_host_network { Vec::new() } else { ports(spec) },
+        labels,
+        annotations,
+        linux: Some(v1::LinuxPodSandboxConfig {
+            cgroup_parent: setting.cgroup_parent.clone(),
+            security_context: Some(context),
+            sysctls: sysctls.map(|one| (one.name.clone(), one.value.clone())).collect(),
+            ..v1::LinuxPodSandboxConfig::default()
+        }),
+    }
+}
+
+fn grace(spec: &PodSpec) -> i64 {
+    spec.termination_grace_period_seconds.unwrap_or(30)
+}
+
+fn ports(spec: &PodSpec) -> Vec<v1::PortMapping> {
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| crate::world::is_sidecar(c));
+    let all = spec.containers.iter().chain(sidecars);
+    all.flat_map(|container| container.ports.iter().flatten())
+        .filter(|port| port.host_port.is_some_and(|port| port > 0))
+        .map(|port| v1::PortMapping {
+            protocol: match port.protocol.as_deref() {
+                Some("UDP") => v1::Protocol::Udp,
+                Some("SCTP") => v1::Protocol::Sctp,
+                _ => v1::Protocol::Tcp,
+            } as i32,
+            container_port: port.container_port,
+            host_port: port.host_port.unwrap_or_default(),
+            host_ip: port.host_ip.clone().unwrap_or_default(),
+        })
+        .collect()
+}
+
+/// Name servers of a pod. There is no cluster DNS yet, so `ClusterFirst` behaves as `Default` (upstream does the same
+/// and says MissingClusterDNS).
+fn dns(spec: &PodSpec, host: &v1::DnsConfig) -> v1::DnsConfig {
+    let is_own = spec.dns_policy.as_deref() == Some("None");
+    let mut dns = if is_own { v1::DnsConfig::default() } else { host.clone() };
+    if let Some(more) = &spec.dns_config {
+        let add = |list: &mut Vec<String>, more: Vec<String>| {
+            for one in more {
+                if !list.contains(&one) {
+                    list.push(one);
+                }
+            }
+        };
+        add(&mut dns.servers, more.nameservers.clone().unwrap_or_default());
+        add(&mut dns.searches, more.searches.clone().unwrap_or_default());
+        let options = more.options.iter().flatten().filter_map(|option| {
+            let name = option.name.clone()?;
+            Some(option.value.as_ref().map_or(name.clone(), |value| format!("{name}:{value}")))
+        });
+        add(&mut dns.options, options.collect());
+    }
+    dns
+}
+
+/// Reads `resolv.conf`.
+pub(crate) fn resolv(text: &str) -> v1::DnsConfig {
+    let mut dns = v1::DnsConfig::default();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("nameserver") => dns.servers.extend(words.next().map(str::to_owned)),
+            Some("search") => dns.searches = words.map(str::to_owned).collect(),
+            Some("options") => dns.options.extend(words.map(str::to_owned)),
+            _ => {}
+        }
+    }
+    dns
+}
+
+/// What one container needs beside the pod.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) attempt: u32,
+    /// What the runtime calls the image.
+    pub(crate) image: String,
+    pub(crate) mounts: Vec<v1::Mount>,
+    pub(crate) sources: &'a Sources,
+    pub(crate) place: &'a Place,
+    /// File on the node that takes the container's last words.
+    pub(crate) message_file: String,
+    /// Whom the image wants to run as.
+    pub(crate) image_user: ImageUser,
+}
+
+/// The user that an image names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ImageUser {
+    /// By number.
+    pub(crate) uid: Option<i64>,
+    /// By name.
+    pub(crate) name: String,
+}
+
+/// What the runtime is told of one container. `Err` is for the user (CreateContainerConfigError).
+pub(crate) fn container(
+    pod: &Pod,
+    container: &Container,
+    parts: Parts<'_>,
+    setting: &Setting,
+) -> Result<v1::ContainerConfig, String> {
+    let empty = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let context = security(spec, container, setting, &parts.image_user)?;
+    let variables = env::environment(pod, container, parts.sources, parts.place)?;
+    let value = |name: &str| {
+        variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    };
+    let expand = |list: &Option<Vec<String>>| -> Vec<String> {
+        list.iter().flatten().map(|text| env::expand(text, value)).collect()
+    };
+    let (command, args) = (expand(&container.command), expand(&container.args));
+    let mut envs: Vec<v1::KeyValue> = Vec::with_capacity(variables.len());
+    envs.extend(
+        variables
+            .iter()
+            .map(|(key, value)| v1::KeyValue { key: key.clone(), value: value.clone() }),
+    );
+    let mut labels = labels(&setting.node, pod);
+    labels.insert(words::CONTAINER_NAME.to_owned(), container.name.clone());
+    let policy = container.termination_message_policy.as_deref().unwrap_or("File");
+    let path = container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
+    let annotations = [
+        (words::RESTART_COUNT, parts.attempt.to_string()),
+        (words::MESSAGE_PATH, path.to_owned()),
+        (words::MESSAGE_POLICY, policy.to_owned()),
+        (words::MESSAGE_FILE, parts.message_file),
+        (words::GRACE, grace(spec).to_string()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    Ok(v1::ContainerConfig {
+        metadata: Some(v1::ContainerMetadata {
+            name: container.name.clone(),
+            attempt: parts.attempt,
+        }),
+        image: Some(v1::ImageSpec {
+            image: parts.image,
+            user_specified_image: container.image.clone().unwrap_or_default(),
+            ..v1::ImageSpec::default()
+        }),
+        command,
+        args,
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        envs,
+        mounts: parts.mounts,
+        labels,
+        annotations,
+        log_path: format!("{}/{}.log", container.name, parts.attempt),
+        stdin: container.stdin == Some(true),
+        stdin_once: container.stdin_once == Some(true),
+        tty: container.tty == Some(true),
+        linux: Some(v1::LinuxContainerConfig {
+            resources: Some(limits(spec, container, setting.memory)),
+            security_context: Some(context),
+        }),
+        ..v1::ContainerConfig::default()
+    })
+}
+
+fn limits(spec: &PodSpec, container: &Container, memory: u64) -> v1::LinuxContainerResources {
+    let request = match resources::milli(container, "cpu", Kind::Request) {
+        0 => resources::milli(container, "cpu", Kind::Limit),
+        request => request,
+    };
+    let quota = resources::quota(resources::milli(container, "cpu", Kind::Limit));
+    let limit = resources::milli(container, "memory", Kind::Limit) / 1000;
+    v1::LinuxContainerResources {
+        cpu_period: if quota > 0 { resources::CPU_PERIOD } else { 0 },
+        cpu_quota: quota,
+        cpu_shares: resources::shares(request),
+        memory_limit_in_bytes: i64::try_from(limit).unwrap_or(i64::MAX),
+        oom_score_adj: resources::oom_score(spec, container, memory),
+        ..v1::LinuxContainerResources::default()
+    }
+}
+
+fn security(
+    spec: &PodSpec,
+    container: &Container,
+    setting: &Setting,
+    image: &ImageUser,
+) -> Result<v1::LinuxContainerSecurityContext, String> {
+    let pod = spec.security_context.clone().unwrap_or_default();
+    let own: SecurityContext = container.security_context.clone().unwrap_or_default();
+    let is_privileged = own.privileged == Some(true);
+    let user = own.run_as_user.or(pod.run_as_user);
+    let group = own.run_as_group.or(pod.run_as_group);
+    if own.run_as_non_root.or(pod.run_as_non_root) == Some(true) {
+        if user == Some(0) {
+            return Err("container's runAsUser breaks non-root policy".to_owned());
+        }
+        if user.is_none() && image.uid == Some(0) {
+            return Err("container has runAsNonRoot and image will run as root".to_owned());
+        }
+        if user.is_none() && image.uid.is_none() && !image.name.is_empty() {
+            return Err(format!(
+                "container has runAsNonRoot and image has non-numeric user ({}), cannot verify user is non-root",
+                image.name
+            ));
+        }
+    }
+    let user = user.or(image.uid);
+    let name = if user.is_none() { image.name.clone() } else { String::new() };
+    let groups = pod.supplemental_groups.iter().flatten().chain(&pod.fs_group);
+    let is_unmasked = is_privileged || own.proc_mount.as_deref() == Some("Unmasked");
+    let paths = |list: &[&str]| -> Vec<String> {
+        if is_unmasked { Vec::new() } else { list.iter().map(|&path| path.to_owned()).collect() }
+    };
+    let profile = own.seccomp_profile.as_ref().or(pod.seccomp_profile.as_ref());
+    Ok(v1::LinuxContainerSecurityContext {
+        capabilities: Some(capabilities(own.capabilities.as_ref())),
+        privileged: is_privileged,
+        namespace_options: Some(namespaces(spec)),
+        run_as_user: int(user),
+        run_as_username: name,
+        run_as_group: int(group),
+        readonly_rootfs: own.read_only_root_filesystem == Some(true),
+        supplemental_groups: groups.copied().collect(),
+        no_new_privs: own.allow_privilege_escalation == Some(false),
+        masked_paths: paths(MASKED),
+        readonly_paths: paths(READ_ONLY),
+        seccomp: Some(seccomp(profile, &setting.seccomp)),
+        ..v1::LinuxContainerSecurityContext::default()
+    })
+}
+
+fn capabilities(wanted: Option<&Capabilities>) -> v1::Capability {
+    let list = |list: Option<&Vec<String>>| list.cloned().unwrap_or_default();
+    v1::Capability {
+        add_capabilities: list(wanted.and_then(|wanted| wanted.add.as_ref())),
+        drop_capabilities: list(wanted.and_then(|wanted| wanted.drop.as_ref())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(spec: serde_json::Value) -> Pod {
+        let metadata = json!({"name": "p", "namespace": "ns", "uid": "u"});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    fn parts<'a>(sources: &'a Sources, place: &'a Place) -> Parts<'a> {
+        Parts {
+            attempt: 3,
+            image: "img".to_owned(),
+            mounts: Vec::new(),
+            sources,
+            place,
+            message_file: String::new(),
+            image_user: ImageUser::default(),
+        }
+    }
+
+    #[test]
+    fn a_host_network_pod_has_the_nodes_namespaces_and_no_port_mappings() {
+        let ports = json!([{"containerPort": 9100, "hostPort": 9100}]);
+        let pod = pod(
+            json!({"hostNetwork": true, "hostPID": true, "containers": [{"name": "c", "ports": ports}]}),
+        );
+        let config = sandbox(&pod, 0, &Setting::default());
+        let options = config.linux.unwrap().security_context.unwrap().namespace_options.unwrap();
+        assert_eq!(options.network(), v1::NamespaceMode::Node);
+        assert_eq!(options.pid(), v1::NamespaceMode::Node);
+        assert_eq!(options.ipc(), v1::NamespaceMode::Pod);
+        assert!(config.port_mappings.is_empty() && config.hostname.is_empty());
+    }
+
+    #[test]
+    fn command_and_arguments_expand_and_the_log_is_numbered_by_restarts() {
+        let pod = pod(json!({"containers": [{"name": "c", "env": [{"name": "A", "value": "x"}],
+            "command": ["/bin/$(A)"], "args": ["$(A)$(B)"]}]}));
+        let (sources, place) = (Sources::default(), Place::default());
+        let one = &pod.spec.as_ref().unwrap().containers[0];
+        let config = container(&pod, one, parts(&sources, &place), &Setting::default()).unwrap();
+        assert_eq!((config.command, config.args), (vec!["/bin/x".into()], vec!["x$(B)".into()]));
+        assert_eq!(config.log_path, "c/3.log");
+    }
+
+    #[test]
+    fn a_privileged_container_sees_everything_and_others_do_not() {
+        let (sources, place) = (Sources::default(), Place::default());
+        for (is_privileged, masked) in [(true, 0), (false, MASKED.len())] {
+            let pod = pod(
+                json!({"containers": [{"name": "c", "securityContext": {"privileged": is_privileged}}]}),
+            );
+            let one = &pod.spec.as_ref().unwrap().containers[0];
+            let config =
+                container(&pod, one, parts(&sources, &place), &Setting::default()).unwrap();
+            let context = config.linux.unwrap().security_context.unwrap();
+            assert_eq!((context.privileged, context.masked_paths.len()), (is_privileged, masked));
+        }
+    }
+
+    #[test]
+    fn root_is_refused_where_the_pod_forbids_it() {
+        let pod = pod(
+            json!({"securityContext": {"runAsNonRoot": true, "runAsUser": 0}, "containers": [{"name": "c"}]}),
+        );
+        let (sources, place) = (Sources::default(), Place::default());
+        let one = &pod.spec.as_ref().unwrap().containers[0];
+        let error = container(&pod, one, parts(&sources, &place), &Setting::default()).unwrap_err();
+        assert_eq!(error, "container's runAsUser breaks non-root policy");
+    }
+
+    #[test]
+    fn name_servers_are_read_and_added_to() {
+        let host = resolv("# x\nnameserver 192.0.2.53\nsearch a b\noptions ndots:5\n");
+        let pod = pod(
+            json!({"containers": [], "dnsConfig": {"nameservers": ["192.0.2.1"], "options": [{"name": "timeout", "value": "1"}]}}),
+        );
+        let dns = dns(pod.spec.as_ref().unwrap(), &host);
+        assert_eq!(dns.servers, ["192.0.2.53", "192.0.2.1"]);
+        assert_eq!(dns.options, ["ndots:5", "timeout:1"]);
+    }
+}

@@ -1,0 +1,212 @@
+//! What every pod's task needs from the node.
+
+use crate::cgroups::Layout;
+use crate::config::Setting;
+use crate::cri::{Runtime, v1};
+use crate::env::{Place, Sources};
+use crate::reports::Reports;
+use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod, Secret};
+use kit::{Events, Note};
+use kube::api::Api;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+
+/// Images fetched at the same time. Upstream's default is one; with four a slow registry holds up only its own pods.
+pub(crate) const PULLS_MAX: usize = 4;
+
+/// The node, as its pods see it.
+pub(crate) struct Context {
+    pub(crate) setup: kit::Setup,
+    pub(crate) client: kube::Client,
+    pub(crate) runtime: Runtime,
+    pub(crate) events: Events,
+    pub(crate) reports: Reports,
+    pub(crate) name: String,
+    /// `--root-dir`.
+    pub(crate) root: PathBuf,
+    pub(crate) layout: Layout,
+    pub(crate) cgroup_root: String,
+    /// systemd owns the cgroups.
+    pub(crate) is_systemd: bool,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) cpu_milli: i128,
+    /// Bytes.
+    pub(crate) memory: u64,
+    /// `containerd`, as in `containerd://ID`.
+    pub(crate) runtime_name: Arc<str>,
+    /// Why pods with a network of their own cannot start.
+    pub(crate) network: watch::Receiver<Option<String>>,
+    pub(crate) pulls: Arc<Semaphore>,
+    /// `/var/log/pods`
+    pub(crate) pod_logs: PathBuf,
+    /// `/var/log/containers`
+    pub(crate) container_logs: PathBuf,
+}
+
+impl Context {
+    /// The pod's cgroup, as the runtime wants it.
+    pub(crate) fn cgroup(&self, uid: &str) -> String {
+        if self.is_systemd {
+            crate::cgroups::systemd_slice(uid)
+        } else {
+            crate::cgroups::pod_path(&self.cgroup_root, uid)
+        }
+    }
+
+    /// What the node adds to a pod's configuration.
+    pub(crate) fn setting(&self, uid: &str) -> Setting {
+        let resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        Setting {
+            node: self.name.clone(),
+            cgroup_parent: self.cgroup(uid),
+            logs: self.pod_logs.clone(),
+            seccomp: self.root.join("seccomp"),
+            memory: self.memory,
+            resolv: crate::config::resolv(&resolv),
+        }
+    }
+
+    /// Where a pod runs.
+    pub(crate) fn place(&self, pod_addresses: Vec<String>) -> Place {
+        Place {
+            pod_addresses,
+            host_addresses: self.addresses.clone(),
+            cpu_milli: self.cpu_milli,
+            memory: self.memory,
+        }
+    }
+
+    /// Tells users something about a container, or about the pod if `container` is empty.
+    pub(crate) fn tell(
+        &self,
+        pod: &Pod,
+        container: &str,
+        warning: bool,
+        reason: &'static str,
+        message: String,
+    ) {
+        let mut regarding: ObjectReference = kit::reference(pod);
+        if !container.is_empty() {
+            let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+            let is_init = inits.into_iter().any(|one| one.name == container);
+            let list = if is_init { "initContainers" } else { "containers" };
+            regarding.field_path = Some(format!("spec.{list}{{{container}}}"));
+        }
+        let note = if warning {
+            Note::warning(regarding, reason, message)
+        } else {
+            Note::normal(regarding, reason, message)
+        };
+        self.events.publish(note);
+    }
+
+    /// Everything that the pod names by ConfigMap and Secret. What does not exist is left out; another failure is told.
+    pub(crate) async fn sources(&self, pod: &Pod) -> Result<Sources, String> {
+        let (maps, secrets) = names(pod);
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let mut sources = Sources::default();
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        for name in maps {
+            if let Some(map) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
+                sources.config_maps.insert(name, map);
+            }
+        }
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        for name in secrets {
+            if let Some(secret) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
+                sources.secrets.insert(name, secret);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Credentials for an image from the pod's pull secrets, if one of them knows its registry.
+    pub(crate) async fn credentials(&self, pod: &Pod, image: &str) -> Option<v1::AuthConfig> {
+        let spec = pod.spec.as_ref()?;
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        for wanted in spec.image_pull_secrets.iter().flatten() {
+            let secret = api.get_opt(&wanted.name).await.ok().flatten();
+            let Some(secret) = secret else {
+                let message = format!(
+                    "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                    wanted.name
+                );
+                self.tell(pod, "", true, "FailedToRetrieveImagePullSecret", message);
+                continue;
+            };
+            let data = secret.data.unwrap_or_default();
+            if let Some(config) = data.get(".dockerconfigjson")
+                && let Some(found) = registry_auth(&config.0, image)
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+}
+
+/// The entry for an image's registry in a docker configuration.
+fn registry_auth(config: &[u8], image: &str) -> Option<v1::AuthConfig> {
+    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    let registry = match image.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "docker.io",
+    };
+    let entry = config.get("auths")?.as_object()?.iter().find_map(|(key, entry)| {
+        let host = key.trim_start_matches("https://").trim_start_matches("http://");
+        let host = host.split('/').next().unwrap_or_default();
+        let is_docker = registry == "docker.io" && host == "index.docker.io";
+        (host == registry || is_docker).then_some(entry)
+    })?;
+    let text = |key: &str| entry.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    Some(v1::AuthConfig {
+        username: text("username"),
+        password: text("password"),
+        auth: text("auth"),
+        ..v1::AuthConfig::default()
+    })
+}
+
+/// ConfigMaps and Secrets that a pod names.
+fn names(pod: &Pod) -> (Vec<String>, Vec<String>) {
+    let (mut maps, mut secrets) = (Vec::new(), Vec::new());
+    let Some(spec) = &pod.spec else { return (maps, secrets) };
+    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+        for from in container.env_from.iter().flatten() {
+            maps.extend(from.config_map_ref.iter().map(|one| one.name.clone()));
+            secrets.extend(from.secret_ref.iter().map(|one| one.name.clone()));
+        }
+        for from in container.env.iter().flatten().filter_map(|one| one.value_from.as_ref()) {
+            maps.extend(from.config_map_key_ref.iter().map(|one| one.name.clone()));
+            secrets.extend(from.secret_key_ref.iter().map(|one| one.name.clone()));
+        }
+    }
+    for volume in spec.volumes.iter().flatten() {
+        maps.extend(volume.config_map.iter().map(|one| one.name.clone()));
+        secrets.extend(volume.secret.iter().filter_map(|one| one.secret_name.clone()));
+        for one in volume.projected.iter().flat_map(|one| one.sources.iter().flatten()) {
+            maps.extend(one.config_map.iter().map(|one| one.name.clone()));
+            secrets.extend(one.secret.iter().map(|one| one.name.clone()));
+        }
+    }
+    for list in [&mut maps, &mut secrets] {
+        list.sort();
+        list.dedup();
+    }
+    (maps, secrets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_found_by_registry() {
+        let config =
+            br#"{"auths": {"https://r.example:5000/v2/": {"username": "u", "password": "p"}}}"#;
+        assert_eq!(registry_auth(config, "r.example:5000/a/b:1").unwrap().username, "u");
+        assert_eq!(registry_auth(config, "busybox"), None);
+    }
+}

@@ -1,0 +1,437 @@
+//! The Node object and its Lease: registered at the start, renewed, kept true.
+
+use crate::cri::Runtime;
+use crate::host::{self, Machine, Room};
+use crate::pods::RuntimeHealth;
+use crate::words;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::api::core::v1::{
+    DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
+    NodeSystemInfo, Taint,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference, Time};
+use kit::Backoff;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+mod lease;
+pub(crate) use lease::renew;
+
+/// Status is written at least this often, changed or not.
+const STATUS_EVERY: Duration = Duration::from_secs(300);
+/// How often the machine and the runtime are looked at: while something is missing, and while all is well.
+const LOOK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Pods on one node (upstream's number).
+const PODS_MAX: u32 = 110;
+/// First and longest wait while the server does not answer.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+
+/// What the Node says of itself, beside what is measured.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) setup: kit::Setup,
+    pub(crate) name: String,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) version: String,
+    /// `containerd://1.6.20`
+    pub(crate) runtime_version: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) taints: Vec<Taint>,
+    pub(crate) port: u16,
+    pub(crate) root: PathBuf,
+    pub(crate) machine: Machine,
+    /// `--cni off`
+    pub(crate) is_network_off: bool,
+}
+
+/// Reads `--node-labels`.
+pub(crate) fn parse_labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| match part.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            _ => Err(format!("\"{part}\" is not key=value")),
+        })
+        .collect()
+}
+
+/// Reads `--node-taints`.
+pub(crate) fn parse_taints(text: &str) -> Result<Vec<Taint>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    parts
+        .map(|part| {
+            let wrong = || format!("\"{part}\" is not key=value:Effect or key:Effect");
+            let (left, effect) = part.rsplit_once(':').ok_or_else(wrong)?;
+            let (key, value) = left.split_once('=').unwrap_or((left, ""));
+            if key.is_empty() || !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect)
+            {
+                return Err(wrong());
+            }
+            Ok(Taint {
+                key: key.to_owned(),
+                value: (!value.is_empty()).then(|| value.to_owned()),
+                effect: effect.to_owned(),
+                time_added: None,
+            })
+        })
+        .collect()
+}
+
+impl Facts {
+    fn own_labels(&self) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        for (key, value) in [
+            ("kubernetes.io/hostname", self.name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", self.machine.architecture),
+            ("beta.kubernetes.io/os", "linux"),
+            ("beta.kubernetes.io/arch", self.machine.architecture),
+        ] {
+            labels.insert(key.to_owned(), value.to_owned());
+        }
+        labels
+    }
+
+    fn capacity(&self, room: &Room) -> (BTreeMap<String, Quantity>, BTreeMap<String, Quantity>) {
+        let amounts = |memory: u64, disk: u64| -> BTreeMap<String, Quantity> {
+            [
+                ("cpu", self.machine.cpus.to_string()),
+                ("memory", format!("{}Ki", memory / 1024)),
+                ("ephemeral-storage", format!("{}Ki", disk / 1024)),
+                ("pods", PODS_MAX.to_string()),
+            ]
+            .map(|(key, value)| (key.to_owned(), Quantity(value)))
+            .into()
+        };
+        let spare = self.machine.memory.saturating_sub(host::MEMORY_LOW);
+        let disk = room.disk / 100 * (100 - host::DISK_LOW_PERCENT);
+        (amounts(self.machine.memory, room.disk), amounts(spare, disk))
+    }
+
+    /// Everything but heartbeats and conditions.
+    fn status(&self, room: &Room) -> NodeStatus {
+        let (capacity, allocatable) = self.capacity(room);
+        let address = |type_: &str, address: &str| NodeAddress {
+            type_: type_.to_owned(),
+            address: address.to_owned(),
+        };
+        let mut addresses: Vec<NodeAddress> =
+            self.addresses.iter().map(|ip| address("InternalIP", ip)).collect();
+        addresses.push(address("Hostname", &self.name));
+        NodeStatus {
+            addresses: Some(addresses),
+            capacity: Some(capacity),
+            allocatable: Some(allocatable),
+            daemon_endpoints: (self.port > 0).then(|| NodeDaemonEndpoints {
+                kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(self.port) }),
+            }),
+            node_info: Some(NodeSystemInfo {
+                architecture: self.machine.architecture.to_owned(),
+                boot_id: self.machine.boot_id.clone(),
+                container_runtime_version: self.runtime_version.clone(),
+                kernel_version: self.machine.kernel.clone(),
+                kube_proxy_version: String::new(),
+                kubelet_version: self.version.clone(),
+                machine_id: self.machine.machine_id.clone(),
+                operating_system: "linux".to_owned(),
+                os_image: self.machine.os_image.clone(),
+                system_uuid: self.machine.system_uuid.clone(),
+                ..NodeSystemInfo::default()
+            }),
+            ..NodeStatus::default()
+        }
+    }
+}
+
+/// Type, truth, reason and message of the node's conditions (spec E65).
+fn conditions(
+    room: &Room,
+    trouble: Option<&str>,
+) -> [(&'static str, bool, &'static str, String); 4] {
+    let pick =
+        |is_bad: bool, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
+            let (reason, text) = if is_bad { bad } else { good };
+            (is_bad, reason, text.to_owned())
+        };
+    let memory = pick(
+        room.memory_free < host::MEMORY_LOW,
+        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+    );
+    let disk = pick(
+        room.disk_free_percent() < host::DISK_LOW_PERCENT
+            || room.files_free_percent < host::FILES_LOW_PERCENT,
+        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+    );
+    let pids = pick(
+        room.pids_free_percent < host::PIDS_LOW_PERCENT,
+        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    );
+    let ready = match trouble {
+        None => (true, words::KUBELET_READY, "kubelet is posting ready status".to_owned()),
+        Some(trouble) => (false, words::KUBELET_NOT_READY, trouble.to_owned()),
+    };
+    let named = |name, (truth, reason, text)| (name, truth, reason, text);
+    [
+        named("MemoryPressure", memory),
+        named("DiskPressure", disk),
+        named("PIDPressure", pids),
+        named("Ready", ready),
+    ]
+}
+
+/// Makes the Node, or takes over the one that is there: users' labels, taints and annotations stay.
+pub(crate) async fn register(client: &kube::Client, facts: &Facts) -> Node {
+    let api: Api<Node> = Api::all(client.clone());
+    let mut backoff = Backoff::new(RETRY.0, RETRY.1, facts.setup.salt);
+    loop {
+        match try_register(&api, facts).await {
+            Ok(node) => return node,
+            Err(error) => {
+                let wait = backoff.failed();
+                let text = crate::join::chain_text(&error);
+                tracing::warn!(
+                    node = facts.name,
+                    "not registered yet: {text}; next try in {wait:.0?}"
+                );
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+}
+
+async fn try_register(api: &Api<Node>, facts: &Facts) -> Result<Node, kube::Error> {
+    let room = Room::read(&facts.root);
+    if let Some(node) = api.get_opt(&facts.name).await? {
+        let labels = node.metadata.labels.clone().unwrap_or_default();
+        let missing: BTreeMap<_, _> = facts
+            .own_labels()
+            .into_iter()
+            .filter(|(key, value)| labels.get(key) != Some(value))
+            .collect();
+        if missing.is_empty() {
+            return Ok(node);
+        }
+        let patch = serde_json::json!({ "metadata": { "labels": missing } });
+        return api.patch(&facts.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+    }
+    let mut status = facts.status(&room);
+    let now = Time(second(facts.setup.clock.now()));
+    let first = conditions(&room, Some("the agent starts"));
+    status.conditions = Some(first.map(|one| condition(one, &now, None)).into());
+    let node = Node {
+        metadata: ObjectMeta {
+            name: Some(facts.name.clone()),
+            labels: Some(facts.own_labels()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec {
+            taints: (!facts.taints.is_empty()).then(|| facts.taints.clone()),
+            ..NodeSpec::default()
+        }),
+        status: Some(status),
+    };
+    api.create(&PostParams::default(), &node).await
+}
+
+fn second(moment: Timestamp) -> Timestamp {
+    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
+}
+
+fn condition(
+    (name, truth, reason, message): (&'static str, bool, &'static str, String),
+    now: &Time,
+    before: Option<&NodeCondition>,
+) -> NodeCondition {
+    let status = if truth { "True" } else { "False" };
+    let since = before.filter(|one| one.status == status);
+    NodeCondition {
+        type_: name.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
+        last_heartbeat_time: Some(now.clone()),
+        last_transition_time: since
+            .and_then(|one| one.last_transition_time.clone())
+            .or_else(|| Some(now.clone())),
+    }
+}
+
+/// What is true of the node now, as far as users see it.
+#[derive(Clone, Debug, PartialEq)]
+struct Truth {
+    conditions: Vec<(&'static str, bool, &'static str, String)>,
+    capacity: Option<BTreeMap<String, Quantity>>,
+}
+
+/// Keeps the Node's status true for as long as the agent runs.
+pub(crate) struct Keeper {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) client: kube::Client,
+    pub(crate) runtime: Runtime,
+    pub(crate) health: watch::Receiver<RuntimeHealth>,
+    /// Tells pods why those with a network of their own cannot start.
+    pub(crate) network: watch::Sender<Option<String>>,
+}
+
+impl Keeper {
+    pub(crate) async fn run(mut self, registered: Node) {
+        let mut shown: Option<(Truth, Timestamp)> = None;
+        let mut conditions: Vec<NodeCondition> =
+            registered.status.and_then(|status| status.conditions).unwrap_or_default();
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1, self.facts.setup.salt);
+        loop {
+            let (trouble, network) = self.trouble().await;
+            self.network.send_if_modified(|shown| {
+                let is_news = *shown != network;
+                shown.clone_from(&network);
+                is_news
+            });
+            let room = Room::read(&self.facts.root);
+            let now = self.facts.setup.clock.now();
+            let truth = Truth {
+                conditions: self::conditions(&room, trouble.as_deref()).into(),
+                capacity: self.facts.status(&room).capacity,
+            };
+            let is_due = shown.as_ref().is_none_or(|(before, at)| {
+                *before != truth
+                    || Duration::try_from(now.duration_since(*at))
+                        .is_ok_and(|age| age >= STATUS_EVERY)
+            });
+            let mut pause = if trouble.is_some() { LOOK.0 } else { LOOK.1 };
+            if is_due {
+                match self.write(&truth, &room, &conditions, now).await {
+                    Ok(written) => {
+                        conditions = written;
+                        shown = Some((truth, now));
+                        backoff.succeeded();
+                    }
+                    Err(kube::Error::Api(status)) if status.code == 404 => {
+                        tracing::warn!(
+                            node = self.facts.name,
+                            "the Node object was deleted; start the agent again to register this node anew"
+                        );
+                        pause = STATUS_EVERY.min(Duration::from_secs(60));
+                    }
+                    Err(error) => {
+                        pause = backoff.failed();
+                        let text = crate::join::chain_text(&error);
+                        tracing::warn!("node status not written: {text}; next try in {pause:.0?}");
+                    }
+                }
+            }
+            tokio::select! {
+                biased;
+                changed = self.health.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Why the node is not ready, and why pods with a network of their own cannot start.
+    async fn trouble(&mut self) -> (Option<String>, Option<String>) {
+        if let Some(problem) = self.health.borrow_and_update().problem.clone() {
+            return (Some(format!("container runtime is down: {problem}")), None);
+        }
+        let status = match self.runtime.status(false).await {
+            Ok(status) => status.status.unwrap_or_default(),
+            Err(failure) => return (Some(format!("container runtime is down: {failure}")), None),
+        };
+        let is_false =
+            |name: &str| status.conditions.iter().find(|one| one.r#type == name && !one.status);
+        if let Some(one) = is_false("RuntimeReady") {
+            let text = format!(
+                "container runtime not ready: RuntimeReady=false reason:{} message:{}",
+                one.reason, one.message
+            );
+            return (Some(text), None);
+        }
+        if self.facts.is_network_off {
+            return (None, Some("the pod network is off (--cni off)".to_owned()));
+        }
+        let network = is_false("NetworkReady").map(|one| {
+            format!(
+                "container runtime network not ready: NetworkReady=false reason:{} message:{}",
+                one.reason, one.message
+            )
+        });
+        (network.clone(), network)
+    }
+
+    async fn write(
+        &self,
+        truth: &Truth,
+        room: &Room,
+        before: &[NodeCondition],
+        now: Timestamp,
+    ) -> Result<Vec<NodeCondition>, kube::Error> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let now = Time(second(now));
+        let list: Vec<NodeCondition> = truth
+            .conditions
+            .iter()
+            .cloned()
+            .map(|one| {
+                let before = before.iter().find(|before| before.type_ == one.0);
+                condition(one, &now, before)
+            })
+            .collect();
+        let mut status = self.facts.status(room);
+        status.conditions = Some(list.clone());
+        let patch = Patch::Strategic(serde_json::json!({ "status": status }));
+        api.patch_status(&self.facts.name, &PatchParams::default(), &patch).await?;
+        Ok(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_and_taints_are_read_or_refused_with_the_part_that_is_wrong() {
+        assert_eq!(parse_labels("a=1, b=,").unwrap().len(), 2);
+        assert!(parse_labels("a").unwrap_err().contains("\"a\""));
+        let taints = parse_taints("k=v:NoSchedule,edge:NoExecute").unwrap();
+        assert_eq!((taints[0].value.as_deref(), taints[1].value.as_deref()), (Some("v"), None));
+        assert!(parse_taints("k:Never").is_err());
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_status_stays() {
+        let time = |text: &str| Time(text.parse().unwrap());
+        let (early, late) = (time("2026-01-01T00:00:00Z"), time("2026-01-01T00:05:00Z"));
+        let first = condition(("Ready", true, words::KUBELET_READY, String::new()), &early, None);
+        let same =
+            condition(("Ready", true, words::KUBELET_READY, String::new()), &late, Some(&first));
+        assert_eq!(same.last_transition_time, Some(early));
+        assert_eq!(same.last_heartbeat_time, Some(late.clone()));
+        let flipped = condition(
+            ("Ready", false, words::KUBELET_NOT_READY, String::new()),
+            &late,
+            Some(&same),
+        );
+        assert_eq!(flipped.last_transition_time, Some(late));
+    }
+
+    #[test]
+    fn pressure_is_true_below_upstreams_thresholds() {
+        let room = Room {
+            disk: 1000,
+            disk_free: 99,
+            files_free_percent: 100,
+            memory_free: 1 << 20,
+            pids_free_percent: 100,
+        };
+        let truths: Vec<bool> = conditions(&room, None).iter().map(|one| one.1).collect();
+        assert_eq!(truths, [true, true, false, true]);
+    }
+}

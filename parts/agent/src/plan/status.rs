@@ -1,0 +1,457 @@
+//! What users see of one pod (spec E10 to E14). Pure.
+
+use crate::text;
+use crate::words;
+use crate::world::{Seen, State, World, is_sidecar};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus, HostIP, PodCondition, PodIP, PodStatus,
+    VolumeMountStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Conditions that the agent writes.
+pub(crate) fn is_ours(condition: &str) -> bool {
+    const OURS: &[&str] =
+        &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+    OURS.contains(&condition)
+}
+
+/// Whether an ended container is to be started again.
+pub(crate) fn restarts(world: &World, container: &Container, seen: &Seen) -> bool {
+    if is_sidecar(container) {
+        return true;
+    }
+    match world.spec().restart_policy.as_deref() {
+        Some("Never") => false,
+        Some("OnFailure") => seen.exit_code != 0,
+        _ => true,
+    }
+}
+
+/// All main containers ended for good, or an init container did without success, or the server says so already.
+pub(crate) fn is_over(world: &World) -> bool {
+    let phase = world.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return true;
+    }
+    let is_done = |container: &Container| {
+        world
+            .latest(&container.name)
+            .is_some_and(|seen| seen.state == State::Exited && !restarts(world, container, seen))
+    };
+    let spec = world.spec();
+    let init_failed = spec.init_containers.iter().flatten().any(|container| {
+        is_done(container) && world.latest(&container.name).is_some_and(|seen| seen.exit_code != 0)
+    });
+    init_failed || (!spec.containers.is_empty() && spec.containers.iter().all(is_done))
+}
+
+/// The status to be shown. `previous` is what was shown last: times are kept from it.
+pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> PodStatus {
+    let spec = world.spec();
+    let generation = world.pod.metadata.generation;
+    let start_time = previous.start_time.clone().or_else(|| Some(Time(second(now))));
+    let qos_class =
+        previous.qos_class.clone().or_else(|| Some(crate::resources::qos(spec).to_owned()));
+    if let Some((reason, message)) = &world.memory.rejection {
+        return PodStatus {
+            phase: Some("Failed".to_owned()),
+            reason: Some(reason.clone()),
+            message: Some(message.clone()),
+            observed_generation: generation,
+            start_time,
+            qos_class,
+            conditions: previous.conditions.clone(),
+            ..PodStatus::default()
+        };
+    }
+    let inits: Vec<ContainerStatus> = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .map(|container| container_status(world, previous, container, true, now))
+        .collect();
+    let mains: Vec<ContainerStatus> = spec
+        .containers
+        .iter()
+        .map(|container| container_status(world, previous, container, false, now))
+        .collect();
+    let phase = phase(world, previous, &inits, &mains);
+    let addresses = addresses(world, previous);
+    let conditions = conditions(world, previous, &inits, &mains, phase, now);
+    PodStatus {
+        phase: Some(phase.to_owned()),
+        reason: previous.reason.clone(),
+        message: previous.message.clone(),
+        observed_generation: generation,
+        conditions: Some(conditions),
+        host_ip: world.host_addresses.first().cloned(),
+        host_ips: Some(world.host_addresses.iter().cloned().map(|ip| HostIP { ip }).collect()),
+        pod_ip: addresses.first().cloned(),
+        pod_ips: (!addresses.is_empty())
+            .then(|| addresses.into_iter().map(|ip| PodIP { ip }).collect()),
+        start_time,
+        qos_class,
+        init_container_statuses: (!inits.is_empty()).then_some(inits),
+        container_statuses: Some(mains),
+        ..PodStatus::default()
+    }
+}
+
+/// Times in objects have whole seconds.
+fn second(moment: Timestamp) -> Timestamp {
+    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
+}
+
+fn addresses(world: &World, previous: &PodStatus) -> Vec<String> {
+    if world.spec().host_network == Some(true) {
+        return world.host_addresses.clone();
+    }
+    match world.sandboxes.first() {
+        Some(sandbox) if !sandbox.addresses.is_empty() => sandbox.addresses.clone(),
+        // an ended sandbox has given its address back; what was shown stays for the record
+        _ => previous.pod_ips.iter().flatten().map(|one| one.ip.clone()).collect(),
+    }
+}
+
+fn container_status(
+    world: &World,
+    previous: &PodStatus,
+    container: &Container,
+    is_init: bool,
+    now: Timestamp,
+) -> ContainerStatus {
+    let before = [&previous.init_container_statuses, &previous.container_statuses]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .find(|status| status.name == container.name);
+    let latest = world.latest(&container.name);
+    let has_init = world.spec().init_containers.as_ref().is_some_and(|list| !list.is_empty());
+    let (state, last) = match latest {
+        None => (missing(world, container, before, has_init && !is_init), None),
+        Some(seen) => state_of(world, container, seen, is_init, now),
+    };
+    let older = world.containers.iter().filter(|seen| seen.name == container.name).nth(1);
+    let last_state = last
+        .or_else(|| {
+            older.filter(|seen| seen.state == State::Exited).map(|seen| terminated(world, seen))
+        })
+        .or_else(|| before.and_then(|before| before.last_state.clone()));
+    let is_started = latest.is_some_and(|seen| world.is_started(container, seen));
+    let ready = if is_init && !is_sidecar(container) {
+        latest.is_some_and(|seen| seen.state == State::Exited && seen.exit_code == 0)
+    } else {
+        !world.is_gone_or_stopped() && latest.is_some_and(|seen| world.is_ready(container, seen))
+    };
+    let mut status = ContainerStatus {
+        name: container.name.clone(),
+        ready,
+        started: Some(is_started),
+        state: Some(state),
+        last_state,
+        resources: container.resources.clone(),
+        allocated_resources: container.resources.as_ref().and_then(|r| r.requests.clone()),
+        volume_mounts: container.volume_mounts.as_ref().map(|mounts| {
+            mounts
+                .iter()
+                .map(|mount| VolumeMountStatus {
+                    name: mount.name.clone(),
+                    mount_path: mount.mount_path.clone(),
+                    read_only: mount.read_only,
+                    recursive_read_only: (mount.read_only == Some(true))
+                        .then(|| "Disabled".to_owned()),
+                    volume_status: None,
+                })
+                .collect()
+        }),
+        image: container.image.clone().unwrap_or_default(),
+        ..ContainerStatus::default()
+    };
+    if let Some(seen) = latest {
+        status.restart_count = i32::try_from(seen.attempt).unwrap_or(i32::MAX);
+        status.container_id = Some(format!("{}://{}", world.runtime_name, seen.id));
+        status.image.clone_from(&seen.image);
+        status.image_id.clone_from(&seen.image_ref);
+    } else if let Some(before) = before {
+        status.restart_count = before.restart_count;
+        status.container_id.clone_from(&before.container_id);
+        status.image_id.clone_from(&before.image_id);
+    }
+    status
+}
+
+/// A container that the runtime does not show.
+fn missing(
+    world: &World,
+    container: &Container,
+    before: Option<&ContainerStatus>,
+    waits_for_init: bool,
+) -> ContainerState {
+    let was_made = before.and_then(|before| before.container_id.as_ref()).is_some();
+    if let Some(state) = before.and_then(|before| before.state.clone())
+        && state.terminated.is_some()
+        && (is_over(world) || world.is_deleted())
+    {
+        return state;
+    }
+    if was_made && (is_over(world) || world.is_deleted()) {
+        let state = ContainerStateTerminated {
+            exit_code: 137,
+            reason: Some("ContainerStatusUnknown".to_owned()),
+            message: Some(
+                "The container could not be located when the pod was terminated".to_owned(),
+            ),
+            ..ContainerStateTerminated::default()
+        };
+        return ContainerState { terminated: Some(state), ..ContainerState::default() };
+    }
+    let trouble = world.memory.troubles.get(&container.name);
+    let (reason, message) = match trouble {
+        Some(trouble) => (trouble.reason, Some(trouble.message.clone())),
+        None if waits_for_init => (words::reason::POD_INITIALIZING, None),
+        None => (words::reason::CONTAINER_CREATING, None),
+    };
+    waiting(reason, message)
+}
+
+fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+    let state = ContainerStateWaiting { reason: Some(reason.to_owned()), message };
+    ContainerState { waiting: Some(state), ..ContainerState::default() }
+}
+
+fn terminated(world: &World, seen: &Seen) -> ContainerState {
+    let default = if seen.exit_code == 0 { "Completed" } else { "Error" };
+    let reason = if seen.reason.is_empty() { default } else { &seen.reason };
+    let state = ContainerStateTerminated {
+        container_id: Some(format!("{}://{}", world.runtime_name, seen.id)),
+        exit_code: seen.exit_code,
+        reason: Some(reason.to_owned()),
+        message: (!seen.message.is_empty()).then(|| seen.message.clone()),
+        started_at: seen.started_at.map(|at| Time(second(at))),
+        finished_at: seen.finished_at.map(|at| Time(second(at))),
+        signal: None,
+    };
+    ContainerState { terminated: Some(state), ..ContainerState::default() }
+}
+
+/// State now, and the last one if this container itself was it.
+fn state_of(
+    world: &World,
+    container: &Container,
+    seen: &Seen,
+    is_init: bool,
+    now: Timestamp,
+) -> (ContainerState, Option<ContainerState>) {
+    let trouble = world.memory.troubles.get(&container.name);
+    match seen.state {
+        State::Created => match trouble {
+            Some(trouble) => (waiting(trouble.reason, Some(trouble.message.clone())), None),
+            None => (waiting(words::reason::CONTAINER_CREATING, None), None),
+        },
+        State::Running => {
+            let started_at = seen.started_at.map(|at| Time(second(at)));
+            let running = ContainerStateRunning { started_at };
+            (ContainerState { running: Some(running), ..ContainerState::default() }, None)
+        }
+        State::Exited => {
+            let ended = terminated(world, seen);
+            let is_done = is_init && !is_sidecar(container) && seen.exit_code == 0;
+            if is_done || world.is_gone_or_stopped() || !restarts(world, container, seen) {
+                return (ended, None);
+            }
+            let hold =
+                seen.finished_at.and_then(|at| world.memory.restart_hold(&container.name, at, now));
+            if let Some((_, wait)) = hold {
+                let message = back_off_message(world, &container.name, wait);
+                return (waiting(words::reason::CRASH_LOOP_BACK_OFF, Some(message)), Some(ended));
+            }
+            if let Some(trouble) = trouble {
+                let state = waiting(trouble.reason, Some(trouble.message.clone()));
+                return (state, Some(ended));
+            }
+            (ended, None)
+        }
+    }
+}
+
+/// Upstream's sentence for a container that waits before its next start (spec E33).
+pub(crate) fn back_off_message(world: &World, name: &str, wait: std::time::Duration) -> String {
+    format!(
+        "back-off {} restarting failed container={name} pod={}",
+        text::go_duration(wait),
+        text::pod_name(&world.pod)
+    )
+}
+
+fn phase(
+    world: &World,
+    previous: &PodStatus,
+    inits: &[ContainerStatus],
+    mains: &[ContainerStatus],
+) -> &'static str {
+    match previous.phase.as_deref() {
+        Some("Succeeded") => return "Succeeded",
+        Some("Failed") => return "Failed",
+        _ => {}
+    }
+    let exit = |status: &ContainerStatus| {
+        let of = |state: &Option<ContainerState>| {
+            state.as_ref().and_then(|state| state.terminated.as_ref()).map(|ended| ended.exit_code)
+        };
+        of(&status.state).or_else(|| {
+            let is_waiting = status.state.as_ref().is_some_and(|state| state.waiting.is_some());
+            if is_waiting { of(&status.last_state) } else { None }
+        })
+    };
+    let is_running = |status: &ContainerStatus| {
+        status.state.as_ref().is_some_and(|state| state.running.is_some())
+    };
+    let is_all_ended = !mains.iter().chain(inits).any(is_running);
+    if world.is_deleted() && is_all_ended {
+        let is_fine = mains.iter().all(|status| exit(status) == Some(0));
+        return if is_fine { "Succeeded" } else { "Failed" };
+    }
+    let policy = world.spec().restart_policy.as_deref().unwrap_or("Always");
+    let mut is_initialising = false;
+    for (container, status) in world.spec().init_containers.iter().flatten().zip(inits) {
+        if is_sidecar(container) {
+            is_initialising |= status.started != Some(true) && exit(status).is_none();
+            continue;
+        }
+        match exit(status) {
+            Some(0) => {}
+            Some(_) if policy == "Never" => return "Failed",
+            _ => is_initialising = true,
+        }
+    }
+    let is_past_init = mains.iter().any(|status| status.container_id.is_some());
+    if is_initialising && !is_past_init {
+        return "Pending";
+    }
+    let never_made = |status: &ContainerStatus| !is_running(status) && exit(status).is_none();
+    if mains.iter().any(never_made) {
+        return "Pending";
+    }
+    if mains.iter().any(is_running) || policy == "Always" {
+        return "Running";
+    }
+    if mains.iter().all(|status| exit(status) == Some(0)) {
+        return "Succeeded";
+    }
+    if policy == "Never" { "Failed" } else { "Running" }
+}
+
+fn conditions(
+    world: &World,
+    previous: &PodStatus,
+    inits: &[ContainerStatus],
+    mains: &[ContainerStatus],
+    phase: &str,
+    now: Timestamp,
+) -> Vec<PodCondition> {
+    let spec = world.spec();
+    let sidecars = spec.init_containers.iter().flatten().zip(inits);
+    let sidecars =
+        sidecars.filter(|(container, _)| is_sidecar(container)).map(|(_, status)| status);
+    let unready: Vec<&str> = sidecars
+        .chain(mains)
+        .filter(|status| !status.ready)
+        .map(|status| status.name.as_str())
+        .collect();
+    let is_past_init = mains.iter().any(|status| status.container_id.is_some());
+    let incomplete: Vec<&str> =
+        spec.init_containers
+            .iter()
+            .flatten()
+            .zip(inits)
+            .filter(|(container, status)| {
+                if is_sidecar(container) { status.started != Some(true) } else { !status.ready }
+            })
+            .map(|(_, status)| status.name.as_str())
+            .filter(|_| !is_past_init)
+            .collect();
+    let not_ready = match phase {
+        "Succeeded" => Some(("PodCompleted", None)),
+        "Failed" => Some(("PodFailed", None)),
+        _ if !unready.is_empty() => Some((
+            "ContainersNotReady",
+            Some(format!("containers with unready status: {}", text::bracketed(&unready))),
+        )),
+        _ => None,
+    };
+    let not_initialised = (!incomplete.is_empty()).then(|| {
+        let list = text::bracketed(&incomplete);
+        ("ContainersNotInitialized", Some(format!("containers with incomplete status: {list}")))
+    });
+    let gates: Vec<String> = spec
+        .readiness_gates
+        .iter()
+        .flatten()
+        .filter(|gate| {
+            let all = previous.conditions.iter().flatten();
+            let mut own = all.filter(|one| one.type_ == gate.condition_type);
+            !own.next().is_some_and(|one| one.status == "True")
+        })
+        .map(|gate| {
+            format!("the status of pod readiness gate \"{}\" is not \"True\"", gate.condition_type)
+        })
+        .collect();
+    let pod_not_ready = not_ready.clone().or_else(|| {
+        (!gates.is_empty()).then(|| ("ReadinessGatesNotReady", Some(gates.join(", "))))
+    });
+    let has_network = spec.host_network == Some(true)
+        || world.sandboxes.first().is_some_and(|sandbox| !sandbox.addresses.is_empty());
+    let can_start = world.ready_sandbox().is_some() && has_network;
+    let mut list = Vec::new();
+    let completed = (phase == "Succeeded").then(|| "PodCompleted".to_owned());
+    let mut add = |type_: &str, problem: Option<(&str, Option<String>)>, is_true: bool| {
+        let (reason, message) = problem.map_or((None, None), |(r, m)| (Some(r.to_owned()), m));
+        list.push(PodCondition {
+            type_: type_.to_owned(),
+            status: if is_true { "True" } else { "False" }.to_owned(),
+            reason,
+            message,
+            observed_generation: world.pod.metadata.generation,
+            ..PodCondition::default()
+        });
+    };
+    add("PodReadyToStartContainers", None, can_start);
+    let is_initialised = not_initialised.is_none();
+    add("Initialized", not_initialised.or(completed.as_deref().map(|r| (r, None))), is_initialised);
+    let is_ready = pod_not_ready.is_none();
+    add("Ready", pod_not_ready, is_ready);
+    let is_all_ready = not_ready.is_none();
+    add("ContainersReady", not_ready, is_all_ready);
+    add("PodScheduled", None, true);
+    keep_times(&mut list, previous, now);
+    list
+}
+
+/// Times change only when the status does; conditions of others stay (spec E12).
+fn keep_times(list: &mut Vec<PodCondition>, previous: &PodStatus, now: Timestamp) {
+    for condition in list.iter_mut() {
+        let before = previous.conditions.iter().flatten().find(|one| one.type_ == condition.type_);
+        condition.last_transition_time = match before {
+            Some(before) if before.status == condition.status => {
+                before.last_transition_time.clone()
+            }
+            _ => Some(Time(second(now))),
+        };
+    }
+    for other in previous.conditions.iter().flatten() {
+        if !list.iter().any(|one| one.type_ == other.type_) {
+            list.push(other.clone());
+        }
+    }
+}
+
+impl World {
+    /// Nothing of the pod is to be started any more.
+    fn is_gone_or_stopped(&self) -> bool {
+        self.is_deleted() && self.containers.iter().all(|seen| seen.state != State::Running)
+            || is_over(self)
+    }
+}

@@ -1,0 +1,454 @@
+//! The task of one pod: observe, plan, apply, until nothing is left of it.
+
+use crate::context::Context;
+use crate::plan::{self, Plan, Step, Stop};
+use crate::reports::Report;
+use crate::words;
+use crate::world::{Memory, Sandbox, Seen, State, WHOLE_POD, World};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+mod apply;
+mod files;
+mod image;
+mod last_words;
+
+/// How often volumes whose content can change are brought up to date (spec E52).
+const REFRESH: Duration = Duration::from_secs(60);
+/// How long ErrImagePull is shown before it becomes ImagePullBackOff.
+const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
+/// Wait after the runtime did not answer.
+const RUNTIME_RETRY: Duration = Duration::from_secs(1);
+
+/// What the server wants of a pod.
+#[derive(Clone, Debug)]
+pub(crate) struct Desired {
+    /// The object as it was last.
+    pub(crate) pod: Arc<Pod>,
+    /// The server still has it.
+    pub(crate) is_known: bool,
+    /// Why the node refuses it: reason and message.
+    pub(crate) rejection: Option<(String, String)>,
+}
+
+/// The task's own state.
+pub(crate) struct Worker {
+    pub(crate) context: Arc<Context>,
+    desired: watch::Receiver<Desired>,
+    called: Arc<Notify>,
+    memory: Memory,
+    /// What was shown last.
+    shown: Option<PodStatus>,
+    details: BTreeMap<String, Seen>,
+    addresses: BTreeMap<String, Vec<String>>,
+    /// Stops already announced, by container id.
+    announced: BTreeSet<String>,
+    /// Back-offs already told, by container name and attempt.
+    told: BTreeSet<(String, u32)>,
+    probes: crate::probe::Probes,
+}
+
+/// How a round ended.
+enum Round {
+    /// Look again at once.
+    Again,
+    /// Nothing to do before this moment, or before a call.
+    Rest(Option<Timestamp>),
+    /// Nothing is left.
+    Done,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        context: Arc<Context>,
+        desired: watch::Receiver<Desired>,
+        called: Arc<Notify>,
+    ) -> Self {
+        let probes = crate::probe::Probes::new(Arc::clone(&context), Arc::clone(&called));
+        Self {
+            context,
+            desired,
+            called,
+            memory: Memory::default(),
+            shown: None,
+            details: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            announced: BTreeSet::new(),
+            told: BTreeSet::new(),
+            probes,
+        }
+    }
+
+    /// Works until nothing of the pod is left here or at the server.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let until = match self.round().await {
+                Round::Again => continue,
+                Round::Done => return,
+                Round::Rest(until) => until,
+            };
+            if self.rest(until).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// `None`: the agent ends.
+    async fn rest(&mut self, until: Option<Timestamp>) -> Option<()> {
+        let clock = self.context.setup.clock.clone();
+        let far = tokio::time::Instant::now() + Duration::from_secs(3600);
+        let until = until.map_or(far, |until| clock.instant_of(until));
+        let has_changing = self.has_changing_volumes();
+        let shows_error =
+            self.memory.troubles.values().any(|t| t.reason == words::reason::ERR_IMAGE_PULL);
+        let mut network = self.context.network.clone();
+        network.mark_unchanged();
+        tokio::select! {
+            biased;
+            changed = self.desired.changed() => changed.ok()?,
+            () = self.called.notified() => {}
+            changed = network.changed() => changed.ok()?,
+            () = tokio::time::sleep_until(until) => {}
+            () = tokio::time::sleep(PULL_ERROR_SHOWN), if shows_error => self.settle_pulls(),
+            () = tokio::time::sleep(REFRESH), if has_changing => self.refresh().await,
+        }
+        Some(())
+    }
+
+    fn has_changing_volumes(&self) -> bool {
+        let desired = self.desired.borrow();
+        let volumes = desired.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        self.memory.is_prepared
+            && desired.is_known
+            && volumes.into_iter().any(crate::volumes::changes)
+    }
+
+    async fn round(&mut self) -> Round {
+        let desired = self.desired.borrow_and_update().clone();
+        let now = self.context.setup.clock.now();
+        if desired.rejection.is_some() {
+            self.memory.rejection.clone_from(&desired.rejection);
+        }
+        let world = match self.observe(desired).await {
+            Ok(world) => world,
+            Err(failure) => {
+                tracing::debug!("the runtime does not answer: {failure}");
+                tokio::time::sleep(RUNTIME_RETRY).await;
+                return Round::Again;
+            }
+        };
+        let plan = plan::plan(&world, now);
+        self.show(&world, now, false);
+        self.tell_back_offs(&world, now);
+        if plan.steps.is_empty() {
+            if let (Some(trouble), true) = (&world.network_trouble, world.sandboxes.is_empty())
+                && world.spec().host_network != Some(true)
+                && self.told.insert((words::reason::NETWORK_NOT_READY.to_owned(), 0))
+            {
+                let message = format!("network is not ready: {trouble}");
+                let reason = words::reason::NETWORK_NOT_READY;
+                self.context.tell(&world.pod, "", true, reason, message);
+            }
+            return Round::Rest(plan.again_at);
+        }
+        self.apply(&world, plan).await
+    }
+
+    async fn apply(&mut self, world: &World, plan: Plan) -> Round {
+        for step in plan.steps {
+            if step == Step::Finish {
+                if !world.is_known {
+                    return Round::Done;
+                }
+                let now = self.context.setup.clock.now();
+                self.show(world, now, true);
+                // the server answers by removing the object, and then there is a call
+                return Round::Rest(None);
+            }
+            let is_ending = matches!(step, Step::Stop(_));
+            let before = self.desired.borrow().clone();
+            let mut desired = self.desired.clone();
+            let name = format!("{step:?}");
+            let done = tokio::select! {
+                biased;
+                () = interrupted(&mut desired, &before, is_ending) => return Round::Again,
+                done = self.step(world, step) => done,
+            };
+            if let Err(()) = done {
+                tracing::debug!(step = name, "step failed");
+                return Round::Again;
+            }
+        }
+        Round::Again
+    }
+
+    /// The runtime's state of this pod.
+    async fn observe(&mut self, desired: Desired) -> Result<World, crate::cri::Failure> {
+        let context = Arc::clone(&self.context);
+        let uid = desired.pod.metadata.uid.clone().unwrap_or_default();
+        let labels: BTreeMap<String, String> =
+            [(words::OUR_NODE.to_owned(), context.name.clone()), (words::POD_UID.to_owned(), uid)]
+                .into();
+        let (sandboxes, containers) = futures::try_join!(
+            context.runtime.sandboxes(&labels),
+            context.runtime.containers(&labels)
+        )?;
+        let mut list = Vec::with_capacity(sandboxes.len());
+        for sandbox in sandboxes {
+            let is_ready = sandbox.state() == crate::cri::v1::PodSandboxState::SandboxReady;
+            list.push(Sandbox {
+                addresses: self.addresses_of(&sandbox.id, is_ready).await,
+                attempt: sandbox.metadata.unwrap_or_default().attempt,
+                id: sandbox.id,
+                is_ready,
+                created_at: sandbox.created_at,
+            });
+        }
+        list.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
+        let mut seen = Vec::with_capacity(containers.len());
+        for container in &containers {
+            if let Some(one) = self.detail(container).await? {
+                seen.push(one);
+            }
+        }
+        seen.sort_by_key(|one| std::cmp::Reverse(one.created_at));
+        self.details.retain(|id, _| seen.iter().any(|one| one.id == *id));
+        self.addresses.retain(|id, _| list.iter().any(|one| one.id == *id));
+        let is_deleted = !desired.is_known || desired.pod.metadata.deletion_timestamp.is_some();
+        if is_deleted && self.memory.stopping_since.is_none() {
+            self.memory.stopping_since = Some(context.setup.clock.now());
+            // whatever held up the start does not hold up the end
+            self.memory.troubles.remove(WHOLE_POD);
+        }
+        self.memory.health = self.probes.look(&desired, &seen, &list);
+        let network = context.network.borrow().clone();
+        Ok(World {
+            pod: desired.pod,
+            is_known: desired.is_known,
+            sandboxes: list,
+            containers: seen,
+            memory: self.memory.clone(),
+            network_trouble: network,
+            host_addresses: context.addresses.clone(),
+            runtime_name: Arc::clone(&context.runtime_name),
+        })
+    }
+
+    async fn addresses_of(&mut self, id: &str, is_ready: bool) -> Vec<String> {
+        if let Some(known) = self.addresses.get(id) {
+            return known.clone();
+        }
+        if !is_ready {
+            return Vec::new();
+        }
+        let Ok(status) = self.context.runtime.sandbox(id).await else { return Vec::new() };
+        let network = status.network.unwrap_or_default();
+        let all =
+            std::iter::once(network.ip).chain(network.additional_ips.into_iter().map(|ip| ip.ip));
+        let all: Vec<String> = all.filter(|ip| !ip.is_empty()).collect();
+        self.addresses.insert(id.to_owned(), all.clone());
+        all
+    }
+
+    /// Details of a container, asked for again only when its state changed. `None`: it has just gone.
+    async fn detail(
+        &mut self,
+        container: &crate::cri::v1::Container,
+    ) -> Result<Option<Seen>, crate::cri::Failure> {
+        use crate::cri::v1::ContainerState::{ContainerCreated, ContainerRunning};
+        let state = match container.state() {
+            ContainerCreated => State::Created,
+            ContainerRunning => State::Running,
+            _ => State::Exited,
+        };
+        if let Some(known) = self.details.get(&container.id)
+            && known.state == state
+        {
+            return Ok(Some(known.clone()));
+        }
+        let status = match self.context.runtime.container(&container.id).await {
+            Ok(status) => status,
+            Err(failure) if failure.is_absent => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let mut seen = Seen::of(&container.pod_sandbox_id, &status);
+        if seen.state == State::Exited {
+            let message = last_words::read(&status);
+            if !message.is_empty() {
+                seen.message = message;
+            }
+        }
+        self.details.insert(seen.id.clone(), seen.clone());
+        Ok(Some(seen))
+    }
+
+    /// Reports the status if it differs from the one reported last.
+    fn show(&mut self, world: &World, now: Timestamp, is_final: bool) {
+        if !world.is_known {
+            return;
+        }
+        let empty = PodStatus::default();
+        let at_server = world.pod.status.as_ref().unwrap_or(&empty);
+        let mut previous = self.shown.clone().unwrap_or_else(|| at_server.clone());
+        take_others_conditions(&mut previous, at_server);
+        let mut status = plan::status::status(world, &previous, now);
+        if is_final && !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+            status.phase = Some("Failed".to_owned());
+        }
+        let is_news = self.shown.as_ref().unwrap_or(at_server) != &status;
+        if is_news || is_final {
+            let meta = &world.pod.metadata;
+            self.context.reports.put(Report {
+                namespace: meta.namespace.clone().unwrap_or_default(),
+                name: meta.name.clone().unwrap_or_default(),
+                uid: meta.uid.clone().unwrap_or_default(),
+                status: status.clone(),
+                old_addresses: at_server
+                    .pod_ips
+                    .iter()
+                    .flatten()
+                    .map(|one| one.ip.clone())
+                    .collect(),
+                is_final,
+            });
+        }
+        self.shown = Some(status);
+    }
+
+    /// One event for each wait before a start (spec E33).
+    fn tell_back_offs(&mut self, world: &World, now: Timestamp) {
+        let spec = world.spec();
+        for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+            let Some(seen) = world.latest(&container.name) else { continue };
+            let hold =
+                seen.finished_at.and_then(|at| world.memory.restart_hold(&container.name, at, now));
+            let is_waiting = seen.state == State::Exited && hold.is_some() && !world.is_deleted();
+            if is_waiting && self.told.insert((container.name.clone(), seen.attempt)) {
+                let message = format!(
+                    "Back-off restarting failed container {} in pod {}",
+                    container.name,
+                    crate::text::pod_name(&world.pod)
+                );
+                let reason = words::reason::BACK_OFF;
+                self.context.tell(&world.pod, &container.name, true, reason, message);
+            }
+        }
+    }
+
+    fn failed(&mut self, name: &str, reason: &'static str, message: String) {
+        let now = self.context.setup.clock.now();
+        self.memory.failed(name, reason, message, now);
+    }
+}
+
+/// Returns when what is being done should be given up: the pod is to end, or to end sooner.
+async fn interrupted(desired: &mut watch::Receiver<Desired>, before: &Desired, is_ending: bool) {
+    let urgency = |desired: &Desired| {
+        let meta = &desired.pod.metadata;
+        let grace =
+            meta.deletion_grace_period_seconds.filter(|_| meta.deletion_timestamp.is_some());
+        (
+            !desired.is_known,
+            std::cmp::Reverse(grace.unwrap_or(i64::MAX)),
+            desired.rejection.is_some(),
+        )
+    };
+    let first = urgency(before);
+    loop {
+        {
+            let now = urgency(&desired.borrow_and_update());
+            // an ordinary end already under way is only cut short by a shorter grace
+            let is_sooner = if is_ending { now.1 > first.1 } else { now > first };
+            if is_sooner {
+                return;
+            }
+        }
+        if desired.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Conditions that others write are kept as the server shows them.
+fn take_others_conditions(previous: &mut PodStatus, at_server: &PodStatus) {
+    for other in at_server.conditions.iter().flatten() {
+        let list = previous.conditions.get_or_insert_default();
+        match list.iter_mut().find(|one| one.type_ == other.type_) {
+            None => list.push(other.clone()),
+            Some(own) if !plan::status::is_ours(&other.type_) => own.clone_from(other),
+            Some(_) => {}
+        }
+    }
+}
+
+/// A container of the pod, by name.
+fn container<'a>(world: &'a World, name: &str) -> Option<&'a Container> {
+    let spec = world.spec();
+    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    all.find(|container| container.name == name)
+}
+
+/// One failed step; the worker has noted why.
+type Done = Result<(), ()>;
+
+impl Worker {
+    async fn step(&mut self, world: &World, step: Step) -> Done {
+        match step {
+            Step::Prepare => self.prepare(world).await,
+            Step::RunSandbox { attempt } => self.run_sandbox(world, attempt).await,
+            Step::Start { name, attempt, finished } => {
+                if let Some(finished) = finished {
+                    let now = self.context.setup.clock.now();
+                    self.memory.restarted(&name, finished, now);
+                }
+                self.start(world, &name, attempt).await
+            }
+            Step::Stop(stops) => self.stop_all(world, stops).await,
+            Step::RemoveContainer(id) => {
+                self.unlink_logs(&id);
+                let done = self.context.runtime.remove_container(&id).await;
+                self.noted(world, done.map_err(|failure| failure.message))
+            }
+            Step::StopSandbox(id) => {
+                let done = self.context.runtime.stop_sandbox(&id).await;
+                self.noted(world, done.map_err(|failure| failure.message))
+            }
+            Step::RemoveSandbox(id) => {
+                let done = self.context.runtime.remove_sandbox(&id).await;
+                self.noted(world, done.map_err(|failure| failure.message))
+            }
+            Step::CleanUp => {
+                let done = self.clean_up(world).await;
+                self.noted(world, done)
+            }
+            // taken care of by the caller
+            Step::Finish => Ok(()),
+        }
+    }
+
+    fn noted(&mut self, world: &World, done: Result<(), String>) -> Done {
+        if done.is_ok() {
+            self.memory.troubles.remove(WHOLE_POD);
+        }
+        done.map_err(|message| {
+            let text = format!("error killing pod: {message}");
+            self.context.tell(&world.pod, "", true, words::reason::FAILED_KILL_POD, text.clone());
+            self.failed(WHOLE_POD, words::reason::FAILED_KILL_POD, text);
+        })
+    }
+
+    async fn stop_all(&mut self, world: &World, stops: Vec<Stop>) -> Done {
+        let work = stops.iter().map(|stop| {
+            let is_first = self.announced.insert(stop.id.clone());
+            apply::stop_one(Arc::clone(&self.context), world, stop.clone(), is_first)
+        });
+        let work: Vec<_> = work.collect();
+        let failures: Vec<String> =
+            futures::future::join_all(work).await.into_iter().filter_map(Result::err).collect();
+        if failures.is_empty() { Ok(()) } else { self.noted(world, Err(failures.join("; "))) }
+    }
+}

@@ -1,0 +1,263 @@
+//! Small files and folders that a pod gets from the node.
+
+use super::{Done, Worker};
+use crate::config;
+use crate::cri::v1;
+use crate::volumes;
+use crate::words::reason;
+use crate::world::{WHOLE_POD, World};
+use k8s_openapi::api::core::v1::{Container, Pod};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Runs file work where it may block.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| format!("file work broke: {error}"))
+}
+
+fn uid(pod: &Pod) -> String {
+    pod.metadata.uid.clone().unwrap_or_default()
+}
+
+impl Worker {
+    /// Folders, the cgroup and volumes.
+    pub(super) async fn prepare(&mut self, world: &World) -> Done {
+        let context = Arc::clone(&self.context);
+        let pod = Arc::clone(&world.pod);
+        let problem = match context.sources(&pod).await {
+            Err(error) => Some(format!("reading ConfigMaps and Secrets: {error}")),
+            Ok(sources) => {
+                let work = blocking(move || {
+                    let uid = uid(&pod);
+                    let dir = volumes::pod_dir(&context.root, &uid);
+                    let logs = config::log_dir(&context.pod_logs, &pod);
+                    for path in [&dir, &logs] {
+                        fs::create_dir_all(path)
+                            .map_err(|error| format!("making {}: {error}", path.display()))?;
+                    }
+                    if !context.is_systemd {
+                        let limits =
+                            crate::resources::pod_limits(&pod.spec.clone().unwrap_or_default());
+                        crate::cgroups::make(&context.layout, &context.cgroup(&uid), &limits)
+                            .map_err(|error| {
+                                format!("making the cgroup {}: {error}", context.cgroup(&uid))
+                            })?;
+                    }
+                    // a pod's own address is not known before its sandbox: the next refresh brings it
+                    volumes::prepare(&context.root, &pod, &sources, &context.place(Vec::new()))
+                        .map_err(|missing| missing.message())
+                });
+                match work.await {
+                    Ok(Ok(())) => None,
+                    Ok(Err(problem)) | Err(problem) => Some(problem),
+                }
+            }
+        };
+        match problem {
+            None => {
+                self.memory.is_prepared = true;
+                self.memory.troubles.remove(WHOLE_POD);
+                Ok(())
+            }
+            Some(problem) => {
+                self.context.tell(&world.pod, "", true, reason::FAILED_MOUNT, problem.clone());
+                self.failed(WHOLE_POD, reason::FAILED_MOUNT, problem);
+                Err(())
+            }
+        }
+    }
+
+    /// Brings volumes whose content can change up to date.
+    pub(super) async fn refresh(&mut self) {
+        let desired = self.desired.borrow().clone();
+        let context = Arc::clone(&self.context);
+        let addresses = self.addresses.values().next().cloned().unwrap_or_default();
+        let Ok(sources) = context.sources(&desired.pod).await else { return };
+        let work = blocking(move || {
+            let place = context.place(addresses);
+            volumes::prepare(&context.root, &desired.pod, &sources, &place)
+        });
+        if let Ok(Err(missing)) = work.await {
+            tracing::debug!("volume kept as it was: {}", missing.message());
+        }
+    }
+
+    /// What a container sees of volumes, `/etc/hosts` and its message file.
+    pub(super) async fn mounts(
+        &self,
+        world: &World,
+        container: &Container,
+        attempt: u32,
+        variables: Vec<(String, String)>,
+    ) -> Result<(Vec<v1::Mount>, String), String> {
+        let context = Arc::clone(&self.context);
+        let (pod, container) = (Arc::clone(&world.pod), container.clone());
+        let addresses = world.ready_sandbox().map(|s| s.addresses.clone()).unwrap_or_default();
+        blocking(move || {
+            let dir = volumes::pod_dir(&context.root, &uid(&pod));
+            let value = |name: &str| {
+                variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+            };
+            let mut mounts = volumes::mounts(&context.root, &pod, &container, value)?;
+            let io = |error: io::Error| format!("preparing files of the container: {error}");
+            let has = |mounts: &[v1::Mount], path: &str| {
+                mounts.iter().any(|mount| mount.container_path.trim_end_matches('/') == path)
+            };
+            if !has(&mounts, "/etc/hosts") {
+                let file = dir.join("etc-hosts");
+                fs::write(&file, hosts(&pod, &addresses)).map_err(io)?;
+                mounts.push(file_mount("/etc/hosts", &file));
+            }
+            let place =
+                container.termination_message_path.as_deref().unwrap_or("/dev/termination-log");
+            let file =
+                dir.join("containers").join(&container.name).join(format!("{attempt}.message"));
+            if let Some(above) = file.parent() {
+                fs::create_dir_all(above).map_err(io)?;
+            }
+            fs::write(&file, "").map_err(io)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).map_err(io)?;
+            if !has(&mounts, place) {
+                mounts.push(file_mount(place, &file));
+            }
+            Ok((mounts, file.to_string_lossy().into_owned()))
+        })
+        .await?
+    }
+
+    /// Puts the container's log where log agents look for it.
+    pub(super) fn link_log(&self, world: &World, name: &str, id: &str, attempt: u32) {
+        let meta = &world.pod.metadata;
+        let (pod, namespace) =
+            (meta.name.clone().unwrap_or_default(), meta.namespace.clone().unwrap_or_default());
+        let log = config::log_dir(&self.context.pod_logs, &world.pod)
+            .join(name)
+            .join(format!("{attempt}.log"));
+        let dir = &self.context.container_logs;
+        let link = dir.join(format!("{pod}_{namespace}_{name}-{id}.log"));
+        let made = fs::create_dir_all(dir).and_then(|()| symlink(log, &link));
+        if let Err(error) =
+            made.or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })
+        {
+            tracing::warn!("no link to the log in {}: {error}", link.display());
+        }
+    }
+
+    /// Removes the link of a container that goes.
+    pub(super) fn unlink_logs(&self, id: &str) {
+        let end = format!("-{id}.log");
+        for entry in fs::read_dir(&self.context.container_logs).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().ends_with(&end) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Removes what the node keeps of a pod: volumes, cgroup, logs.
+    pub(super) async fn clean_up(&mut self, world: &World) -> Result<(), String> {
+        for seen in &world.containers {
+            self.unlink_logs(&seen.id);
+        }
+        let context = Arc::clone(&self.context);
+        let pod = Arc::clone(&world.pod);
+        let done = blocking(move || {
+            let uid = uid(&pod);
+            volumes::remove(&context.root, &uid)
+                .map_err(|error| format!("removing the pod's folder: {error}"))?;
+            if !context.is_systemd {
+                crate::cgroups::remove(&context.layout, &context.cgroup(&uid))
+                    .map_err(|error| format!("removing the pod's cgroup: {error}"))?;
+            }
+            remove_logs(&config::log_dir(&context.pod_logs, &pod), &context.container_logs)
+                .map_err(|error| format!("removing the pod's logs: {error}"))
+        });
+        done.await??;
+        self.memory.is_cleaned = true;
+        Ok(())
+    }
+}
+
+/// The pod's log folder, and the links that lead there.
+fn remove_logs(dir: &Path, links: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(links).into_iter().flatten().flatten() {
+        if fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(dir)) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn file_mount(place: &str, file: &Path) -> v1::Mount {
+    v1::Mount {
+        container_path: place.to_owned(),
+        host_path: PathBuf::from(file).to_string_lossy().into_owned(),
+        ..v1::Mount::default()
+    }
+}
+
+/// The pod's `/etc/hosts`.
+fn hosts(pod: &Pod, addresses: &[String]) -> String {
+    use std::fmt::Write as _;
+    let spec = pod.spec.clone().unwrap_or_default();
+    let mut text = if spec.host_network == Some(true) {
+        let own = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        format!("# Kubernetes-managed hosts file (host network).\n{own}\n")
+    } else {
+        let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n\
+            ::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\n\
+            fe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
+            .to_owned();
+        let name = config::host_name(pod);
+        for address in addresses {
+            let _ = writeln!(text, "{address}\t{name}");
+        }
+        text
+    };
+    for alias in spec.host_aliases.iter().flatten() {
+        let names = alias.hostnames.clone().unwrap_or_default().join("\t");
+        let _ = writeln!(text, "{}\t{names}", alias.ip);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn hosts_names_the_pod_and_its_aliases() {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"containers": [], "hostAliases": [{"ip": "192.0.2.9", "hostnames": ["a", "b"]}]}
+        }))
+        .unwrap();
+        let text = hosts(&pod, &["10.1.0.7".to_owned()]);
+        assert!(text.contains("10.1.0.7\tp\n") && text.ends_with("192.0.2.9\ta\tb\n"), "{text}");
+    }
+
+    #[test]
+    fn only_links_into_the_pods_own_log_folder_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, other, links) =
+            (dir.path().join("ns_p_u"), dir.path().join("ns_p_u2"), dir.path().join("links"));
+        for path in [&own, &other, &links] {
+            fs::create_dir(path).unwrap();
+        }
+        symlink(own.join("c/0.log"), links.join("own")).unwrap();
+        symlink(other.join("c/0.log"), links.join("other")).unwrap();
+        remove_logs(&own, &links).unwrap();
+        assert!(!own.exists() && other.exists());
+        let left: Vec<_> = fs::read_dir(&links).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["other"]);
+        remove_logs(&own, &links).unwrap();
+    }
+}
