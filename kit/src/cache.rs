@@ -165,6 +165,11 @@ impl Caches {
         Self { client, setup: setup.clone(), map: Arc::default() }
     }
 
+    /// The client that fills the caches, for a look past them; it may list and watch, and nothing else is promised.
+    pub fn reader(&self) -> kube::Client {
+        self.client.clone()
+    }
+
     /// All objects of a typed kind.
     pub fn of<K: Object<DynamicType = ()>>(&self) -> Cache<K> {
         self.scoped(&(), Scope::default())

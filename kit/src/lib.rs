@@ -42,7 +42,7 @@ pub use ledger::{Behind, Ledger};
 pub use metrics::Metrics;
 pub use queue::{Job, Queue, QueueLimits};
 pub use tasks::Tasks;
-pub use work::{feed, work};
+pub use work::{brief, feed, work};
 
 /// What `app` builds once and hands to every part: time, chance, tasks and figures.
 #[derive(Clone, Debug)]

@@ -54,6 +54,7 @@ where
                 }
             }
             Err(error) => {
+                let error = brief(&error);
                 // the first failures are mostly conflicts with newer news, which the retry resolves
                 if job.failures() >= 2 {
                     tracing::warn!(?queue, key = ?job.key, %error, "reconcile failed; trying again");
@@ -64,4 +65,13 @@ where
             }
         }
     }
+}
+
+/// An error in one line: kube prints an API error twice, the second time with all its fields.
+pub fn brief(error: &impl fmt::Display) -> String {
+    let mut text = error.to_string();
+    if let Some(at) = text.find(" (Status {") {
+        text.truncate(at);
+    }
+    text
 }

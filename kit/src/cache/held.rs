@@ -262,6 +262,7 @@ impl<K: Object> Cache<K> {
     pub(crate) fn failed(&self, error: &kube::Error, failures: u32, wait: Duration) {
         let cache = &self.shared.name;
         self.shared.setup.metrics.cache_failures.get_or_create(&named(cache)).inc();
+        let error = crate::brief(error);
         if failures > QUIET_FAILURES {
             tracing::warn!(cache, %error, ?wait, "cannot list or watch; trying again");
         } else {

@@ -9,7 +9,7 @@ mod plan;
 
 use crate::{Options, words};
 use graph::{Graph, Item, Kind, Meta, id_of, item_of};
-use kit::{Caches, Change, Events, Queue, QueueLimits, Tasks};
+use kit::{Backoff, Caches, Change, Events, Queue, QueueLimits, Tasks};
 use kube::discovery::{Discovery, verbs};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -54,12 +54,17 @@ impl Owners {
     /// Finds kinds for ever; the workers start when the first round of caches is filled.
     async fn discover(self: Arc<Self>) {
         let mut working = false;
+        let mut backoff = Backoff::new(Duration::from_millis(200), DISCOVERY_PERIOD, 0);
         loop {
             match crate::discover(&self.client).await {
-                Ok(discovery) => self.add_kinds(&discovery),
+                Ok(discovery) => {
+                    backoff.succeeded();
+                    self.add_kinds(&discovery);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "kinds could not be discovered; trying again");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let (error, wait) = (kit::brief(&error), backoff.failed());
+                    tracing::warn!(error, ?wait, "kinds could not be discovered; trying again");
+                    tokio::time::sleep(wait).await;
                     continue;
                 }
             }
