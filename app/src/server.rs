@@ -67,11 +67,14 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
     let tls = tls::config(&pki.ca.certificate, &pki.serving.certificate, &pki.serving.key)
         .context("cannot use the serving certificate")?;
 
+    tracing::debug!(elapsed = ?began.elapsed(), "certificates are there");
+
     let stop = CancellationToken::new();
     let log = folder.open_log()?;
     let config = config(&flags, &setup, SocketAddr::new(advertise, port))?;
     let (server, committer) = Server::open(config, log, stop.clone())
         .map_err(|fault| files::damaged(&flags.data_dir, &fault))?;
+    tracing::debug!(elapsed = ?began.elapsed(), "the store is open");
     // two sets: the store has to outlive everybody who writes to it
     let storage = Tasks::new();
     storage.spawn_graceful("committer", committer.run(storage.token()));
@@ -87,6 +90,7 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
             .bootstrap()
             .await
             .map_err(|fault| anyhow::anyhow!("cannot write what must exist: {fault}"))?;
+        tracing::debug!(elapsed = ?began.elapsed(), "what must exist is there");
         let token = folder.keep_join_token(&server, running.setup.clock.now()).await?;
         parts::start(&flags.parts(), &server, &running.setup, &pki)?;
         files::greet(&folder, &url, &token, pki.ca_hash(), began.elapsed());
@@ -130,11 +134,14 @@ impl Running {
 
     async fn down(self) {
         self.stop.cancel();
+        tracing::debug!("stopping parts");
         for task in self.setup.tasks.finish(PARTS_PATIENCE).await {
             tracing::warn!(%task, "ended a task that did not end by itself");
         }
+        tracing::debug!("waiting for requests under way");
         // its own patience is inside; a second more to end what is left
         self.front.finish(REQUESTS_PATIENCE + Duration::from_secs(1)).await;
+        tracing::debug!("closing the store");
         for task in self.storage.finish(STORE_PATIENCE).await {
             tracing::error!(%task, "the store did not close in time; heartbeats of the last second may be lost");
         }

@@ -27,30 +27,36 @@ const PRIORITIES: [(&str, i64, &str); 2] = [
     ),
 ];
 
-/// Writes what is missing.
+/// Writes what is missing; what does not depend on one another at once, so that a first start costs a few syncs.
 pub(super) async fn write(server: &Server) -> Result<(), Status> {
-    for name in NAMESPACES {
-        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        create(server, "/api/v1/namespaces", &object).await?;
-    }
-    for write in plan(&super::RecordsLookup(server.inner.records.clone())) {
-        match write {
-            Write::Create { path, object } => create(server, &path, &object).await?,
-            Write::Replace { path, object } => send(server, Method::PUT, &path, &object).await?,
+    let namespaces = NAMESPACES.map(|name| {
+        Write::Create {
+            path: "/api/v1/namespaces".to_owned(),
+            object: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
         }
-    }
-    for (name, value, description) in PRIORITIES {
-        let object = json!({
+    });
+    let classes = PRIORITIES.map(|(name, value, description)| Write::Create {
+        path: "/apis/scheduling.k8s.io/v1/priorityclasses".to_owned(),
+        object: json!({
             "apiVersion": "scheduling.k8s.io/v1",
             "kind": "PriorityClass",
             "metadata": {"name": name},
             "value": value,
             "description": description,
             "preemptionPolicy": "PreemptLowerPriority",
-        });
-        create(server, "/apis/scheduling.k8s.io/v1/priorityclasses", &object).await?;
-    }
+        }),
+    });
+    let policy = plan(&super::RecordsLookup(server.inner.records.clone()));
+    let all = namespaces.into_iter().chain(classes).chain(policy);
+    futures::future::try_join_all(all.map(|write| apply(server, write))).await?;
     Ok(())
+}
+
+async fn apply(server: &Server, write: Write) -> Result<(), Status> {
+    match write {
+        Write::Create { path, object } => create(server, &path, &object).await,
+        Write::Replace { path, object } => send(server, Method::PUT, &path, &object).await,
+    }
 }
 
 /// Creates an object unless one of its name is there.
