@@ -73,7 +73,7 @@ async fn send(server: &Server, method: Method, path: &str, object: &Value) -> Re
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header(http::header::USER_AGENT, "pernode-apiserver")
+        .header(http::header::USER_AGENT, "kube-apiserver")
         .body(Body::from(object.to_string()));
     let (code, body) = answer(server, request).await?;
     if code.is_success() {
