@@ -9,6 +9,7 @@
 //! entries of `managedFields` in `owners`.
 
 mod apply;
+mod form;
 mod owners;
 mod patch;
 mod set;

@@ -1,5 +1,6 @@
 //! Server-side apply, and what every other write means for the ownership of fields.
 
+use super::form;
 use super::owners::{self, Owned, Owner, Owners};
 use super::set::Set;
 use super::tree::{self, Difference};
@@ -119,8 +120,8 @@ fn updated(
     manager: &Manager<'_>,
     kind: &'static Type,
 ) -> Owners {
-    let before = form(live, kind);
-    let after = form(new, kind);
+    let before = reckoned(live, kind);
+    let after = reckoned(new, kind);
     let found = tree::compare(&before, &after, kind).without(&manager.ignored(kind));
     take_over(&mut known, &found, None);
     let owner = manager.owner(false);
@@ -136,10 +137,10 @@ fn updated(
 }
 
 /// The form on which ownership is reckoned.
-fn form(object: &Value, kind: &'static Type) -> Value {
+fn reckoned(object: &Value, kind: &'static Type) -> Value {
     let mut bare = object.clone();
     owners::strip(&mut bare);
-    let mut filled = tree::filled(&bare, kind);
+    let mut filled = form::filled(&bare, kind);
     let is_empty = object.as_object().is_none_or(serde_json::Map::is_empty);
     if kind.go_name() == "DaemonSet" && !is_empty {
         if let Some(metadata) = filled.get_mut("metadata").and_then(Value::as_object_mut) {
@@ -252,7 +253,7 @@ impl Job<'_> {
         let api_version = self.manager.api_version.to_owned();
         known.insert(owner.clone(), Owned { fields: self.mine.clone(), api_version, time });
 
-        let before = form(self.live, self.kind);
+        let before = reckoned(self.live, self.kind);
         let merged = tree::merge(&before, self.applied, self.kind);
         let gone = self.given_up(&merged, &last, &known);
         let after = tree::remove(&merged, &gone, self.kind);
@@ -279,7 +280,7 @@ impl Job<'_> {
         let merged = tree::merge(self.live, self.applied, self.kind);
         let object = tree::remove(&merged, &gone, self.kind);
         let object = if object.is_object() { object } else { json!({}) };
-        Ok((tree::without_nulls(object, self.kind), known))
+        Ok((form::without_nulls(object, self.kind), known))
     }
 
     /// What the manager applied last, does not say now, and nobody else owns.

@@ -424,7 +424,7 @@ fn merged_list(live: Option<&Value>, applied: Option<&Value>, list: &List) -> Ve
     out
 }
 
-/// The document without the fields of a set. What becomes empty becomes null: see [`without_nulls`].
+/// The document without the fields of a set. What becomes empty becomes null: see `form::without_nulls`.
 pub(super) fn remove(value: &Value, gone: &Set, kind: &'static Type) -> Value {
     removed(value, gone, Node::Struct(kind))
 }
@@ -493,75 +493,4 @@ fn named(set: &Set, node: Node) -> Set {
         }
     }
     out
-}
-
-/// The document as Go holds it: fields that Go always writes are there, empty if nobody set them. Ownership is
-/// reckoned on this form, so that `spec.containers` is not "added" by the first who sets one.
-pub(super) fn filled(value: &Value, kind: &'static Type) -> Value {
-    fill(value, Node::Struct(kind))
-}
-
-fn fill(value: &Value, node: Node) -> Value {
-    match (value, node) {
-        (Value::Object(fields), Node::Struct(kind)) => {
-            let mut out: Map<String, Value> = fields
-                .iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(name, value)| {
-                    let node = kind.field(name).map_or(Node::Any, |field| field.node);
-                    (name.clone(), fill(value, node))
-                })
-                .collect();
-            for field in kind.fields {
-                if out.contains_key(field.name) {
-                    continue;
-                }
-                let default =
-                    field.default.and_then(|text| serde_json::from_str::<Value>(text).ok());
-                let value = match (field.node, default) {
-                    (Node::Struct(_), Some(Value::Object(_))) => {
-                        fill(&Value::Object(Map::new()), field.node)
-                    }
-                    (_, default) if field.required => default.unwrap_or(Value::Null),
-                    _ => continue,
-                };
-                out.insert(field.name.to_owned(), value);
-            }
-            Value::Object(out)
-        }
-        (Value::Object(fields), Node::Map(map)) => Value::Object(
-            fields.iter().map(|(name, value)| (name.clone(), fill(value, map.values))).collect(),
-        ),
-        (Value::Array(items), Node::List(list)) => {
-            Value::Array(items.iter().map(|item| fill(item, list.items)).collect())
-        }
-        (other, _) => other.clone(),
-    }
-}
-
-/// Drops struct fields that are null: in Go they are the zero value, which is not written.
-pub(super) fn without_nulls(value: Value, kind: &'static Type) -> Value {
-    strip(value, Node::Struct(kind))
-}
-
-fn strip(value: Value, node: Node) -> Value {
-    match (value, node) {
-        (Value::Object(fields), Node::Struct(kind)) => Value::Object(
-            fields
-                .into_iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(name, value)| {
-                    let node = kind.field(&name).map_or(Node::Any, |field| field.node);
-                    (name, strip(value, node))
-                })
-                .collect(),
-        ),
-        (Value::Object(fields), Node::Map(map)) => Value::Object(
-            fields.into_iter().map(|(name, value)| (name, strip(value, map.values))).collect(),
-        ),
-        (Value::Array(items), Node::List(list)) => {
-            Value::Array(items.into_iter().map(|item| strip(item, list.items)).collect())
-        }
-        (other, _) => other,
-    }
 }

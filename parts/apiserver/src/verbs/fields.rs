@@ -1,7 +1,8 @@
 //! Who owns which fields, and what patches do: the calls into `merge`.
 
 use super::Call;
-use crate::decode::options::WriteOptions;
+use crate::decode::options::{FieldValidation, WriteOptions};
+use crate::decode::{self, Wanted};
 use crate::merge::{self, Manager};
 use api::Status;
 use api::schema::{self, Type};
@@ -83,5 +84,10 @@ pub(crate) fn apply(
 ) -> Result<Value, Status> {
     let (name, version) = (call.manager(options), call.row.api_version());
     let manager = manager(call, &name, &version);
-    merge::apply(old, applied, &manager, kind(call)?, options.force)
+    let merged = merge::apply(old, applied, &manager, kind(call)?, options.force)?;
+    // Back through the decoder, for Go's form of quantities and the like; unknown fields were refused above.
+    let wanted = Wanted::of(call.row);
+    let mut object = decode::patched(&merged, wanted, FieldValidation::Ignore)?.object;
+    call.strategy.default(&mut object);
+    Ok(object)
 }

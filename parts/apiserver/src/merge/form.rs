@@ -1,0 +1,92 @@
+//! The form of a document on which ownership is reckoned, and the way back.
+
+use api::schema::{Field, Node, Type};
+use serde_json::{Map, Value};
+
+/// The document as Go holds it: fields that Go always writes are there, empty if nobody set them. Ownership is
+/// reckoned on this form, so that `spec.containers` is not "added" by the first who sets one.
+pub(super) fn filled(value: &Value, kind: &'static Type) -> Value {
+    fill(value, Node::Struct(kind))
+}
+
+fn fill(value: &Value, node: Node) -> Value {
+    match (value, node) {
+        (Value::Object(fields), Node::Struct(kind)) => {
+            let mut out: Map<String, Value> = fields
+                .iter()
+                .filter(|(name, value)| !value.is_null() && !left_out(kind, name, value))
+                .map(|(name, value)| {
+                    let node = kind.field(name).map_or(Node::Any, |field| field.node);
+                    (name.clone(), fill(value, node))
+                })
+                .collect();
+            for field in kind.fields {
+                if out.contains_key(field.name) {
+                    continue;
+                }
+                let default =
+                    field.default.and_then(|text| serde_json::from_str::<Value>(text).ok());
+                let value = match (field.node, default) {
+                    (Node::Struct(_), Some(Value::Object(_))) => {
+                        fill(&Value::Object(Map::new()), field.node)
+                    }
+                    (_, default) if field.required => default.unwrap_or(Value::Null),
+                    (Node::Time, _) if is_moment_of_condition(kind, field) => Value::Null,
+                    _ => continue,
+                };
+                out.insert(field.name.to_owned(), value);
+            }
+            Value::Object(out)
+        }
+        (Value::Object(fields), Node::Map(map)) => Value::Object(
+            fields.iter().map(|(name, value)| (name.clone(), fill(value, map.values))).collect(),
+        ),
+        (Value::Array(items), Node::List(list)) => {
+            Value::Array(items.iter().map(|item| fill(item, list.items)).collect())
+        }
+        (other, _) => other.clone(),
+    }
+}
+
+/// Empty lists and maps are not written in Go, unless the field has to be there.
+fn left_out(kind: &'static Type, name: &str, value: &Value) -> bool {
+    kind.field(name).is_some_and(|field| {
+        !field.required
+            && matches!(field.node, Node::List(_) | Node::Map(_))
+            && (value.as_array().is_some_and(Vec::is_empty)
+                || value.as_object().is_some_and(Map::is_empty))
+    })
+}
+
+/// Go holds the moments of conditions as values, not pointers, and writes them as null when they are not set. The
+/// schema does not tell the two apart.
+fn is_moment_of_condition(kind: &Type, field: &Field) -> bool {
+    kind.name.ends_with("Condition") && field.name.starts_with("last")
+}
+
+/// Drops struct fields that are null: in Go they are the zero value, which is not written.
+pub(super) fn without_nulls(value: Value, kind: &'static Type) -> Value {
+    strip(value, Node::Struct(kind))
+}
+
+fn strip(value: Value, node: Node) -> Value {
+    match (value, node) {
+        (Value::Object(fields), Node::Struct(kind)) => Value::Object(
+            fields
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| {
+                    let node = kind.field(&name).map_or(Node::Any, |field| field.node);
+                    (name, strip(value, node))
+                })
+                .collect(),
+        ),
+        (Value::Object(fields), Node::Map(map)) => Value::Object(
+            fields.into_iter().map(|(name, value)| (name, strip(value, map.values))).collect(),
+        ),
+        (Value::Array(items), Node::List(list)) => {
+            Value::Array(items.into_iter().map(|item| strip(item, list.items)).collect())
+        }
+        (other, _) => other,
+    }
+}
