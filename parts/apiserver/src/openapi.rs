@@ -1,6 +1,7 @@
 //! OpenAPI v3 documents, one for each group and version, made from the table of resources and the table of types:
 //! what kubectl needs to validate, to explain and to compute patches. No descriptions yet.
 
+mod legacy;
 mod paths;
 mod schemas;
 
@@ -15,8 +16,17 @@ use std::sync::LazyLock;
 /// All documents by path, made at the first question: about 3 MiB of JSON in all.
 static DOCUMENTS: LazyLock<BTreeMap<String, Bytes>> = LazyLock::new(documents);
 
+/// Content type of [`legacy_answer`].
+pub const LEGACY: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The answer to `/openapi/v2`, for clients too old for v3: protobuf, [`LEGACY`].
+pub fn legacy_answer(path: &str) -> Option<Bytes> {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(legacy::document);
+    (path == "/openapi/v2").then(|| Bytes::clone(&DOCUMENT))
+}
+
 /// The JSON document at an OpenAPI path: `/openapi/v3` and `/openapi/v3/apis/<group>/<version>`. `None` for
-/// anything else, `/openapi/v2` among it, which newer clients ask for only when v3 is missing.
+/// anything else.
 pub fn answer(path: &str) -> Option<Bytes> {
     DOCUMENTS.get(path.trim_end_matches('/')).cloned()
 }

@@ -153,6 +153,7 @@ fn metrics(server: &Inner) -> Result<Reply, Status> {
 /// Discovery and OpenAPI.
 fn documents(path: &str, accept: Option<&str>) -> Option<Reply> {
     let (content_type, body) = discovery::answer(path, accept)
-        .or_else(|| openapi::answer(path).map(|body| ("application/json", body)))?;
+        .or_else(|| openapi::answer(path).map(|body| ("application/json", body)))
+        .or_else(|| openapi::legacy_answer(path).map(|body| (openapi::LEGACY, body)))?;
     Some(Reply { content_type, ..Reply::json(200, body) })
 }
