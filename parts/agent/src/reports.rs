@@ -97,6 +97,11 @@ async fn send(client: &kube::Client, report: &Report) -> Result<(), kube::Error>
         // gone, or another pod of the same name: then there is nothing to delete either
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
         Err(kube::Error::Api(status))
+            if status.code == 422 && status.message.contains("metadata.uid") =>
+        {
+            return Ok(());
+        }
+        Err(kube::Error::Api(status))
             if (400..500).contains(&status.code) && !is_passing(status.code) =>
         {
             tracing::error!(
@@ -138,6 +143,16 @@ fn body(report: &Report) -> serde_json::Value {
     let mut status = serde_json::to_value(&status).unwrap_or_default();
     let now: Vec<&str> =
         report.status.pod_ips.iter().flatten().map(|one| one.ip.as_str()).collect();
+    // conditions merge by type: what a condition no longer says has to be named, too
+    for condition in
+        status.get_mut("conditions").and_then(|list| list.as_array_mut()).into_iter().flatten()
+    {
+        if let Some(condition) = condition.as_object_mut() {
+            for key in ["reason", "message"] {
+                condition.entry(key).or_insert(serde_json::Value::Null);
+            }
+        }
+    }
     // lists of addresses merge by address: those that are gone have to be named
     if let Some(list) = status.get_mut("podIPs").and_then(|list| list.as_array_mut()) {
         for old in report.old_addresses.iter().filter(|old| !now.contains(&old.as_str())) {
@@ -169,7 +184,9 @@ mod tests {
             is_final: false,
         };
         let body = body(&report);
-        assert_eq!(body["status"]["conditions"].as_array().unwrap().len(), 1);
+        let conditions = body["status"]["conditions"].as_array().unwrap();
+        assert_eq!(conditions.len(), 1);
+        assert!(conditions[0].get("message").is_some_and(serde_json::Value::is_null));
         let wanted =
             serde_json::json!([{"ip": "10.0.0.2"}, {"$patch": "delete", "ip": "10.0.0.1"}]);
         assert_eq!(body["status"]["podIPs"], wanted);

@@ -26,6 +26,8 @@ use tower::{Service, ServiceExt};
 
 /// Longest wait for a connection to the server.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// An unused connection is not used again after this time: servers close idle ones, often after half a minute.
+const IDLE_MAX: Duration = Duration::from_secs(15);
 /// A silent connection is tested after this time, so that a server that vanished is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
@@ -309,9 +311,8 @@ pub(crate) fn client(
     http.set_keepalive_retries(Some(2));
     let connector =
         Connector { http, server: server.clone(), tls: tokio_rustls::TlsConnector::from(tls) };
-    let client = HttpClient::builder(TokioExecutor::new())
-        .pool_idle_timeout(Duration::from_secs(60))
-        .build(connector);
+    let client =
+        HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_MAX).build(connector);
     let base = server.base.clone();
     let header = |text: String| {
         http::HeaderValue::from_str(&text).map_err(|_| Error::Option {
