@@ -131,7 +131,7 @@ pub fn pinned_node(pod: &Pod) -> Option<String> {
 }
 
 /// What happened to an object. An event says when to look, never what is true: read the cache.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Change<K> {
     /// Added or changed.
     Applied {
@@ -144,6 +144,16 @@ pub enum Change<K> {
     Deleted(Arc<K>),
     /// Look at everything: the first list is there, the reader fell behind, or too much changed at once.
     Resync,
+}
+
+impl<K> Clone for Change<K> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Applied { old, new } => Self::Applied { old: old.clone(), new: Arc::clone(new) },
+            Self::Deleted(old) => Self::Deleted(Arc::clone(old)),
+            Self::Resync => Self::Resync,
+        }
+    }
 }
 
 /// The caches of a process: one list and watch for each kind and scope.

@@ -3,15 +3,16 @@
 use super::{Change, Index, Key, Object};
 use crate::Setup;
 use crate::metrics::named;
-use parking_lot::RwLock;
-use std::collections::{BTreeMap, BTreeSet};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, watch};
 
-/// Changes that a reader may fall behind before it is told to look at everything again. A slot is about 40 bytes, so
-/// twelve kinds cost 4,096 × 40 × 12 = 2 MB. A relist that changes more than this is announced by one `Resync`.
+/// Changes that a reader may fall behind before it is told to look at everything again. A change is 24 bytes and two
+/// counted references: at most 100 KB for each reader, and nothing while it keeps up. A relist that changes more than
+/// half of this is announced by one `Resync`.
 pub const CHANGES_BEHIND_MAX: usize = 4096;
 
 /// Failures in a row before one is worth a warning.
@@ -33,8 +34,20 @@ struct Shared<K> {
     name: String,
     setup: Setup,
     state: RwLock<State<K>>,
-    changes: broadcast::Sender<Change<K>>,
+    readers: Mutex<Vec<Weak<Mailbox<K>>>>,
     progress: watch::Sender<Progress>,
+}
+
+/// What one reader has not seen yet.
+struct Mailbox<K> {
+    waiting: Mutex<Waiting<K>>,
+    wake: Notify,
+}
+
+struct Waiting<K> {
+    changes: VecDeque<Change<K>>,
+    /// Changes thrown away because there were too many.
+    missed: usize,
 }
 
 struct State<K> {
@@ -93,7 +106,7 @@ impl<K: Object> Cache<K> {
                 name: name.to_owned(),
                 setup: setup.clone(),
                 state: RwLock::new(state),
-                changes: broadcast::channel(CHANGES_BEHIND_MAX).0,
+                readers: Mutex::default(),
                 progress: watch::channel(Progress::default()).0,
             }),
         }
@@ -193,7 +206,10 @@ impl<K: Object> Cache<K> {
 
     /// Changes from now on. The first is a [`Change::Resync`], given once the first list is there.
     pub fn subscribe(&self) -> Changes<K> {
-        Changes { cache: self.clone(), receiver: self.shared.changes.subscribe(), started: false }
+        let waiting = Waiting { changes: VecDeque::new(), missed: 0 };
+        let mailbox = Arc::new(Mailbox { waiting: Mutex::new(waiting), wake: Notify::new() });
+        self.shared.readers.lock().push(Arc::downgrade(&mailbox));
+        Changes { cache: self.clone(), mailbox, started: false }
     }
 
     /// Puts an object in, as the watch does.
@@ -202,8 +218,7 @@ impl<K: Object> Cache<K> {
         let (key, new) = (Key::of(&object), Arc::new(object));
         let mut state = self.shared.state.write();
         let old = state.put(&key, Some(&new));
-        // an error says that nobody listens
-        let _nobody = self.shared.changes.send(Change::Applied { old, new });
+        self.send(&Change::Applied { old, new });
         self.moved(&state, revision, false);
     }
 
@@ -212,7 +227,7 @@ impl<K: Object> Cache<K> {
         let revision = revision_of(object.meta().resource_version.as_deref());
         let mut state = self.shared.state.write();
         if let Some(old) = state.put(&Key::of(object), None) {
-            let _nobody = self.shared.changes.send(Change::Deleted(old));
+            self.send(&Change::Deleted(old));
         }
         self.moved(&state, revision, false);
     }
@@ -242,10 +257,28 @@ impl<K: Object> Cache<K> {
             changes = vec![Change::Resync];
         }
         // before the first list every reader waits for its Resync
-        for change in changes.into_iter().filter(|_| !first) {
-            let _nobody = self.shared.changes.send(change);
-        }
+        changes.iter().filter(|_| !first).for_each(|change| self.send(change));
         self.moved(&state, revision, true);
+    }
+
+    /// Puts a change into every reader's mailbox; called while the state is locked, so that order is one for all.
+    fn send(&self, change: &Change<K>) {
+        self.shared.readers.lock().retain(|reader| {
+            let Some(mailbox) = reader.upgrade() else { return false };
+            let mut waiting = mailbox.waiting.lock();
+            if waiting.changes.len() >= CHANGES_BEHIND_MAX {
+                waiting.missed += waiting.changes.len();
+                waiting.changes = VecDeque::new();
+            }
+            if waiting.missed > 0 {
+                waiting.missed += 1;
+            } else {
+                waiting.changes.push_back(change.clone());
+            }
+            drop(waiting);
+            mailbox.wake.notify_one();
+            true
+        });
     }
 
     pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
@@ -319,7 +352,7 @@ fn same_version<K: Object>(a: &K, b: &K) -> bool {
 /// The changes of a cache, for one reader.
 pub struct Changes<K> {
     cache: Cache<K>,
-    receiver: broadcast::Receiver<Change<K>>,
+    mailbox: Arc<Mailbox<K>>,
     started: bool,
 }
 
@@ -331,22 +364,25 @@ impl<K: Object> Changes<K> {
             self.started = true;
             return Change::Resync;
         }
-        match self.receiver.recv().await {
-            Ok(change) => change,
-            Err(broadcast::error::RecvError::Lagged(missed)) => {
-                let shared = &self.cache.shared;
-                tracing::warn!(
-                    cache = shared.name,
-                    missed,
-                    "a reader fell behind; it looks at everything"
-                );
-                shared.setup.metrics.cache_lags.get_or_create(&named(&shared.name)).inc();
-                // all that is waiting is older than what the reader will see now
-                self.receiver = self.receiver.resubscribe();
-                Change::Resync
+        loop {
+            {
+                let mut waiting = self.mailbox.waiting.lock();
+                let missed = std::mem::take(&mut waiting.missed);
+                if missed > 0 {
+                    let shared = &self.cache.shared;
+                    let cache = &shared.name;
+                    tracing::warn!(cache, missed, "a reader fell behind; it looks at everything");
+                    shared.setup.metrics.cache_lags.get_or_create(&named(cache)).inc();
+                    return Change::Resync;
+                }
+                if let Some(change) = waiting.changes.pop_front() {
+                    if waiting.changes.is_empty() {
+                        waiting.changes.shrink_to(64);
+                    }
+                    return change;
+                }
             }
-            // cannot happen while `self.cache` holds the sender
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            self.mailbox.wake.notified().await;
         }
     }
 }

@@ -5,8 +5,8 @@ mod plan;
 
 use crate::{Options, words};
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::Namespace;
-use kit::{Cache, Clock, Key, Queue};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kit::{Cache, Change, Clock, Key, Queue};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::core::PartialObjectMeta;
 use kube::discovery::{Discovery, Scope, verbs};
@@ -31,6 +31,10 @@ pub(crate) fn start(options: &Options) {
         if deleted { vec![Key::of(namespace)] } else { Vec::new() }
     };
     let tasks = &options.setup.tasks;
+    tasks.spawn(
+        "namespace pods",
+        watch_last_pods(options.caches.of(), duty.namespaces.clone(), queue.clone()),
+    );
     tasks
         .spawn("namespace feed", kit::feed(duty.namespaces.clone(), queue.clone(), keys, Vec::new));
     tasks.spawn(
@@ -40,6 +44,21 @@ pub(crate) fn start(options: &Options) {
             async move { duty.reconcile(&key).await }
         }),
     );
+}
+
+/// Looks again as soon as the last pod of a namespace under deletion is gone: pods are what takes time, and upstream
+/// waits for half of their grace instead.
+async fn watch_last_pods(pods: Cache<Pod>, namespaces: Cache<Namespace>, queue: Queue<Key>) {
+    let mut changes = pods.subscribe();
+    loop {
+        let Change::Deleted(pod) = changes.next().await else { continue };
+        let name = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let namespace = namespaces.find("", name);
+        let going = namespace.is_some_and(|found| found.metadata.deletion_timestamp.is_some());
+        if going && pods.list_in(name).is_empty() {
+            queue.add(Key::new("", name));
+        }
+    }
 }
 
 struct Emptier {
