@@ -1,5 +1,7 @@
 //! Caches and events against a server that answers from a script.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly, also in what it shares")]
+
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Request, Response};

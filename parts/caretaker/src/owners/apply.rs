@@ -97,12 +97,11 @@ impl Owners {
         }
         let namespace = if owner_kind.namespaced { item.key.namespace.as_str() } else { "" };
         let live = self.api(&owner_kind, namespace).get_metadata_opt(&owner.name).await?;
-        match live.filter(|live| live.metadata.uid.as_deref() == Some(&owner.uid)) {
-            Some(live) => Ok(standing(&live)),
-            None => {
-                self.remember_absent(&owner.uid);
-                Ok(Owner::Absent)
-            }
+        if let Some(live) = live.filter(|live| live.metadata.uid.as_deref() == Some(&owner.uid)) {
+            Ok(standing(&live))
+        } else {
+            self.remember_absent(&owner.uid);
+            Ok(Owner::Absent)
         }
     }
 
