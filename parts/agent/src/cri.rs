@@ -4,6 +4,7 @@
 #[expect(
     clippy::all,
     clippy::pedantic,
+    clippy::allow_attributes_without_reason,
     unused_qualifications,
     unreachable_pub,
     reason = "generated code"

@@ -39,13 +39,12 @@ pub(crate) fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> Stri
             && let Some(end) = after.find(')')
         {
             let name = &after[..end];
-            match value(name) {
-                Some(value) => out.push_str(&value),
-                None => {
-                    out.push_str("$(");
-                    out.push_str(name);
-                    out.push(')');
-                }
+            if let Some(value) = value(name) {
+                out.push_str(&value)
+            } else {
+                out.push_str("$(");
+                out.push_str(name);
+                out.push(')');
             }
             rest = &after[end + 1..];
         } else {

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 /// An error that ends the agent. What can mend itself is retried and logged instead.
 #[derive(Debug, thiserror::Error)]
+#[expect(
+    clippy::error_impl_error,
+    reason = "it is the one error of this crate, used as agent::Error"
+)]
 #[non_exhaustive]
 pub enum Error {
     /// An option cannot be used.

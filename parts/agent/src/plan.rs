@@ -340,11 +340,10 @@ fn keep_running(
         None => start(world, &container.name, None, now),
         Some(seen) => match seen.state {
             State::Created => remove_then_start(world, seen, now),
-            State::Running => Plan::default(),
             State::Exited if status::restarts(world, container, seen) => {
                 start(world, &container.name, seen.finished_at, now)
             }
-            State::Exited => Plan::default(),
+            State::Running | State::Exited => Plan::default(),
         },
     }
 }

@@ -89,7 +89,7 @@ impl Worker {
     /// Works until nothing of the pod is left here or at the server.
     pub(crate) async fn run(mut self) {
         loop {
-            let until = match self.round().await {
+            let until = match Box::pin(self.round()).await {
                 Round::Again => continue,
                 Round::Done => return,
                 Round::Rest(until) => until,

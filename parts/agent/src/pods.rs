@@ -112,7 +112,7 @@ impl Pods {
         let all = self.pods.list();
         let mut known: BTreeSet<String> = BTreeSet::new();
         let mut fresh: Vec<Arc<Pod>> = Vec::new();
-        for pod in all.iter() {
+        for pod in &all {
             let uid = uid_of(pod);
             known.insert(uid.clone());
             match self.tasks.get(&uid) {

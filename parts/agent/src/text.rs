@@ -22,7 +22,7 @@ pub(crate) fn go_duration(duration: Duration) -> String {
         return fraction(duration.as_secs_f64() * 1e9 / size, unit);
     }
     let (hours, minutes) = (duration.as_secs() / 3600, duration.as_secs() / 60 % 60);
-    let rest = duration - Duration::from_secs(hours * 3600 + minutes * 60);
+    let rest = duration.saturating_sub(Duration::from_secs(hours * 3600 + minutes * 60));
     let seconds = fraction(rest.as_secs_f64(), "s");
     match (hours, minutes) {
         (0, 0) => seconds,

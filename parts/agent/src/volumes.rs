@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 mod payload;
@@ -123,9 +123,11 @@ fn host_path(source: &HostPathVolumeSource) -> Result<(), String> {
         },
         "Directory" if !is(fs::FileType::is_dir) => failed("a directory"),
         "File" if !is(fs::FileType::is_file) => failed("a file"),
-        "Socket" if !is(|kind| kind.is_socket()) => failed("a socket file"),
-        "CharDevice" if !is(|kind| kind.is_char_device()) => failed("a character device"),
-        "BlockDevice" if !is(|kind| kind.is_block_device()) => failed("a block device"),
+        "Socket" if !is(rustix::fs::FileTypeExt::is_socket) => failed("a socket file"),
+        "CharDevice" if !is(rustix::fs::FileTypeExt::is_char_device) => {
+            failed("a character device")
+        }
+        "BlockDevice" if !is(rustix::fs::FileTypeExt::is_block_device) => failed("a block device"),
         "Directory" | "File" | "Socket" | "CharDevice" | "BlockDevice" => Ok(()),
         other => Err(format!("{other} is an invalid volume type")),
     }

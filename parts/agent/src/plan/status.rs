@@ -344,6 +344,7 @@ fn phase(
     if policy == "Never" { "Failed" } else { "Running" }
 }
 
+#[expect(clippy::too_many_lines, reason = "five conditions in a row, each short")]
 fn conditions(
     world: &World,
     previous: &PodStatus,
@@ -393,7 +394,7 @@ fn conditions(
         .filter(|gate| {
             let all = previous.conditions.iter().flatten();
             let mut own = all.filter(|one| one.type_ == gate.condition_type);
-            !own.next().is_some_and(|one| one.status == "True")
+            own.next().is_none_or(|one| one.status != "True")
         })
         .map(|gate| {
             format!("the status of pod readiness gate \"{}\" is not \"True\"", gate.condition_type)

@@ -23,13 +23,14 @@ pub(crate) struct Target {
 pub(crate) fn port(port: &IntOrString, container: &Container) -> Option<u16> {
     let number = match port {
         IntOrString::Int(number) => *number,
-        IntOrString::String(name) => match name.parse() {
-            Ok(number) => number,
-            Err(_) => {
+        IntOrString::String(name) => {
+            if let Ok(number) = name.parse() {
+                number
+            } else {
                 let mut ports = container.ports.iter().flatten();
                 ports.find(|port| port.name.as_ref() == Some(name))?.container_port
             }
-        },
+        }
     };
     u16::try_from(number).ok().filter(|port| *port > 0)
 }
