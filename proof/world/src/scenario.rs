@@ -1,0 +1,155 @@
+//! What happens, when: a list of deeds made from a seed.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::time::Duration;
+
+/// Nodes that may exist.
+pub const NODES: usize = 5;
+/// Nodes that are there from the beginning.
+pub const NODES_FIRST: usize = 4;
+/// When deeds of all kinds begin; before, one rollout is played out in peace.
+const TROUBLE_FROM: Duration = Duration::from_secs(40);
+/// When the last deed is done and faults end.
+pub const CALM_FROM: Duration = Duration::from_secs(150);
+/// Deeds in the time of trouble.
+const DEEDS_MAX: usize = 24;
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A node is switched on: it registers if it is new, and reports again if it was off.
+    PowerOn(usize),
+    /// A node is switched off without a word.
+    PowerOff(usize),
+    /// A node is switched off and its object deleted.
+    Remove(usize),
+    /// The label `zone` is set or taken away.
+    Zone(usize, Option<&'static str>),
+    /// A taint of this effect is set, or all of ours are taken away.
+    Taint(usize, Option<&'static str>),
+    /// The node is cordoned or uncordoned.
+    Cordon(usize, bool),
+    /// One of the daemon pods, counted round by name, fails.
+    FailPod(usize),
+    /// One of the daemon pods is deleted by a user.
+    DeletePod(usize),
+    /// A set gets a new template: an image of this number.
+    Template(&'static str, u32),
+    /// The server ends, in order or at once.
+    ServerDown {
+        /// At once.
+        is_crash: bool,
+    },
+    /// The server starts again.
+    ServerUp,
+    /// The engine's process is killed and started again.
+    RestartEngine,
+    /// The process of scheduler and caretaker is killed and started again.
+    RestartOthers,
+    /// Every watch is cut.
+    CutWatches,
+}
+
+/// The deeds of a run in order of time, and what the sets are like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// When, and what.
+    pub deeds: Vec<(Duration, Deed)>,
+    /// `maxUnavailable` of the set `every`.
+    pub unavailable_max: u32,
+    /// Whether the set `zoned` surges.
+    pub surges: bool,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut chance = StdRng::seed_from_u64(seed);
+        let mut deeds = vec![(Duration::from_secs(15), Deed::Template("every", 1))];
+        let mut nodes = [true; NODES];
+        nodes[NODES_FIRST..].fill(false);
+        let mut image = 1;
+        let mut server_up_at = Duration::ZERO;
+        let last = CALM_FROM - Duration::from_secs(5);
+        let span = u64::try_from((last - TROUBLE_FROM).as_millis()).unwrap_or(u64::MAX);
+        let mut times: Vec<Duration> = (0..chance.random_range(8..=DEEDS_MAX))
+            .map(|_| TROUBLE_FROM + Duration::from_millis(chance.random_range(0..span)))
+            .collect();
+        times.sort_unstable();
+        for at in times {
+            let deed = draw(&mut chance, &mut nodes, &mut image);
+            if let Deed::ServerDown { .. } = deed {
+                if at < server_up_at {
+                    continue;
+                }
+                server_up_at = at + Duration::from_millis(chance.random_range(50..3000));
+                deeds.push((server_up_at, Deed::ServerUp));
+            }
+            deeds.push((at, deed));
+        }
+        for (node, _) in nodes.iter().enumerate().filter(|(_, is_on)| !**is_on) {
+            deeds.push((last, Deed::PowerOn(node)));
+        }
+        deeds.sort_by_key(|(at, _)| *at);
+        Self { deeds, unavailable_max: chance.random_range(1..=2), surges: chance.random_bool(0.5) }
+    }
+}
+
+/// One deed that makes sense. The first node keeps its zone and its power, so that something always stands still.
+fn draw(chance: &mut StdRng, nodes: &mut [bool; NODES], image: &mut u32) -> Deed {
+    let node = chance.random_range(1..NODES);
+    match chance.random_range(0..20) {
+        0..=3 if nodes[node] => {
+            nodes[node] = false;
+            if chance.random_bool(0.5) { Deed::PowerOff(node) } else { Deed::Remove(node) }
+        }
+        0..=3 => {
+            nodes[node] = true;
+            Deed::PowerOn(node)
+        }
+        4..=6 => Deed::Zone(node, [Some("a"), Some("b"), None][chance.random_range(0..3)]),
+        7..=8 => {
+            let effects = [Some("NoSchedule"), Some("NoExecute"), None, None];
+            Deed::Taint(node, effects[chance.random_range(0..effects.len())])
+        }
+        9 => Deed::Cordon(node, chance.random_bool(0.5)),
+        10..=11 => Deed::FailPod(chance.random_range(0..16)),
+        12..=13 => Deed::DeletePod(chance.random_range(0..16)),
+        14..=15 => {
+            *image += 1;
+            Deed::Template(["every", "zoned"][chance.random_range(0..2)], *image)
+        }
+        16 => Deed::ServerDown { is_crash: chance.random_bool(0.5) },
+        17 => Deed::RestartEngine,
+        18 => Deed::RestartOthers,
+        _ => Deed::CutWatches,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_are_sorted_repeatable_and_end_with_every_node_and_the_server_on() {
+        for seed in 0..500 {
+            let scenario = Scenario::of(seed);
+            assert_eq!(scenario, Scenario::of(seed));
+            assert!(scenario.deeds.windows(2).all(|pair| pair[0].0 <= pair[1].0), "seed {seed}");
+            assert!(scenario.deeds.iter().all(|(at, _)| *at < CALM_FROM), "seed {seed}");
+            let (mut on, mut is_up) = ([true; NODES], true);
+            on[NODES_FIRST..].fill(false);
+            for (_, deed) in &scenario.deeds {
+                match deed {
+                    Deed::PowerOn(node) => on[*node] = true,
+                    Deed::PowerOff(node) | Deed::Remove(node) => on[*node] = false,
+                    Deed::ServerDown { .. } => is_up = false,
+                    Deed::ServerUp => is_up = true,
+                    _ => {}
+                }
+            }
+            assert!(is_up && on.iter().all(|is_on| *is_on), "seed {seed}");
+        }
+    }
+}
