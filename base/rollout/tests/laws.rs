@@ -13,6 +13,7 @@ use rollout::words::HASH_LABEL;
 use rollout::world::{Phase, Pod, Revision};
 use rollout::{Board, Plan, Site, Strategy, Terms, Wait, Why, World, plan, shape};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use worlds::{
     NODES, UID, any_node, any_rollout, any_world, carry_out, created, current_hash, start,
 };
@@ -271,7 +272,7 @@ proptest! {
     #[test]
     fn patience_nothing_changes_before_again_at(world in any_world(), part in 0.0..1.0_f64) {
         let first = plan(&world, start());
-        let until = first.again_at.unwrap_or(start() + SignedDuration::from_hours(1));
+        let until = first.again_at.unwrap_or_else(|| start() + SignedDuration::from_hours(1));
         prop_assert!(until > start());
         let wait = until.duration_since(start()).mul_f64(part);
         prop_assert_eq!(plan(&world, start() + wait), first);
@@ -321,7 +322,7 @@ proptest! {
                 world.pods.insert(pod_name.clone(), Pod { name: pod_name, ..pod });
             }
             match other.nodes.get(name) {
-                Some(node) => world.nodes.insert(name.to_owned(), node.clone()),
+                Some(node) => world.nodes.insert(name.to_owned(), Arc::clone(node)),
                 None => world.nodes.remove(name),
             };
             put(&mut board, &world, name, now, false);

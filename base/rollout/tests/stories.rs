@@ -26,8 +26,7 @@ use worlds::{UID, carry_out, start};
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Story {
     /// What the story is about.
-    #[serde(rename = "story")]
-    _about: String,
+    story: String,
     /// `spec` of the DaemonSet, as far as it differs from the plainest one.
     #[serde(default)]
     spec: BTreeMap<String, Value>,
@@ -331,7 +330,7 @@ fn stories_end_as_they_did() {
         let story: Story = serde_saphyr::from_str(&text)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
-        insta::with_settings!({description => &story._about, omit_expression => true, snapshot_path => "stories", prepend_module_to_snapshot => false}, {
+        insta::with_settings!({description => &story.story, omit_expression => true, snapshot_path => "stories", prepend_module_to_snapshot => false}, {
             insta::assert_snapshot!(name, tell(&story));
         });
     }

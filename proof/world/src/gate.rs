@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 use tower::ServiceExt;
 
 /// Largest body read whole.
@@ -61,7 +61,8 @@ pub struct Who {
 #[derive(Debug)]
 pub struct Gate {
     state: Mutex<State>,
-    cut: watch::Sender<u64>,
+    /// Ends watches. (A `watch` channel would wake them in an order of its own chance.)
+    cut: broadcast::Sender<()>,
     clock: Clock,
     start: jiff::Timestamp,
 }
@@ -74,6 +75,8 @@ struct State {
     tape: Vec<String>,
     witness: Witness,
     changing: usize,
+    /// Changes the engine has asked for.
+    acts: usize,
 }
 
 impl std::fmt::Debug for State {
@@ -106,9 +109,10 @@ impl Gate {
             tape: Vec::new(),
             witness: Witness::default(),
             changing: 0,
+            acts: 0,
         };
         let start = clock.now();
-        Arc::new(Self { state: Mutex::new(state), cut: watch::channel(0).0, clock, start })
+        Arc::new(Self { state: Mutex::new(state), cut: broadcast::channel(1).0, clock, start })
     }
 
     /// A client for somebody.
@@ -143,7 +147,7 @@ impl Gate {
 
     /// Ends every watch.
     pub fn cut_watches(&self) {
-        self.cut.send_modify(|epoch| *epoch += 1);
+        let _nobody = self.cut.send(());
     }
 
     /// Ends all faults and bugs of chance.
@@ -160,6 +164,11 @@ impl Gate {
     /// Asks the witness.
     pub fn witness<T>(&self, ask: impl FnOnce(&mut Witness) -> T) -> T {
         ask(&mut self.state.lock().witness)
+    }
+
+    /// How many changes the engine has made, events aside.
+    pub fn acts(&self) -> usize {
+        self.state.lock().acts
     }
 
     /// The tape and what the witness found wrong.
@@ -242,7 +251,7 @@ impl Gate {
         if is_create && is_engines && self.has(Bug::IneligibleNode) {
             self.misplace(&mut body);
         }
-        let twice = is_create && is_engines && self.has(Bug::DoubleCreate);
+        let twice = is_create && is_engines && self.take(Bug::DoubleCreate);
         let mut answer = None;
         for _ in 0..if twice { 2 } else { 1 } {
             let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
@@ -271,15 +280,28 @@ impl Gate {
         let mut state = self.state.lock();
         let is_update = parts.method == Method::PUT || parts.method == Method::PATCH;
         if state.bug == Some(Bug::RevisionBack) && is_update && state.witness.may_go_back(&answer) {
+            state.bug = None;
             answer["metadata"]["resourceVersion"] = json!("1");
             *bytes = serde_json::to_vec(&answer).unwrap_or_default();
         }
-        let act = (who.name == "engine").then_some((&parts.method, parts.uri.path()));
+        let is_act = who.name == "engine" && !parts.uri.path().contains("/events");
+        state.acts += usize::from(is_act);
+        let act = is_act.then_some((&parts.method, parts.uri.path()));
         state.witness.saw(server.records(), act, &answer, now);
     }
 
     fn has(&self, bug: Bug) -> bool {
         self.state.lock().bug == Some(bug)
+    }
+
+    /// Whether the bug is planted; it shows once.
+    fn take(&self, bug: Bug) -> bool {
+        let mut state = self.state.lock();
+        let is_it = state.bug == Some(bug);
+        if is_it {
+            state.bug = None;
+        }
+        is_it
     }
 
     /// Aims the pod of the set `zoned` at the first node, which is in another zone.
@@ -288,6 +310,7 @@ impl Gate {
         if pod["metadata"]["labels"]["app"] == "zoned" {
             let affinity = &mut pod["spec"]["affinity"]["nodeAffinity"];
             let required = &mut affinity["requiredDuringSchedulingIgnoredDuringExecution"];
+            self.state.lock().bug = None;
             required["nodeSelectorTerms"][0]["matchFields"][0]["values"][0] = json!("node-0");
             *body = serde_json::to_vec(&pod).unwrap_or_default();
         }

@@ -10,7 +10,9 @@ pub const NODES: usize = 5;
 pub const NODES_FIRST: usize = 4;
 /// When deeds of all kinds begin; before, one rollout is played out in peace.
 const TROUBLE_FROM: Duration = Duration::from_secs(40);
-/// When the last deed is done and faults end.
+/// The time of trouble; what must be on at the end is switched on with its last breath.
+const TROUBLE: Duration = Duration::from_secs(105);
+/// When faults end.
 pub const CALM_FROM: Duration = Duration::from_secs(150);
 /// Deeds in the time of trouble.
 const DEEDS_MAX: usize = 24;
@@ -66,13 +68,16 @@ impl Scenario {
     /// The scenario of a seed.
     pub fn of(seed: u64) -> Self {
         let mut chance = StdRng::seed_from_u64(seed);
+        // in peace: a rollout, then nodes that join
         let mut deeds = vec![(Duration::from_secs(15), Deed::Template("every", 1))];
+        deeds.extend(
+            (NODES_FIRST..NODES).map(|node| (Duration::from_secs(30), Deed::PowerOn(node))),
+        );
         let mut nodes = [true; NODES];
-        nodes[NODES_FIRST..].fill(false);
         let mut image = 1;
         let mut server_up_at = Duration::ZERO;
-        let last = CALM_FROM - Duration::from_secs(5);
-        let span = u64::try_from((last - TROUBLE_FROM).as_millis()).unwrap_or(u64::MAX);
+        let last = TROUBLE_FROM + TROUBLE;
+        let span = u64::try_from(TROUBLE.as_millis()).unwrap_or(u64::MAX);
         let mut times: Vec<Duration> = (0..chance.random_range(8..=DEEDS_MAX))
             .map(|_| TROUBLE_FROM + Duration::from_millis(chance.random_range(0..span)))
             .collect();

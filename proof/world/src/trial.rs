@@ -95,10 +95,14 @@ async fn go_through(
         let Some(server) = cluster.server() else { return Err("the server is down".to_owned()) };
         let unrest = gate.witness(|witness| witness.unrest(server.records(), clock.now()));
         if unrest.is_empty() {
-            let since = *resting_since.get_or_insert_with(Instant::now);
+            let (since, acts) = *resting_since.get_or_insert_with(|| (Instant::now(), gate.acts()));
             if since.elapsed() >= REST_MIN {
                 gate.note("== rest");
-                return Ok(());
+                let idle = gate.acts() - acts;
+                return match idle {
+                    0 => Ok(()),
+                    _ => Err(format!("the engine made {idle} changes though all was well")),
+                };
             }
         } else {
             resting_since = None;

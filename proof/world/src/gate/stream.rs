@@ -9,13 +9,13 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::broadcast;
 
 /// One watch under way.
 struct Stream {
     gate: Arc<Gate>,
     data: BodyDataStream,
-    cut: watch::Receiver<u64>,
+    cut: broadcast::Receiver<()>,
     rest: Vec<u8>,
     lines: VecDeque<Vec<u8>>,
     what: String,
@@ -55,7 +55,7 @@ impl Stream {
     async fn next(&mut self) -> Option<Result<Bytes, std::io::Error>> {
         loop {
             if let Some(line) = self.lines.pop_front() {
-                if self.cut.has_changed().unwrap_or(true) || self.wait().await.is_err() {
+                if !self.cut.is_empty() || self.wait().await.is_err() {
                     return Some(Err(std::io::Error::other("cut")));
                 }
                 match self.check(line) {
@@ -65,7 +65,7 @@ impl Stream {
             }
             tokio::select! {
                 biased;
-                _ = self.cut.changed() => return Some(Err(std::io::Error::other("cut"))),
+                _ = self.cut.recv() => return Some(Err(std::io::Error::other("cut"))),
                 data = self.data.next() => match data? {
                     Ok(bytes) => self.take(&bytes),
                     Err(error) => return Some(Err(std::io::Error::other(error))),
@@ -99,7 +99,7 @@ impl Stream {
         }
         tokio::select! {
             biased;
-            _ = self.cut.changed() => Err(()),
+            _ = self.cut.recv() => Err(()),
             () = tokio::time::sleep(Duration::from_millis(wait)) => Ok(()),
         }
     }
