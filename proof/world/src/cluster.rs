@@ -274,15 +274,16 @@ impl Cluster {
                    "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}})
         };
         let surge = u32::from(scenario.surges);
-        for (name, selector, strategy) in [
-            ("every", json!({}), rolling(scenario.unavailable_max, 0)),
-            ("zoned", json!({"zone": "a"}), rolling(1 - surge, surge)),
+        for (name, selector, strategy, min_ready) in [
+            ("every", json!({}), rolling(scenario.unavailable_max, 0), 0),
+            ("zoned", json!({"zone": "a"}), rolling(1 - surge, surge), scenario.min_ready),
         ] {
             let set = json!({
                 "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": name},
                 "spec": {
                     "selector": {"matchLabels": {"app": name}},
                     "updateStrategy": strategy,
+                    "minReadySeconds": min_ready,
                     "template": {
                         "metadata": {"labels": {"app": name}},
                         "spec": {

@@ -14,6 +14,8 @@ const TROUBLE_FROM: Duration = Duration::from_secs(40);
 const TROUBLE: Duration = Duration::from_secs(105);
 /// When faults end.
 pub const CALM_FROM: Duration = Duration::from_secs(150);
+/// Between failures of pods on one node: longer than it takes to replace one, shorter than back-off grows to.
+const FAIL_EVERY: Duration = Duration::from_millis(4500);
 /// Deeds in the time of trouble.
 const DEEDS_MAX: usize = 24;
 
@@ -32,7 +34,7 @@ pub enum Deed {
     Taint(usize, Option<&'static str>),
     /// The node is cordoned or uncordoned.
     Cordon(usize, bool),
-    /// One of the daemon pods, counted round by name, fails.
+    /// The first daemon pod on a node fails.
     FailPod(usize),
     /// One of the daemon pods is deleted by a user.
     DeletePod(usize),
@@ -62,6 +64,8 @@ pub struct Scenario {
     pub unavailable_max: u32,
     /// Whether the set `zoned` surges.
     pub surges: bool,
+    /// `minReadySeconds` of the set `zoned`.
+    pub min_ready: u32,
 }
 
 impl Scenario {
@@ -76,6 +80,7 @@ impl Scenario {
         let mut nodes = [Power::On; NODES];
         let mut image = 1;
         let mut server_up_at = Duration::ZERO;
+        let mut ups = Vec::new();
         let last = TROUBLE_FROM + TROUBLE;
         let span = u64::try_from(TROUBLE.as_millis()).unwrap_or(u64::MAX);
         let mut times: Vec<Duration> = (0..chance.random_range(8..=DEEDS_MAX))
@@ -89,10 +94,17 @@ impl Scenario {
                     continue;
                 }
                 server_up_at = at + Duration::from_millis(chance.random_range(50..3000));
-                deeds.push((server_up_at, Deed::ServerUp));
+                ups.push((server_up_at.min(last), Deed::ServerUp));
+            }
+            if let Deed::FailPod(_) = deed {
+                // again and again, so that back-off is felt
+                let times = chance.random_range(0..4);
+                deeds.extend((1..=times).map(|n| (at + FAIL_EVERY * n, deed)));
             }
             deeds.push((at, deed));
         }
+        deeds.retain(|(at, _)| *at < last);
+        deeds.extend(ups);
         for (node, power) in nodes.iter().enumerate() {
             // a lost node comes back; a removed one may stay away
             let comes =
@@ -100,7 +112,12 @@ impl Scenario {
             deeds.extend(comes.then_some((last, Deed::PowerOn(node))));
         }
         deeds.sort_by_key(|(at, _)| *at);
-        Self { deeds, unavailable_max: chance.random_range(1..=2), surges: chance.random_bool(0.5) }
+        Self {
+            deeds,
+            unavailable_max: chance.random_range(1..=2),
+            surges: chance.random_bool(0.5),
+            min_ready: chance.random_range(0..4),
+        }
     }
 }
 
@@ -133,7 +150,7 @@ fn draw(chance: &mut StdRng, nodes: &mut [Power; NODES], image: &mut u32) -> Dee
             Deed::Taint(node, effects[chance.random_range(0..effects.len())])
         }
         9 => Deed::Cordon(node, chance.random_bool(0.5)),
-        10..=11 => Deed::FailPod(chance.random_range(0..16)),
+        10..=11 => Deed::FailPod(node),
         12..=13 => Deed::DeletePod(chance.random_range(0..16)),
         14..=15 => {
             *image += 1;

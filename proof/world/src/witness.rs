@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How old the engine's picture of a node may be: seconds for a held-up event, a server that is away, and a watch that
 /// is begun anew with back-off.
 const PICTURE_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// How old its picture of a pod may be where nothing was cut: an event may be held up for 5 seconds, a request for 3.
+const NEWS_AGE_MAX: SignedDuration = SignedDuration::from_secs(10);
 /// More faults than this are not worth reading.
 const FAULTS_MAX: usize = 20;
 
@@ -143,11 +145,20 @@ impl Witness {
             self.unrest_of(name, set, &mut all);
         }
         for (name, pod) in &self.pods {
+            if !pod.is_live() {
+                all.push(format!("pod {name} is on its way: {pod:?}"));
+            }
             if pod.node.as_ref().is_none_or(|node| !self.nodes.contains_key(node)) {
                 all.push(format!("pod {name} is on {:?}, which does not exist", pod.node));
             }
         }
         all
+    }
+
+    /// The first daemon pod on a node, for deeds.
+    pub fn pod_on(&self, node: &str) -> Option<String> {
+        let mut here = self.pods.iter().filter(|(_, pod)| pod.node.as_deref() == Some(node));
+        here.find(|(_, pod)| pod.is_live()).map(|(name, _)| name.clone())
     }
 
     /// A daemon pod by count, for deeds.
@@ -196,6 +207,9 @@ impl Witness {
         refresh(records, "apps/daemonsets", &mut self.sets, &mut self.changes, SetSeen::read);
         for pod in self.pods.values_mut() {
             pod.first_seen.get_or_insert(now);
+            if pod.is_ready {
+                pod.ready_since.get_or_insert(now);
+            }
         }
         self.stand(now);
     }
@@ -265,20 +279,23 @@ impl Witness {
 
     /// Notes when the engine takes an available old pod from a node that should have one.
     fn engine_deletes(&mut self, name: &str, now: Timestamp) {
-        let Some(pod) = self.pods.get(name).filter(|pod| pod.is_live() && pod.is_ready) else {
-            return;
+        // one that only just became ready may be taken for broken, and those go at once
+        let is_known = |pod: &&PodSeen| {
+            let since = pod.ready_since.filter(|_| pod.is_live());
+            since.is_some_and(|since| now.duration_since(since) > NEWS_AGE_MAX)
         };
+        let Some(pod) = self.pods.get(name).filter(is_known) else { return };
         let Some((set_name, set)) = self.sets.iter().find(|(_, set)| pod.owner == set.uid) else {
             return;
         };
         let Some(node) = pod.node.clone() else { return };
         let standing = self.eligible.get(&(set_name.clone(), node.clone())).copied();
         // the engine may still believe that a node is not eligible, unless it made this pod since it is
-        let is_known = standing.is_some_and(|s| {
+        let is_placed = standing.is_some_and(|s| {
             let is_made_since = pod.first_seen.is_some_and(|seen| seen >= s.since);
             s.is && (is_made_since || now.duration_since(s.since) > PICTURE_AGE_MAX)
         });
-        if !set.surges && is_known && pod.image != set.image {
+        if !set.surges && is_placed && pod.image != set.image {
             self.down.entry(set_name.clone()).or_default().insert(node);
         }
     }

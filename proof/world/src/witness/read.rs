@@ -40,6 +40,8 @@ pub(super) struct PodSeen {
     is_terminating: bool,
     pub(super) is_ready: bool,
     pub(super) first_seen: Option<Timestamp>,
+    /// Since when it was seen to be ready without a break.
+    pub(super) ready_since: Option<Timestamp>,
 }
 
 impl std::fmt::Debug for PodSeen {
@@ -106,6 +108,7 @@ impl PodSeen {
             is_terminating: pod["metadata"]["deletionTimestamp"].is_string(),
             is_ready: conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"),
             first_seen: None,
+            ready_since: None,
         }
     }
 
@@ -186,6 +189,7 @@ impl Seen for PodSeen {
     fn inherit(&mut self, before: &Self) {
         if before.uid == self.uid {
             self.first_seen = before.first_seen;
+            self.ready_since = before.ready_since.filter(|_| self.is_ready);
         }
     }
 }
