@@ -252,13 +252,16 @@ impl Inner {
         identity: Option<Identity>,
     ) -> Response<Body> {
         let began = tokio::time::Instant::now();
+        // A refusal is written as the answer would have been; where nothing was agreed on, as JSON.
+        let agreed = negotiate(text(request.headers(), header::ACCEPT), false);
+        let format = agreed.map_or(Format::Json, |form| form.format);
         let gzip = accepts_gzip(request.headers());
         let mut said = Said { verb: String::new(), resource: "", subresource: String::new() };
         let outcome = Self::serve(&self, request, identity, &mut said).await;
         let response = match outcome {
             Ok(Answer::Whole(reply)) => reply.into_response(gzip),
             Ok(Answer::Stream(response)) => response,
-            Err(status) => Reply::status(&status, Format::Json).into_response(gzip),
+            Err(status) => Reply::status(&status, format).into_response(gzip),
         };
         let code = response.status().as_u16();
         self.metrics.answered(&said.verb, said.resource, &said.subresource, code, began.elapsed());

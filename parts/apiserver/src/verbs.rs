@@ -15,7 +15,7 @@ use crate::admit::{Context, Strategy, admission};
 use crate::authorize::{self, review::Judges};
 use crate::decode::options::{ListOptions, Query, WriteOptions};
 use crate::decode::{self, Media, Wanted};
-use crate::encode::negotiate::Form;
+use crate::encode::negotiate::{self, Form, View};
 use crate::encode::table::Include;
 use crate::encode::{self, Reply, Source};
 use crate::identity::Identity;
@@ -191,7 +191,7 @@ pub(crate) async fn run(
         ("POST", "eviction") => pods::evict(&call, body).await,
         ("DELETE", "") if call.name().is_empty() => remove::collection(&call, body).await,
         ("DELETE", "") => remove::one(&call, body).await,
-        (_, name) if !name.is_empty() && !call.shares_kind(name) => Err(not_yet(name)),
+        (_, name) if !name.is_empty() && !call.shares_kind(name) => Err(not_yet(&call, name)),
         ("GET", _) => list::get(&call).await,
         ("PUT", _) => update::put(&call, body).await,
         ("PATCH", _) => patch::patch(&call, body).await,
@@ -202,6 +202,9 @@ pub(crate) async fn run(
 
 /// Answers a review: it is judged and never stored.
 async fn review(call: &Call, body: Body) -> Result<Reply, Status> {
+    if call.form.view != View::Whole {
+        return Err(negotiate::nothing_fits());
+    }
     let (body, media) = call.body(body).await?;
     let options = WriteOptions::read(&call.query, "CreateOptions")?;
     let decoded = decode::object(&body, media, Wanted::of(call.row), options.validation)?;
@@ -215,8 +218,11 @@ async fn review(call: &Call, body: Body) -> Result<Reply, Status> {
     Ok(reply)
 }
 
-/// 501: a path that Kubernetes has and we do not serve yet.
-fn not_yet(subresource: &str) -> Status {
+/// 501: a path that Kubernetes has and we do not serve yet; 404 when not even the object is there.
+fn not_yet(call: &Call, subresource: &str) -> Status {
+    if shelf::find(&call.server.records, call.row, call.namespace(), call.name()).is_none() {
+        return call.not_found();
+    }
     Status::failure(
         501,
         "NotImplemented",

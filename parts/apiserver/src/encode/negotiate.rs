@@ -100,10 +100,13 @@ pub fn negotiate(accept: Option<&str>, streams: bool) -> Result<Form, Status> {
         return Err(Status::failure(406, "NotAcceptable", message)
             .with_details(api::status::Details::default()));
     }
-    clauses.iter().find_map(form).ok_or_else(|| {
-        let message = format!("only the following media types are accepted: {OFFERED}");
-        Status::failure(406, "NotAcceptable", message)
-    })
+    clauses.iter().find_map(form).ok_or_else(nothing_fits)
+}
+
+/// 406: none of the forms asked for can be had here.
+pub fn nothing_fits() -> Status {
+    let message = format!("only the following media types are accepted: {OFFERED}");
+    Status::failure(406, "NotAcceptable", message)
 }
 
 /// The form that one clause asks for, if it can be had.

@@ -29,11 +29,9 @@ const PRIORITIES: [(&str, i64, &str); 2] = [
 
 /// Writes what is missing; what does not depend on one another at once, so that a first start costs a few syncs.
 pub(super) async fn write(server: &Server) -> Result<(), Status> {
-    let namespaces = NAMESPACES.map(|name| {
-        Write::Create {
-            path: "/api/v1/namespaces".to_owned(),
-            object: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
-        }
+    let namespaces = NAMESPACES.map(|name| Write::Create {
+        path: "/api/v1/namespaces".to_owned(),
+        object: json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
     });
     let classes = PRIORITIES.map(|(name, value, description)| Write::Create {
         path: "/apis/scheduling.k8s.io/v1/priorityclasses".to_owned(),
