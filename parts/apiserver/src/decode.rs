@@ -3,6 +3,7 @@
 
 pub mod node;
 pub mod options;
+pub mod proto;
 pub mod strict;
 pub mod syntax;
 
@@ -29,6 +30,8 @@ pub enum Media {
     Json,
     /// YAML.
     Yaml,
+    /// Protobuf, of a few kinds.
+    Protobuf,
 }
 
 /// Reads `Content-Type`; missing means JSON.
@@ -37,13 +40,19 @@ pub fn media(content_type: Option<&str>) -> Result<Media, Status> {
     match essence {
         "" | "application/json" => Ok(Media::Json),
         "application/yaml" => Ok(Media::Yaml),
-        _ => Err(Status::failure(
-            415,
-            "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: \
-             application/json, application/yaml, application/vnd.kubernetes.protobuf",
-        )),
+        "application/vnd.kubernetes.protobuf" => Ok(Media::Protobuf),
+        _ => Err(unknown_media()),
     }
+}
+
+/// 415.
+fn unknown_media() -> Status {
+    Status::failure(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: \
+         application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    )
 }
 
 /// A media type without its parameters.
@@ -188,6 +197,7 @@ pub fn delete_options(body: &[u8], media: Media) -> Result<Option<Value>, Status
             Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
         }
         Unreadable::Yaml(why) => Status::bad_request(format!("yaml: {why}")),
+        Unreadable::Protobuf(why) => Status::bad_request(why),
     })?;
     let (kind, version) = kind_of(&read.node).map_err(Status::bad_request)?;
     if !kind.is_empty() && kind != "DeleteOptions" {
@@ -229,9 +239,14 @@ fn kind_of(node: &Node) -> Result<(String, String), String> {
 }
 
 fn unreadable(fault: &Unreadable, body: &[u8], wanted: Wanted) -> Status {
+    if let Unreadable::Protobuf(why) = fault {
+        let status = unknown_media();
+        let message = format!("{}: {why}", status.message);
+        return Status { message, ..status };
+    }
     let why = match fault {
         Unreadable::Json(why) => format!("couldn't get version/kind; json parse error: {why}"),
-        Unreadable::Yaml(why) => format!("yaml: {why}"),
+        Unreadable::Yaml(why) | Unreadable::Protobuf(why) => format!("yaml: {why}"),
     };
     unrecognized(&why, body, wanted)
 }

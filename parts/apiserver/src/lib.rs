@@ -16,7 +16,7 @@
 //! - Rules know no clock and no chance of their own: both come from [`Config`].
 //!
 //! # Absent
-//! Protobuf, aggregated API servers, webhooks, custom resources, logs and exec (they come with the agent's port).
+//! Protobuf (but for the bodies of a few kinds that kubectl sends so), aggregated API servers, webhooks, custom resources, logs and exec (they come with the agent's port).
 
 pub mod admit;
 pub mod authenticate;

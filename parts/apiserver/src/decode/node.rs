@@ -95,12 +95,14 @@ pub enum Unreadable {
     Json(String),
     /// No YAML.
     Yaml(String),
+    /// No protobuf, or of a kind that is not read so.
+    Protobuf(String),
 }
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Json(why) | Self::Yaml(why) => f.write_str(why),
+            Self::Json(why) | Self::Yaml(why) | Self::Protobuf(why) => f.write_str(why),
         }
     }
 }
@@ -114,6 +116,9 @@ pub fn read(body: &[u8], media: Media) -> Result<Read, Unreadable> {
             )
         }
         Media::Yaml => read_yaml(body),
+        Media::Protobuf => super::proto::read(body)
+            .map(|node| Read { node, faults: Vec::new() })
+            .map_err(Unreadable::Protobuf),
     }
 }
 
