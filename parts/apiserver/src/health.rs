@@ -13,14 +13,14 @@ pub(crate) fn answer(endpoint: &str, checks: &[Check], verbose: bool) -> (u16, S
     let mut text = String::new();
     for (name, found) in checks {
         match found {
-            Ok(()) => text.push_str(&format!("[+]{name} ok\n")),
+            Ok(()) => text.extend(["[+]", name, " ok\n"]),
             Err(why) => {
                 tracing::warn!(endpoint, check = name, %why, "health check failed");
-                text.push_str(&format!("[-]{name} failed: {why}\n"));
+                text.extend(["[-]", name, " failed: ", why, "\n"]);
             }
         }
     }
-    text.push_str(&format!("{endpoint} check {}\n", if well { "passed" } else { "failed" }));
+    text.extend([endpoint, " check ", if well { "passed" } else { "failed" }, "\n"]);
     (if well { 200 } else { 500 }, text)
 }
 

@@ -18,6 +18,11 @@
 //! # Absent
 //! Protobuf (but for the bodies of a few kinds that kubectl sends so), aggregated API servers, webhooks, custom resources, logs and exec (they come with the agent's port).
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a refusal is a whole Status; it is rare, moved a few times, and a Box at every `?` would buy nothing"
+)]
+
 pub mod admit;
 pub mod authenticate;
 pub mod authorize;

@@ -68,7 +68,7 @@ pub enum Route {
     /// A resource, a collection or a subresource.
     Resource(Box<Target>),
     /// Health, version, metrics, discovery, OpenAPI, or nothing at all.
-    Path(Attributes),
+    Path(Box<Attributes>),
 }
 
 impl Route {
@@ -135,11 +135,11 @@ pub fn route(
     }
     let decoded = percent_decode(path);
     let plain = || {
-        Route::Path(Attributes {
+        Route::Path(Box::new(Attributes {
             verb: Cow::Owned(method.as_str().to_ascii_lowercase()),
             path: decoded.clone(),
             ..Attributes::default()
-        })
+        }))
     };
     let parts: Vec<&str> = decoded.split('/').filter(|part| !part.is_empty()).collect();
     let (group, version, rest) = match parts.as_slice() {

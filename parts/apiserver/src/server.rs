@@ -300,7 +300,7 @@ impl Inner {
         };
         let Some(row) = target.row else { return paths::unknown(&target).map(Answer::Whole) };
         said.resource = row.plural;
-        said.subresource = target.attributes.subresource.clone();
+        said.subresource.clone_from(&target.attributes.subresource);
         let streams = parts.method == Method::GET && target.name.is_empty();
         let form = negotiate(text(&parts.headers, header::ACCEPT), streams)?;
         let call = Call {
@@ -336,15 +336,12 @@ impl Inner {
             call.include = Include::read(call.query.get("includeObject").unwrap_or_default())?;
         }
         let limit = self.config.request_timeout;
-        match tokio::time::timeout(limit, verbs::run(call, method, body)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                let message = format!(
-                    "Timeout: request did not complete within the allowed duration of {limit:?}"
-                );
-                Err(Status::failure(504, "Timeout", message))
-            }
-        }
+        tokio::time::timeout(limit, verbs::run(call, method, body)).await.unwrap_or_else(|_| {
+            let message = format!(
+                "Timeout: request did not complete within the allowed duration of {limit:?}"
+            );
+            Err(Status::failure(504, "Timeout", message))
+        })
     }
 
     pub(crate) fn health(&self, endpoint: &str) -> Vec<crate::health::Check> {

@@ -154,12 +154,10 @@ impl Call {
         let known = self.allows(verb).ok_or_else(no_such_path)?;
         let everywhere = self.row.namespaced && !in_namespace && !named;
         let fits = match (method.as_str(), named) {
-            ("GET", _) => true,
-            ("POST", false) => !everywhere,
+            ("GET", _) | ("DELETE", true) => true,
+            ("POST" | "DELETE", false) => !everywhere,
             ("POST", true) => !self.subresource().is_empty(),
             ("PUT" | "PATCH", named) => named,
-            ("DELETE", false) => !everywhere,
-            ("DELETE", true) => true,
             _ => false,
         };
         if known && fits { Ok(()) } else { Err(method_not_allowed()) }

@@ -74,7 +74,7 @@ pub fn quote(text: &str) -> String {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             c if u32::from(c) < 0x20 || u32::from(c) == 0x7f => {
-                out.push_str(&format!("\\x{:02x}", u32::from(c)));
+                out.extend([String::from("\\x"), format!("{:02x}", u32::from(c))]);
             }
             c => out.push(c),
         }

@@ -129,10 +129,10 @@ fn mark(object: &mut Value, now: Timestamp) {
 }
 
 fn raise_generation(object: &mut Value) {
-    if let Some(generation) = object.pointer_mut("/metadata/generation") {
-        if let Some(number) = generation.as_i64().filter(|n| *n > 0) {
-            *generation = (number + 1).into();
-        }
+    if let Some(generation) = object.pointer_mut("/metadata/generation")
+        && let Some(number) = generation.as_i64().filter(|n| *n > 0)
+    {
+        *generation = (number + 1).into();
     }
 }
 

@@ -219,7 +219,7 @@ impl Selection {
     pub(crate) fn list(&self, records: &Records, query: Query<'_>) -> Result<Snapshot, Compacted> {
         let filter = self.filter.as_ref().map(|filter| filter.as_ref() as &dyn Fn(&Record) -> bool);
         let field = self.field.as_ref().map(|(field, value)| (field.as_str(), value.as_str()));
-        records.list(&Query { filter, field, ..query })
+        records.list(&Query { field, filter, ..query })
     }
 }
 
