@@ -18,7 +18,7 @@ pub(crate) fn outward_address() -> IpAddr {
         .map(|address: SocketAddr| address.ip())
         .ok()
         .filter(|ip| !ip.is_unspecified())
-        .unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST))
+        .unwrap_or_else(|| IpAddr::from(Ipv4Addr::LOCALHOST))
 }
 
 /// Allows as many open files as the machine lets us: every agent holds one connection.

@@ -92,7 +92,7 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
             .map_err(|fault| anyhow::anyhow!("cannot write what must exist: {fault}"))?;
         tracing::debug!(elapsed = ?began.elapsed(), "what must exist is there");
         let token = folder.keep_join_token(&server, running.setup.clock.now()).await?;
-        parts::start(&flags.parts(), &server, &running.setup, &pki)?;
+        parts::start(&flags.parts(), &server, &running.setup, &pki);
         files::greet(&folder, &url, &token, pki.ca_hash(), began.elapsed());
         anyhow::Ok(())
     };

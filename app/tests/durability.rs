@@ -1,6 +1,12 @@
 //! The server is killed at random moments while clients write: what was acknowledged is there afterwards, and revisions
 //! never go back. And, since a kill cannot show a missing sync, the order of system calls is looked at too.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::panic,
+    reason = "a test that kills real processes waits in real time and fails by panicking"
+)]
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -77,7 +83,6 @@ fn count(suite: &str) -> usize {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../proof/numbers.json");
     let text = std::fs::read_to_string(path).expect("proof/numbers.json is there");
     let numbers: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-    #[expect(clippy::disallowed_methods, reason = "the long form is asked for by the environment")]
     let form = std::env::var("PERNODE_NUMBERS").unwrap_or_else(|_| "short".to_owned());
     let number = numbers[&form][suite].as_u64().unwrap_or_else(|| panic!("no {suite} in {form}"));
     usize::try_from(number).expect("a small number")

@@ -71,9 +71,8 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if self.path().exists() {
             let output = self.run(&["cluster", "down"]);
-            if !output.status.success() && !std::thread::panicking() {
-                panic!("cluster down: {}", String::from_utf8_lossy(&output.stderr));
-            }
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() || std::thread::panicking(), "cluster down: {said}");
         }
     }
 }

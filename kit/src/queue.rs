@@ -373,7 +373,9 @@ mod tests {
         let workers = (0..3).map(|_| queue.next());
         let add = async {
             tokio::task::yield_now().await;
-            ["a", "b", "c"].into_iter().for_each(|key| queue.add(key));
+            for key in ["a", "b", "c"] {
+                queue.add(key);
+            }
         };
         let (jobs, ()) = futures::join!(futures::future::join_all(workers), add);
         let keys: BTreeSet<_> = jobs.iter().map(|job| job.key).collect();

@@ -71,7 +71,11 @@ pub(crate) const ALL: &[Entry] = &[
 pub(crate) fn push_all(registry: &str) -> Result<()> {
     for entry in ALL {
         let repository = format!("{}/{}", entry.host, entry.repository);
-        (entry.make)()?
+        let mut recipe = (entry.make)()?;
+        // every name has a digest of its own, so that the runtime can tell two tags apart
+        let name = format!("{repository}:{}\n", entry.tag);
+        recipe.texts.push(("/etc/image".into(), name, 0o644));
+        recipe
             .pack()?
             .push(registry, &repository, entry.tag)
             .with_context(|| format!("pushing {repository}:{}", entry.tag))?;
@@ -142,7 +146,7 @@ fn follower() -> Recipe {
             "echo \"following $folder on $(hostname)\"\nseen=' '\n",
             "while :; do\n  for file in \"$folder\"/*; do\n    [ -f \"$file\" ] || continue\n",
             "    case \"$seen\" in *\" $file \"*) continue ;; esac\n    seen=\"$seen$file \"\n",
-            "    (tail -n +1 -f \"$file\" | sed \"s|^|$file: |\") &\n  done\n  sleep 1 & wait $!\ndone\n"
+            "    (tail -n +1 -f \"$file\" | while read -r line; do echo \"$file: $line\"; done) &\n  done\n  sleep 1 & wait $!\ndone\n"
         )
         .into(),
         0o755,

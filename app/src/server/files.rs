@@ -104,7 +104,7 @@ impl Folder {
         let mut failed = None;
         let token = JoinToken::generate(|| {
             if at == bytes.len() {
-                failed = failed.take().or(random(&mut bytes).err());
+                failed = failed.take().or_else(|| random(&mut bytes).err());
                 at = 0;
             }
             at += 1;

@@ -13,12 +13,7 @@ use tower::ServiceBuilder;
 
 /// Starts `wanted`. All share one set of caches, which acts as upstream's controller manager does: it may read
 /// everything and write nothing; each part writes under the name that upstream gives its like.
-pub(super) fn start(
-    wanted: &BTreeSet<Part>,
-    server: &Server,
-    setup: &Setup,
-    pki: &Pki,
-) -> anyhow::Result<()> {
+pub(super) fn start(wanted: &BTreeSet<Part>, server: &Server, setup: &Setup, pki: &Pki) {
     let reader = Identity::new("system:kube-controller-manager", &[]);
     let caches = Caches::new(client(server, reader, "pernode-caches"), setup);
     for part in wanted {
@@ -46,7 +41,6 @@ pub(super) fn start(
             Part::Caretaker => caretaker(server, setup, caches, pki),
         }
     }
-    Ok(())
 }
 
 fn caretaker(server: &Server, setup: Setup, caches: Caches, pki: &Pki) {

@@ -264,7 +264,7 @@ fn shared() -> Row {
 }
 
 fn disk(root: &Path) -> Row {
-    let place = root.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let place = root.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
     let room = Room::read(place);
     let found = format!(
         "{} GiB free ({} %) at {}",

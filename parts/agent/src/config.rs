@@ -207,7 +207,10 @@ fn dns(spec: &PodSpec, host: &v1::DnsConfig) -> v1::DnsConfig {
         add(&mut dns.searches, more.searches.clone().unwrap_or_default());
         let options = more.options.iter().flatten().filter_map(|option| {
             let name = option.name.clone()?;
-            Some(option.value.as_ref().map_or(name.clone(), |value| format!("{name}:{value}")))
+            Some(match &option.value {
+                Some(value) => format!("{name}:{value}"),
+                None => name,
+            })
         });
         add(&mut dns.options, options.collect());
     }

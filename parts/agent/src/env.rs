@@ -40,7 +40,7 @@ pub(crate) fn expand(text: &str, value: impl Fn(&str) -> Option<String>) -> Stri
         {
             let name = &after[..end];
             if let Some(value) = value(name) {
-                out.push_str(&value)
+                out.push_str(&value);
             } else {
                 out.push_str("$(");
                 out.push_str(name);

@@ -92,7 +92,7 @@ impl Machine {
 impl Room {
     /// Measures it.
     pub(crate) fn read(root: &Path) -> Self {
-        let percent = |part: u64, whole: u64| if whole == 0 { 100 } else { part * 100 / whole };
+        let percent = |part: u64, whole: u64| (part * 100).checked_div(whole).unwrap_or(100);
         let mut room = Self {
             memory_free: meminfo(&line("/proc/meminfo"), "MemAvailable"),
             files_free_percent: 100,
@@ -113,7 +113,7 @@ impl Room {
 
     /// Part of the disk that is free, in hundredths.
     pub(crate) fn disk_free_percent(&self) -> u64 {
-        if self.disk == 0 { 100 } else { self.disk_free.saturating_mul(100) / self.disk }
+        self.disk_free.saturating_mul(100).checked_div(self.disk).unwrap_or(100)
     }
 }
 

@@ -164,7 +164,7 @@ fn grace_left(world: &World, now: Timestamp) -> Duration {
     let meta = &world.pod.metadata;
     let seconds = meta
         .deletion_grace_period_seconds
-        .or(world.spec().termination_grace_period_seconds)
+        .or_else(|| world.spec().termination_grace_period_seconds)
         .and_then(|seconds| u64::try_from(seconds).ok())
         .unwrap_or(GRACE_DEFAULT);
     let spent = world

@@ -103,7 +103,7 @@ impl Probes {
                 continue;
             };
             let own = sandboxes.first().and_then(|sandbox| sandbox.addresses.first());
-            let host = own.or(self.context.addresses.first()).cloned().unwrap_or_default();
+            let host = own.or_else(|| self.context.addresses.first()).cloned().unwrap_or_default();
             let first = first_health(&desired.pod, container, running);
             self.health.lock().insert(running.id.clone(), first.clone());
             let token = CancellationToken::new();

@@ -102,7 +102,6 @@ fn host_path(source: &HostPathVolumeSource) -> Result<(), String> {
     let kind = fs::metadata(path).map(|meta| meta.file_type());
     let is = |test: fn(&fs::FileType) -> bool| kind.as_ref().is_ok_and(test);
     match source.type_.as_deref().unwrap_or_default() {
-        "" => Ok(()),
         "DirectoryOrCreate" => match &kind {
             Ok(kind) if kind.is_dir() => Ok(()),
             Ok(_) => failed("a directory"),
@@ -128,7 +127,7 @@ fn host_path(source: &HostPathVolumeSource) -> Result<(), String> {
             failed("a character device")
         }
         "BlockDevice" if !is(rustix::fs::FileTypeExt::is_block_device) => failed("a block device"),
-        "Directory" | "File" | "Socket" | "CharDevice" | "BlockDevice" => Ok(()),
+        "" | "Directory" | "File" | "Socket" | "CharDevice" | "BlockDevice" => Ok(()),
         other => Err(format!("{other} is an invalid volume type")),
     }
 }

@@ -27,6 +27,7 @@ pub const RENEW_BEFORE: Duration = DAY.saturating_mul(30);
 const BACKDATE: Duration = Duration::from_secs(60 * 60);
 
 /// What went wrong with a file.
+#[expect(clippy::error_impl_error, reason = "always named as pki::Error")]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Reading or writing failed.
@@ -181,7 +182,7 @@ pub fn read_if_there(path: &Path) -> Result<Option<String>, Error> {
 /// Replaces a file in one step, synced, readable by its owner alone: after a crash there is the old or the new
 /// text, never a part.
 pub fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let new = folder.join(format!(".{name}.new"));
     let written = (|| {

@@ -421,7 +421,11 @@ fn conditions(
     };
     add("PodReadyToStartContainers", None, can_start);
     let is_initialised = not_initialised.is_none();
-    add("Initialized", not_initialised.or(completed.as_deref().map(|r| (r, None))), is_initialised);
+    add(
+        "Initialized",
+        not_initialised.or_else(|| completed.as_deref().map(|r| (r, None))),
+        is_initialised,
+    );
     let is_ready = pod_not_ready.is_none();
     add("Ready", pod_not_ready, is_ready);
     let is_all_ready = not_ready.is_none();

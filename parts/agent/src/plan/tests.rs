@@ -394,7 +394,7 @@ proptest! {
     fn waiting_is_patient(world in any_world(), wait in 0i64..1000) {
         let first = plan(&world, at(100));
         if first.steps.is_empty() {
-            let until = first.again_at.unwrap_or(at(i64::from(u16::MAX)));
+            let until = first.again_at.unwrap_or_else(|| at(i64::from(u16::MAX)));
             let later = at(100 + wait);
             if later < until {
                 prop_assert!(plan(&world, later).steps.is_empty());

@@ -186,7 +186,7 @@ async fn run_hook(
         }
         if let Some(http) = &hook.http_get {
             let own = world.ready_sandbox().and_then(|sandbox| sandbox.addresses.first());
-            let host = own.or(context.addresses.first()).cloned().unwrap_or_default();
+            let host = own.or_else(|| context.addresses.first()).cloned().unwrap_or_default();
             let target = probe::http::Target::of(http, container, &host)?;
             return probe::http::get(&target).await.map(drop);
         }

@@ -55,7 +55,8 @@ mod tests {
     fn the_end_of_a_log_is_taken_without_its_marks() {
         let log = "2026-01-01T00:00:00Z stdout F one\n2026-01-01T00:00:01Z stderr F two words\n";
         assert_eq!(from_log(log), "one\ntwo words\n");
-        let long: String = (0..200).map(|n| format!("t stdout F line {n}\n")).collect();
+        let lines: Vec<String> = (0..200).map(|n| format!("t stdout F line {n}\n")).collect();
+        let long = lines.concat();
         assert_eq!(from_log(&long).lines().count(), 80);
     }
 }

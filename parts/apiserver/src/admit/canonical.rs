@@ -122,10 +122,14 @@ fn within(node: &Node, value: &mut Value) {
     match (node, value) {
         (Node::Struct(kind), value) => of_struct(kind, value),
         (Node::List(list), Value::Array(items)) => {
-            items.iter_mut().for_each(|item| within(&list.items, item));
+            for item in items {
+                within(&list.items, item);
+            }
         }
         (Node::Map(map), Value::Object(fields)) => {
-            fields.values_mut().for_each(|value| within(&map.values, value));
+            for value in fields.values_mut() {
+                within(&map.values, value);
+            }
         }
         _ => {}
     }

@@ -127,7 +127,7 @@ impl Strategy for CertificateSigningRequest {
         if !status.text("certificate").is_empty() {
             condition.push_str(",Issued");
         }
-        let life = spec.int("expirationSeconds").map_or("<none>".to_owned(), table::human);
+        let life = spec.int("expirationSeconds").map_or_else(|| "<none>".to_owned(), table::human);
         let signer = match spec.text("signerName") {
             "" => "<none>",
             name => name,

@@ -127,11 +127,9 @@ fn validate(object: &Value) -> Faults {
         }
     };
     match object.text("type") {
-        TOKEN => {
-            if object.at("metadata").at("annotations").text(ACCOUNT).is_empty() {
-                let at = Path::new("metadata").child("annotations").key(ACCOUNT);
-                found.push(FieldError::required(at, ""));
-            }
+        TOKEN if object.at("metadata").at("annotations").text(ACCOUNT).is_empty() => {
+            let at = Path::new("metadata").child("annotations").key(ACCOUNT);
+            found.push(FieldError::required(at, ""));
         }
         DOCKER => validate_json(&mut found, data, ".dockercfg"),
         DOCKER_JSON => validate_json(&mut found, data, ".dockerconfigjson"),
@@ -139,10 +137,8 @@ fn validate(object: &Value) -> Faults {
             need("username");
             need("password");
         }
-        SSH => {
-            if decoded(data.at("ssh-privatekey")).is_empty() {
-                found.push(FieldError::required(path.key("ssh-privatekey"), ""));
-            }
+        SSH if decoded(data.at("ssh-privatekey")).is_empty() => {
+            found.push(FieldError::required(path.key("ssh-privatekey"), ""));
         }
         TLS => {
             need("tls.crt");

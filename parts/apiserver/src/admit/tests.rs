@@ -461,7 +461,7 @@ fn ages_are_told_shortly() {
 
 #[test]
 fn every_kind_has_as_many_cells_as_columns() {
-    for resource in api::resource::ALL.iter() {
+    for resource in api::resource::ALL {
         let strategy = strategy_for(resource);
         let cells = strategy.cells(&json!({"metadata": {"name": "x"}}), now());
         assert_eq!(cells.len(), strategy.columns().len(), "{}", resource.qualified());

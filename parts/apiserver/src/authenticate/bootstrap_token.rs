@@ -220,7 +220,7 @@ mod tests {
         };
         let data = |key: &'static str, value: &'static str| {
             move |secret: &mut serde_json::Value| {
-                secret["data"][key] = STANDARD.encode(value).into()
+                secret["data"][key] = STANDARD.encode(value).into();
             }
         };
         assert!(with(&data("expiration", "2026-01-02T03:04:06Z")).is_some());

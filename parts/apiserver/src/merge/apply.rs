@@ -142,12 +142,13 @@ fn reckoned(object: &Value, kind: &'static Type) -> Value {
     owners::strip(&mut bare);
     let mut filled = form::filled(&bare, kind);
     let is_empty = object.as_object().is_none_or(serde_json::Map::is_empty);
-    if kind.go_name() == "DaemonSet" && !is_empty {
-        if let Some(metadata) = filled.get_mut("metadata").and_then(Value::as_object_mut) {
-            let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-            if let Some(annotations) = annotations.as_object_mut() {
-                annotations.entry(TEMPLATE_GENERATION).or_insert_with(|| "0".into());
-            }
+    if kind.go_name() == "DaemonSet"
+        && !is_empty
+        && let Some(metadata) = filled.get_mut("metadata").and_then(Value::as_object_mut)
+    {
+        let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.entry(TEMPLATE_GENERATION).or_insert_with(|| "0".into());
         }
     }
     filled

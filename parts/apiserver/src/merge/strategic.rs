@@ -133,7 +133,7 @@ fn set_orders(original: &mut Fields, patch: &mut Fields, node: Option<Node>) -> 
         let wanted = patch.remove(&directive);
         let name = directive.trim_start_matches(ORDER);
         let Some(Value::Array(wanted)) = wanted else {
-            return Err(format!("expected a slice, but received a {}", directive));
+            return Err(format!("expected a slice, but received a {directive}"));
         };
         let known = field(node, name);
         let key = known.map_or("", |field| field.merge_key);

@@ -282,22 +282,19 @@ fn differ(old: Option<&Value>, new: Option<&Value>, node: Node) -> (Fate, Differ
     if matches!(shape, Shape::Leaf) || (is_empty(old) && is_empty(new)) {
         return (fate, found);
     }
-    match &shape {
-        Shape::List(list) => {
-            let (old, new) = (by_step(list, old), by_step(list, new));
-            for at in old.keys().chain(new.keys().filter(|at| !old.contains_key(*at))) {
-                let (old, new) = (old.get(at).copied(), new.get(at).copied());
-                record(&mut found, at.clone(), differ(old, new, list.items));
-            }
+    if let Shape::List(list) = &shape {
+        let (old, new) = (by_step(list, old), by_step(list, new));
+        for at in old.keys().chain(new.keys().filter(|at| !old.contains_key(*at))) {
+            let (old, new) = (old.get(at).copied(), new.get(at).copied());
+            record(&mut found, at.clone(), differ(old, new, list.items));
         }
-        _ => {
-            let none = Map::new();
-            let old = old.and_then(Value::as_object).unwrap_or(&none);
-            let new = new.and_then(Value::as_object).unwrap_or(&none);
-            for name in old.keys().chain(new.keys().filter(|name| !old.contains_key(*name))) {
-                let outcome = differ(old.get(name), new.get(name), child(&shape, name));
-                record(&mut found, Step::field(name), outcome);
-            }
+    } else {
+        let none = Map::new();
+        let old = old.and_then(Value::as_object).unwrap_or(&none);
+        let new = new.and_then(Value::as_object).unwrap_or(&none);
+        for name in old.keys().chain(new.keys().filter(|name| !old.contains_key(*name))) {
+            let outcome = differ(old.get(name), new.get(name), child(&shape, name));
+            record(&mut found, Step::field(name), outcome);
         }
     }
     // What is walked is never modified itself; only its parts are.

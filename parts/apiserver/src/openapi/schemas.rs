@@ -18,7 +18,9 @@ pub(super) fn of(rows: &[&'static Resource]) -> Map<String, Value> {
     for row in rows {
         let list = format!("{}List", row.schema);
         for name in [row.schema, &list, DELETE_OPTIONS, STATUS] {
-            schema::by_name(name).into_iter().for_each(|found| reach(found, &mut reached));
+            if let Some(found) = schema::by_name(name) {
+                reach(found, &mut reached);
+            }
         }
         for (group, version) in row.subresources.iter().filter_map(|below| below.group_version) {
             let kinds = row.subresources.iter().map(|below| below.kind);

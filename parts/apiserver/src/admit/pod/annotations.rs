@@ -18,7 +18,8 @@ pub(crate) fn validate(found: &mut Faults, metadata: &Value, spec: &Value, path:
         found.push(FieldError::invalid(path.key(MIRROR), annotations.text(MIRROR), why));
     }
     let cost = annotations.text(DELETION_COST);
-    let formed = !cost.starts_with('+') && !(cost.len() > 1 && cost.starts_with('0'));
+    let padded = cost.len() > 1 && cost.starts_with('0');
+    let formed = !cost.starts_with('+') && !padded;
     if annotations.has(DELETION_COST) && (cost.parse::<i32>().is_err() || !formed) {
         let why = "must be a 32bit integer";
         found.push(FieldError::invalid(path.key(DELETION_COST), cost, why));

@@ -133,10 +133,11 @@ fn fill_container(container: &mut Value) {
             }
         }
     }
-    if let Some(context) = container.present("securityContext") {
-        if context.has("procMount") && context.text("procMount").is_empty() {
-            context.set("procMount", "Default");
-        }
+    if let Some(context) = container.present("securityContext")
+        && context.has("procMount")
+        && context.text("procMount").is_empty()
+    {
+        context.set("procMount", "Default");
     }
 }
 

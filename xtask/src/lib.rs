@@ -1,1 +1,0 @@
-//! xtask (to be written).
