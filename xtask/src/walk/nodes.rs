@@ -63,6 +63,10 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
 fn join_and_leave(walk: &mut Walk) -> Result<()> {
     walk.tell("### A node joins");
     let name = cluster::add_node(&mut walk.state)?;
+    let joined = name.clone();
+    walk.until("its Node object is there", move |walk| {
+        Ok(walk.ask(&["get", "nodes", "-o", "name"])?.contains(&joined))
+    })?;
     walk.kubectl(&["wait", "--for=condition=Ready", &format!("node/{name}"), "--timeout=60s"])?;
     let probe = name.clone();
     walk.until(
