@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -45,6 +46,8 @@ pub(crate) struct Worker {
     is_end_told: bool,
     /// What was shown last.
     shown: Option<PodStatus>,
+    /// Revision of our last write of the status.
+    written: Arc<AtomicU64>,
     details: BTreeMap<String, Seen>,
     addresses: BTreeMap<String, Vec<String>>,
     /// Stops already announced, by container id.
@@ -78,6 +81,7 @@ impl Worker {
             memory: Memory::default(),
             is_end_told: false,
             shown: None,
+            written: Arc::default(),
             details: BTreeMap::new(),
             addresses: BTreeMap::new(),
             announced: BTreeSet::new(),
@@ -314,6 +318,8 @@ impl Worker {
                 name: meta.name.clone().unwrap_or_default(),
                 uid: meta.uid.clone().unwrap_or_default(),
                 status: status.clone(),
+                revision: kit::revision_of(meta.resource_version.as_deref()),
+                written: Arc::clone(&self.written),
                 old_addresses: at_server
                     .pod_ips
                     .iter()
@@ -374,7 +380,7 @@ async fn interrupted(desired: &mut watch::Receiver<Desired>, before: &Desired, i
         (
             !desired.is_known,
             std::cmp::Reverse(grace.unwrap_or(i64::MAX)),
-            desired.rejection.is_some(),
+            desired.rejection.is_some() || plan::status::final_phase(&desired.pod).is_some(),
         )
     };
     let first = urgency(before);

@@ -1,4 +1,7 @@
 //! Tells the server the status of pods: the newest of each, soon, and again until it was heard.
+//!
+//! A report is written on top of the very revision that it was made from, or of one that was read after somebody else
+//! wrote: so a phase that another client made final (`Succeeded`, `Failed`) is never taken back.
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -7,6 +10,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -14,6 +18,9 @@ use tokio::sync::Notify;
 const SENDS_MAX: usize = 8;
 /// First and longest wait while the server does not answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// Tries against other writers of the same pod before the report waits for its next turn: each try is one read and one
+/// write, and a pod has seldom more than two other writers (the engine, a person).
+const CONFLICTS_MAX: usize = 5;
 
 /// The newest status of one pod that the server has not heard yet.
 #[derive(Clone, Debug)]
@@ -22,6 +29,10 @@ pub(crate) struct Report {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) status: PodStatus,
+    /// Revision of the object that the status was made from.
+    pub(crate) revision: u64,
+    /// Revision of our own last write of this pod's status; 0 before the first.
+    pub(crate) written: Arc<AtomicU64>,
     /// Addresses that the server may still show.
     pub(crate) old_addresses: Vec<String>,
     /// Nothing of the pod is left: the object may go.
@@ -91,28 +102,7 @@ impl Reports {
 /// `Ok` also where trying again is useless.
 async fn send(client: &kube::Client, report: &Report) -> Result<(), kube::Error> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &report.namespace);
-    let patch = Patch::Strategic(body(report));
-    match api.patch_status(&report.name, &PatchParams::default(), &patch).await {
-        Ok(_) => {}
-        // gone, or another pod of the same name: then there is nothing to delete either
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
-        Err(kube::Error::Api(status))
-            if status.code == 422 && status.message.contains("metadata.uid") =>
-        {
-            return Ok(());
-        }
-        Err(kube::Error::Api(status))
-            if (400..500).contains(&status.code) && !is_passing(status.code) =>
-        {
-            tracing::error!(
-                pod = report.name,
-                "the server refuses the pod's status: {}",
-                status.message
-            );
-        }
-        Err(error) => return Err(error),
-    }
-    if !report.is_final {
+    if !write(&api, report).await? || !report.is_final {
         return Ok(());
     }
     let params = DeleteParams {
@@ -130,12 +120,63 @@ async fn send(client: &kube::Client, report: &Report) -> Result<(), kube::Error>
     }
 }
 
-/// Refusals that mend themselves: not yet authorized, too many requests, timeouts.
-fn is_passing(code: u16) -> bool {
-    matches!(code, 401 | 403 | 408 | 429)
+/// Writes the status. `false`: the pod is gone, or another one has its name.
+async fn write(api: &Api<Pod>, report: &Report) -> Result<bool, kube::Error> {
+    let mut revision = report.revision.max(report.written.load(Ordering::Relaxed));
+    let mut conflicts = 0;
+    loop {
+        let patch = Patch::Strategic(body(report, revision));
+        let status = match api.patch_status(&report.name, &PatchParams::default(), &patch).await {
+            Ok(written) => {
+                let revision = kit::revision_of(written.metadata.resource_version.as_deref());
+                report.written.store(revision, Ordering::Relaxed);
+                return Ok(true);
+            }
+            Err(kube::Error::Api(status)) => status,
+            Err(error) => return Err(error),
+        };
+        if status.code == 404 || status.code == 422 && status.message.contains("metadata.uid") {
+            return Ok(false);
+        }
+        if status.code == 409 && conflicts < CONFLICTS_MAX {
+            // somebody else wrote meanwhile: what they say decides whether ours is still true
+            conflicts += 1;
+            let Some(now) = api.get_opt(&report.name).await? else { return Ok(false) };
+            if now.metadata.uid.as_deref() != Some(&report.uid) {
+                return Ok(false);
+            }
+            if takes_back(&now, &report.status) {
+                // the same news reaches the pod's task, which ends the pod and reports anew
+                tracing::debug!(pod = report.name, "the server's phase is final: report dropped");
+                return Ok(true);
+            }
+            revision = kit::revision_of(now.metadata.resource_version.as_deref());
+            continue;
+        }
+        if !(400..500).contains(&status.code) || is_passing(status.code) {
+            return Err(kube::Error::Api(status));
+        }
+        tracing::error!(
+            pod = report.name,
+            "the server refuses the pod's status: {}",
+            status.message
+        );
+        return Ok(true);
+    }
 }
 
-fn body(report: &Report) -> serde_json::Value {
+/// Whether the status would change a phase that is final at the server.
+fn takes_back(now: &Pod, status: &PodStatus) -> bool {
+    let phase = now.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed")) && status.phase.as_deref() != phase
+}
+
+/// Refusals that mend themselves: not yet authorized, written by others meanwhile, too many requests, timeouts.
+fn is_passing(code: u16) -> bool {
+    matches!(code, 401 | 403 | 408 | 409 | 429)
+}
+
+fn body(report: &Report, revision: u64) -> serde_json::Value {
     let mut status = report.status.clone();
     if let Some(conditions) = &mut status.conditions {
         conditions.retain(|condition| crate::plan::status::is_ours(&condition.type_));
@@ -159,37 +200,10 @@ fn body(report: &Report) -> serde_json::Value {
             list.push(serde_json::json!({ "$patch": "delete", "ip": old }));
         }
     }
-    serde_json::json!({ "metadata": { "uid": report.uid }, "status": status })
+    let metadata =
+        serde_json::json!({ "uid": report.uid, "resourceVersion": revision.to_string() });
+    serde_json::json!({ "metadata": metadata, "status": status })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use k8s_openapi::api::core::v1::{PodCondition, PodIP};
-
-    #[test]
-    fn others_conditions_are_not_sent_and_old_addresses_are_taken_back() {
-        let condition =
-            |name: &str| PodCondition { type_: name.to_owned(), ..PodCondition::default() };
-        let report = Report {
-            namespace: "ns".to_owned(),
-            name: "p".to_owned(),
-            uid: "u".to_owned(),
-            status: PodStatus {
-                conditions: Some(vec![condition("Ready"), condition("example.com/gate")]),
-                pod_ips: Some(vec![PodIP { ip: "10.0.0.2".to_owned() }]),
-                ..PodStatus::default()
-            },
-            old_addresses: vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()],
-            is_final: false,
-        };
-        let body = body(&report);
-        let conditions = body["status"]["conditions"].as_array().unwrap();
-        assert_eq!(conditions.len(), 1);
-        assert!(conditions[0].get("message").is_some_and(serde_json::Value::is_null));
-        let wanted =
-            serde_json::json!([{"ip": "10.0.0.2"}, {"$patch": "delete", "ip": "10.0.0.1"}]);
-        assert_eq!(body["status"]["podIPs"], wanted);
-        assert_eq!(body["metadata"]["uid"], "u");
-    }
-}
+mod tests;

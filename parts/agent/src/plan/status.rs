@@ -6,7 +6,7 @@ use crate::world::{Seen, State, World, is_sidecar};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, PodCondition, PodIP, PodStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
     VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -30,10 +30,22 @@ pub(crate) fn restarts(world: &World, container: &Container, seen: &Seen) -> boo
     }
 }
 
+/// The phase that the server shows, if it is one that never changes again, whoever wrote it.
+pub(crate) fn final_phase(pod: &Pod) -> Option<&'static str> {
+    final_one(pod.status.as_ref()?)
+}
+
+fn final_one(status: &PodStatus) -> Option<&'static str> {
+    match status.phase.as_deref() {
+        Some("Succeeded") => Some("Succeeded"),
+        Some("Failed") => Some("Failed"),
+        _ => None,
+    }
+}
+
 /// All main containers ended for good, or an init container did without success, or the server says so already.
 pub(crate) fn is_over(world: &World) -> bool {
-    let phase = world.pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    if matches!(phase, Some("Succeeded" | "Failed")) {
+    if final_phase(&world.pod).is_some() {
         return true;
     }
     let is_done = |container: &Container| {
@@ -80,11 +92,16 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
         .collect();
     let phase = phase(world, previous, &inits, &mains);
     let addresses = addresses(world, previous);
+    // why a pod is over is said by whoever ended it
+    let told = match &world.pod.status {
+        Some(at_server) if final_phase(&world.pod).is_some() => at_server,
+        _ => previous,
+    };
     let conditions = conditions(world, previous, &inits, &mains, phase, now);
     PodStatus {
         phase: Some(phase.to_owned()),
-        reason: previous.reason.clone(),
-        message: previous.message.clone(),
+        reason: told.reason.clone(),
+        message: told.message.clone(),
         observed_generation: generation,
         conditions: Some(conditions),
         host_ip: world.host_addresses.first().cloned(),
@@ -292,10 +309,8 @@ fn phase(
     inits: &[ContainerStatus],
     mains: &[ContainerStatus],
 ) -> &'static str {
-    match previous.phase.as_deref() {
-        Some("Succeeded") => return "Succeeded",
-        Some("Failed") => return "Failed",
-        _ => {}
+    if let Some(phase) = final_phase(&world.pod).or_else(|| final_one(previous)) {
+        return phase;
     }
     let exit = |status: &ContainerStatus| {
         let of = |state: &Option<ContainerState>| {

@@ -402,3 +402,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_phase_that_is_final_at_the_server_ends_the_pod_and_stays() {
+    let mut world = simple();
+    world.memory.is_prepared = true;
+    world.sandboxes = vec![sandbox("s", 0, true)];
+    world.containers = vec![seen("c", "s", 0, State::Running)];
+    let previous = shown(&world, at(0));
+    assert_eq!(previous.phase.as_deref(), Some("Running"));
+    for phase in ["Failed", "Succeeded"] {
+        let at_server = PodStatus {
+            phase: Some(phase.to_owned()),
+            reason: Some("Evicted".to_owned()),
+            ..PodStatus::default()
+        };
+        Arc::make_mut(&mut world.pod).status = Some(at_server);
+        assert!(matches!(plan(&world, at(1)).steps[..], [Step::Stop(_)]));
+        // while the container still runs, and when it has ended
+        for state in [State::Running, State::Exited] {
+            world.containers[0].state = state;
+            let status = status::status(&world, &previous, at(2));
+            assert_eq!(status.phase.as_deref(), Some(phase));
+            assert_eq!(status.reason.as_deref(), Some("Evicted"));
+            let ready = status.conditions.unwrap().into_iter().find(|c| c.type_ == "Ready");
+            assert_eq!(ready.unwrap().status, "False");
+        }
+        world.containers[0].state = State::Running;
+    }
+}
