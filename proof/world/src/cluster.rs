@@ -10,7 +10,7 @@ use kit::{Caches, Clock, Setup, Tasks};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Disk;
@@ -32,6 +32,8 @@ pub struct Cluster {
     engine: Option<Setup>,
     others: Option<Setup>,
     nodes: BTreeMap<usize, Setup>,
+    /// Nodes whose objects the user could not delete while the server was away, and will.
+    removals: BTreeSet<usize>,
     user: kube::Client,
 }
 
@@ -72,6 +74,7 @@ impl Cluster {
             engine: None,
             others: None,
             nodes: BTreeMap::new(),
+            removals: BTreeSet::new(),
             user: gate.client(who),
         };
         cluster.server_up().await?;
@@ -112,7 +115,13 @@ impl Cluster {
     pub async fn perform(&mut self, deed: Deed) -> Result<(), String> {
         self.gate.note(&format!("== {deed:?}"));
         let done = match deed {
-            Deed::ServerUp => return self.server_up().await,
+            Deed::ServerUp => {
+                self.server_up().await?;
+                for node in std::mem::take(&mut self.removals) {
+                    self.remove(node).await;
+                }
+                return Ok(());
+            }
             Deed::ServerDown { is_crash } => {
                 self.server_down(is_crash).await;
                 return Ok(());
@@ -139,8 +148,8 @@ impl Cluster {
             }
             Deed::Remove(node) => {
                 self.power_off(node);
-                let nodes: Api<Node> = Api::all(self.user.clone());
-                nodes.delete(&node_name(node), &DeleteParams::default()).await.map(drop)
+                self.remove(node).await;
+                return Ok(());
             }
             Deed::Zone(node, zone) => {
                 self.patch_node(node, &json!({"metadata": {"labels": {"zone": zone}}})).await
@@ -244,7 +253,22 @@ impl Cluster {
         self.others = Some(setup);
     }
 
+    /// Deletes the object of a node; a user whom the server does not answer tries again when it is back, or the
+    /// node would stay lost though nobody switches it on again.
+    async fn remove(&mut self, number: usize) {
+        let nodes: Api<Node> = Api::all(self.user.clone());
+        match nodes.delete(&node_name(number), &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) => self.gate.note(&format!("== no effect: {status}")),
+            Err(error) => {
+                self.gate.note(&format!("== not now: {error}"));
+                self.removals.insert(number);
+            }
+        }
+    }
+
     fn power_on(&mut self, number: usize) {
+        self.removals.remove(&number);
         self.power_off(number);
         let name = node_name(number);
         let setup = self.setup(100 + u64::try_from(number).unwrap_or(0));
