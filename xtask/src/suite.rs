@@ -17,6 +17,7 @@ pub(crate) fn run() -> Result<()> {
     step("fmt", &["fmt", "--all", "--check"])?;
     step("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     step("build", &["build", "--workspace", "--bins"])?;
+    step("tape", &["run", "--quiet", "--package", "tape", "--", "--quiet"])?;
     if sh::is_on_path("cargo-nextest") {
         step("test", &["nextest", "run", "--workspace"])?;
         step("doctest", &["test", "--workspace", "--doc", "--quiet"])

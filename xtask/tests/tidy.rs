@@ -122,7 +122,7 @@ fn layer_faults(packages: &BTreeMap<String, Package>) -> Vec<String> {
             }
         };
         let part = package.layer == 2;
-        only("store", is(&["apiserver", "app", "world", "swap"]));
+        only("store", is(&["apiserver", "app", "tape", "world", "swap"]));
         only(
             "kube",
             package.layer > 2 || name == "kit" || (part && !is(&["apiserver", "dashboard"])),
