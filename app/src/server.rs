@@ -10,6 +10,7 @@ mod parts;
 use crate::cli::{Part, ServerFlags};
 use crate::host;
 use anyhow::{Context, bail};
+use apiserver::authenticate::SigningKey;
 use apiserver::pki::{Names, Pki};
 use apiserver::{Config, Server, tls};
 use kit::{Clock, Setup, Tasks};
@@ -71,7 +72,8 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
 
     let stop = CancellationToken::new();
     let log = folder.open_log()?;
-    let config = config(&flags, &setup, SocketAddr::new(advertise, port))?;
+    let mut config = config(&flags, &setup, SocketAddr::new(advertise, port))?;
+    config.signing_key = Some(Arc::new(SigningKey::open(&folder.pki())?));
     let (server, committer) = Server::open(config, log, stop.clone())
         .map_err(|fault| files::damaged(&flags.data_dir, &fault))?;
     tracing::debug!(elapsed = ?began.elapsed(), "the store is open");

@@ -9,6 +9,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Types that are asked for by name beside those of the served kinds.
 const ROOTS: &[&str] = &[
+    "io.k8s.api.authentication.v1.TokenRequest",
     "io.k8s.api.autoscaling.v1.Scale",
     "io.k8s.api.policy.v1.Eviction",
     "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",

@@ -31,6 +31,26 @@ pub trait Lookup: Send + Sync + std::fmt::Debug {
     fn pods_of_node(&self, node: &str) -> Vec<(Arc<str>, Bytes)>;
 }
 
+/// A world without objects.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Nothing;
+
+#[cfg(test)]
+impl Lookup for Nothing {
+    fn object(&self, _: &str, _: &str, _: &str) -> Option<Bytes> {
+        None
+    }
+
+    fn node_of_pod(&self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+
+    fn pods_of_node(&self, _: &str) -> Vec<(Arc<str>, Bytes)> {
+        Vec::new()
+    }
+}
+
 /// What was decided. There is no "deny": rules only ever add rights, and silence is a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {

@@ -47,10 +47,18 @@ impl Identity {
 
     /// A service account in `kube-system`, the identity of our own controllers.
     pub fn controller(name: &str) -> Self {
-        Self::new(
-            &format!("{SERVICE_ACCOUNT_PREFIX}kube-system:{name}"),
-            &[SERVICE_ACCOUNTS, "system:serviceaccounts:kube-system"],
-        )
+        let mut identity = Self::of_service_account("kube-system", name);
+        identity.groups.push(AUTHENTICATED.to_owned());
+        identity
+    }
+
+    /// A service account with the groups that come with its name, but without `system:authenticated`.
+    pub fn of_service_account(namespace: &str, name: &str) -> Self {
+        Self {
+            user: format!("{SERVICE_ACCOUNT_PREFIX}{namespace}:{name}"),
+            groups: vec![SERVICE_ACCOUNTS.to_owned(), format!("{SERVICE_ACCOUNTS}:{namespace}")],
+            ..Self::default()
+        }
     }
 
     /// The server itself, for what it creates at its start.

@@ -6,7 +6,9 @@ mod paths;
 pub use paths::Version;
 
 use crate::admit::{admission::Plugins, strategy_for};
-use crate::authenticate::{Authenticator, Peer, StaticTokens, impersonate};
+use crate::authenticate::{
+    Authenticator, Peer, ServiceAccountTokens, SigningKey, StaticTokens, impersonate,
+};
 use crate::authorize::{Authorizer, Lookup};
 use crate::decode::options::Query;
 use crate::encode::Reply;
@@ -49,6 +51,8 @@ pub struct Config {
     pub plugins: Plugins,
     /// Audience of tokens: the service account issuer.
     pub audience: String,
+    /// Signs the tokens of service accounts; without it there are none.
+    pub signing_key: Option<Arc<SigningKey>>,
     /// Users with a token in a file.
     pub tokens: Option<StaticTokens>,
     /// What `/version` answers.
@@ -81,6 +85,7 @@ impl Config {
             advertise: "127.0.0.1:6443".to_owned(),
             plugins: Plugins::default(),
             audience: "https://kubernetes.default.svc".to_owned(),
+            signing_key: None,
             tokens: None,
             version: Version::default(),
             request_timeout: Duration::from_secs(60),
@@ -133,7 +138,11 @@ impl Server {
         let (records, committer) = Records::open(log, options, &facts_of)?;
         let lookup: Arc<dyn Lookup> = Arc::new(RecordsLookup(records.clone()));
         let authorizer = Authorizer::new(Arc::clone(&lookup));
-        let mut authenticator = Authenticator::new(lookup, &config.audience);
+        let mut authenticator = Authenticator::new(Arc::clone(&lookup), &config.audience);
+        if let Some(key) = &config.signing_key {
+            let tokens = ServiceAccountTokens::new(Arc::clone(key), &config.audience, lookup);
+            authenticator = authenticator.with_service_accounts(tokens);
+        }
         if let Some(tokens) = config.tokens.take() {
             authenticator = authenticator.with(tokens);
         }

@@ -8,6 +8,7 @@ pub(crate) mod patch;
 pub(crate) mod pods;
 pub(crate) mod remove;
 pub(crate) mod shelf;
+pub(crate) mod token;
 pub(crate) mod update;
 pub(crate) mod watch;
 
@@ -187,6 +188,7 @@ pub(crate) async fn run(
         ("POST", "") => create::create(&call, body).await,
         ("POST", "binding") => pods::bind(&mut call, body).await,
         ("POST", "eviction") => pods::evict(&call, body).await,
+        ("POST", "token") => token::request(&call, body).await,
         ("DELETE", "") if call.name().is_empty() => remove::collection(&call, body).await,
         ("DELETE", "") => remove::one(&call, body).await,
         (_, name) if !name.is_empty() && !call.shares_kind(name) => Err(not_yet(&call, name)),

@@ -82,7 +82,8 @@ pub const ALL: &[Resource] = &[
         ALL_VERBS,
     )
     .short(&["sa"])
-    .hash("pbx9ZvyFpBE="),
+    .hash("pbx9ZvyFpBE=")
+    .below(&[Subresource::new("token", "TokenRequest", CREATE).of("authentication.k8s.io", "v1")]),
     // apps/v1
     Resource::new(
         ["apps", "v1", "ControllerRevision"],

@@ -141,12 +141,9 @@ fn things(wanted: &Identity, verb: String, constrained: bool) -> Vec<Attributes>
 /// The identity with the groups that come with the name.
 fn dressed(mut wanted: Identity) -> Identity {
     if wanted.groups.is_empty()
-        && let Some((namespace, _)) = wanted.service_account()
+        && let Some((namespace, name)) = wanted.service_account()
     {
-        wanted.groups = vec![
-            identity::SERVICE_ACCOUNTS.to_owned(),
-            format!("{}:{namespace}", identity::SERVICE_ACCOUNTS),
-        ];
+        wanted.groups = Identity::of_service_account(namespace, name).groups;
     }
     let everybody = if wanted.user == identity::ANONYMOUS {
         identity::UNAUTHENTICATED
@@ -183,28 +180,10 @@ fn go_syntax(wanted: &Identity) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authorize::Lookup;
-    use bytes::Bytes;
+    use crate::authorize::Nothing;
     use http::{HeaderName, HeaderValue};
     use serde_json::json;
     use std::sync::Arc;
-
-    #[derive(Debug)]
-    struct Nothing;
-
-    impl Lookup for Nothing {
-        fn object(&self, _: &str, _: &str, _: &str) -> Option<Bytes> {
-            None
-        }
-
-        fn node_of_pod(&self, _: &str, _: &str) -> Option<String> {
-            None
-        }
-
-        fn pods_of_node(&self, _: &str) -> Vec<(Arc<str>, Bytes)> {
-            Vec::new()
-        }
-    }
 
     /// alice holds the given rules in the whole cluster.
     fn authorizer(rules: serde_json::Value) -> Authorizer {

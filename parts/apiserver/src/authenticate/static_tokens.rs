@@ -1,6 +1,6 @@
 //! The token file: `token,user,uid[,"group1,group2"]`, one a line, read once at start.
 
-use super::Tokens;
+use super::{Tokens, secret_hash};
 use crate::identity::Identity;
 use std::collections::BTreeMap;
 
@@ -46,11 +46,6 @@ impl std::fmt::Debug for StaticTokens {
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
-    use sha2::Digest;
-    sha2::Sha256::digest(token.as_bytes()).into()
-}
-
 impl StaticTokens {
     /// Reads the text of a token file. Empty lines and lines that begin with `#` are skipped.
     pub fn parse(text: &str) -> Result<Self, StaticTokensError> {
@@ -73,7 +68,7 @@ impl StaticTokens {
             let groups: Vec<&str> =
                 groups.split(',').map(str::trim).filter(|g| !g.is_empty()).collect();
             let identity = Identity { uid: uid.clone(), ..Identity::new(user, &groups) };
-            if tokens.insert(hash(token), identity).is_some() {
+            if tokens.insert(secret_hash(token), identity).is_some() {
                 return Err(StaticTokensError::Twice { line });
             }
         }
@@ -83,7 +78,7 @@ impl StaticTokens {
 
 impl Tokens for StaticTokens {
     fn check(&self, token: &str, _now: jiff::Timestamp) -> Option<Identity> {
-        self.0.get(&hash(token)).cloned()
+        self.0.get(&secret_hash(token)).cloned()
     }
 }
 

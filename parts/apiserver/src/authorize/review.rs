@@ -82,19 +82,14 @@ fn token(
     if token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }
-    let own = authenticator.audience();
-    let wanted: Vec<&str> = object["spec"]["audiences"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
-    let audience_fits = wanted.is_empty() || wanted.contains(&own);
-    object["status"] = match authenticator.token(token, now) {
-        Some(identity) if audience_fits => {
-            json!({"authenticated": true, "user": user_info(&identity), "audiences": [own]})
-        }
-        _ => json!({"user": {}, "error": "invalid bearer token"}),
+    let wanted = strings(&object["spec"]["audiences"]);
+    object["status"] = match authenticator.token(token, &wanted, now) {
+        Ok(proven) => json!({
+            "authenticated": true,
+            "user": user_info(&proven.identity),
+            "audiences": proven.audiences,
+        }),
+        Err(why) => json!({"user": {}, "error": why}),
     };
     Ok(())
 }
@@ -230,6 +225,8 @@ fn rules(authorizer: &Authorizer, identity: &Identity, object: &mut Value) -> Re
             of_paths.push(json!({"verbs": verbs, "nonResourceURLs": non_resource_urls}));
         }
     }
+    // The answer is a new object, not the one that was sent.
+    object["metadata"] = json!({});
     object["spec"] = json!({});
     object["status"] =
         json!({"resourceRules": of_resources, "nonResourceRules": of_paths, "incomplete": false});

@@ -74,6 +74,7 @@ impl Asked<'_> {
         match path {
             "/version" => Ok(Reply::json(200, server.config.version.to_value().to_string())),
             "/metrics" => metrics(server),
+            "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(server, path)),
             "/api" | "/apis" if !discovery::acceptable(accept) => {
                 Err(negotiate(accept, false).err().unwrap_or_else(no_such_path))
             }
@@ -148,6 +149,24 @@ fn metrics(server: &Inner) -> Result<Reply, Status> {
     let text = server.metrics.text().map_err(|error| Status::internal(&error.to_string()))?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(Reply { content_type, ..Reply::json(200, text) })
+}
+
+/// What others need to verify service account tokens by themselves.
+fn issuer(server: &Inner, path: &str) -> Reply {
+    let Some(key) = &server.config.signing_key else { return missing() };
+    let (content_type, document) = if path == "/openid/v1/jwks" {
+        ("application/jwk-set+json", key.key_set())
+    } else {
+        let document = json!({
+            "issuer": server.config.audience,
+            "jwks_uri": format!("https://{}/openid/v1/jwks", server.config.advertise),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+        });
+        ("application/json", document)
+    };
+    Reply { content_type, ..Reply::json(200, document.to_string()) }
 }
 
 /// Discovery and OpenAPI.

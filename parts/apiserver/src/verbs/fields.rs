@@ -22,8 +22,18 @@ pub(crate) fn created(call: &Call, object: &mut Value, name: &str) {
     if let Ok(kind) = kind(call) {
         let version = call.row.api_version();
         // A create through a subresource (binding) is none of the object itself.
-        merge::track_update(None, object, &manager(call, name, &version), kind);
+        created_as(call, object, name, (&version, kind));
     }
+}
+
+/// A new object of an API version and type that are not those of the resource in the path.
+pub(crate) fn created_as(
+    call: &Call,
+    object: &mut Value,
+    name: &str,
+    (version, kind): (&str, &'static Type),
+) {
+    merge::track_update(None, object, &manager(call, name, version), kind);
 }
 
 /// A changed object: what differs from `old` belongs to `manager`.

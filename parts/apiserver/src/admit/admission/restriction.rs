@@ -43,6 +43,7 @@ pub(super) fn judge(
         ("", "nodes") => own_node(object, attributes, node),
         ("coordination.k8s.io", "leases") => own_lease(object, attributes, node),
         ("", "pods") => own_pod(object, attributes, view, node),
+        ("", "serviceaccounts") => token_of_own_pod(object, attributes, view, node),
         _ => Ok(()),
     }
 }
@@ -197,4 +198,51 @@ fn mirror(pod: &Value, attributes: &Attributes<'_>, node: &str) -> Result<(), St
         ));
     }
     Ok(())
+}
+
+/// A node asks for tokens only on behalf of its pods, and only for audiences that they mount.
+fn token_of_own_pod(
+    request: &Value,
+    attributes: &Attributes<'_>,
+    view: &dyn View,
+    node: &str,
+) -> Result<(), Status> {
+    if attributes.operation != Operation::Create || attributes.subresource != "token" {
+        return Ok(());
+    }
+    let refuse = |why: &str| Err(attributes.forbidden(why));
+    let asked = request.at("spec").at("boundObjectRef");
+    let (name, uid) = (asked.text("name"), asked.text("uid"));
+    if asked.text("apiVersion") != "v1" || asked.text("kind") != "Pod" || name.is_empty() {
+        return refuse("node requested token not bound to a pod");
+    }
+    if uid.is_empty() {
+        return refuse("node requested token with a pod binding without a uid");
+    }
+    let Some(pod) = view.get("", "pods", attributes.namespace, name) else {
+        return Err(Status::not_found("", "pods", name));
+    };
+    if pod.at("metadata").text("uid") != uid {
+        return refuse(&format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        ));
+    }
+    if pod.at("spec").text("nodeName") != node {
+        return refuse("node requested token bound to a pod scheduled on a different node");
+    }
+    let audience = match request.at("spec").list("audiences") {
+        [] => "",
+        [one] => one.as_str().unwrap_or_default(),
+        _ => return refuse("node may only request 0 or 1 audiences"),
+    };
+    let mounted = pod.at("spec").list("volumes").iter().any(|volume| {
+        volume.at("projected").list("sources").iter().any(|source| {
+            source.has("serviceAccountToken")
+                && source.at("serviceAccountToken").text("audience") == audience
+        })
+    });
+    if mounted {
+        return Ok(());
+    }
+    refuse(&format!("audience {audience:?} not found in pod spec volume"))
 }

@@ -188,6 +188,41 @@ fn a_node_touches_only_what_is_its_own() {
 }
 
 #[test]
+fn a_node_asks_for_tokens_of_its_own_pods_only() {
+    let me = Identity::new("system:node:a", &["system:nodes"]);
+    let pod = |node: &str| {
+        json!({"metadata": {"uid": "u"}, "spec": {"nodeName": node, "volumes": [
+            {"projected": {"sources": [{"serviceAccountToken": {"audience": "vault", "path": "t"}}]}}
+        ]}})
+    };
+    let view = default_namespace()
+        .with("/pods/default/mine", pod("a"))
+        .with("/pods/default/theirs", pod("b"));
+    let mut asked = attributes(&me, Operation::Create, "serviceaccounts", "robot");
+    asked.subresource = "token";
+    let judge = |pod: &str, uid: &str, audiences: Value| {
+        let mut request = json!({"spec": {"audiences": audiences, "boundObjectRef": {
+            "apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid
+        }}});
+        mutate(&Plugins::default(), &mut request, &asked, &view).map_err(|status| status.message)
+    };
+    let told = |why: &str| Err(format!("serviceaccounts \"robot\" is forbidden: {why}"));
+    assert_eq!(judge("mine", "u", json!(["vault"])), Ok(()));
+    assert_eq!(
+        judge("mine", "u", json!(["other"])),
+        told("audience \"other\" not found in pod spec volume")
+    );
+    assert_eq!(
+        judge("mine", "", json!(["vault"])),
+        told("node requested token with a pod binding without a uid")
+    );
+    assert_eq!(
+        judge("theirs", "u", json!(["vault"])),
+        told("node requested token bound to a pod scheduled on a different node")
+    );
+}
+
+#[test]
 fn a_plugin_nobody_knows_is_an_error() {
     let names = |all: &[&str]| all.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let plugins = Plugins::switched(&names(&["NodeRestriction"]), &names(&["Priority"]));
