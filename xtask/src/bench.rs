@@ -138,7 +138,7 @@ fn agent_pid(state: &State) -> Result<i32> {
 }
 
 fn wait_nodes(api: &Api, count: usize) -> Result<()> {
-    sh::wait_until("all nodes Ready", Duration::from_secs(60), || {
+    sh::wait_until("all nodes Ready", sh::PATIENCE, || {
         let list = api.get("/api/v1/nodes")?;
         let ready = |node: &Value| {
             node["status"]["conditions"]
@@ -226,7 +226,7 @@ fn one_pod(api: &Api, name: &str, label: &str, node: Option<String>) -> Result<D
 }
 
 fn gone(api: &Api, label: &str) -> Result<()> {
-    sh::wait_until("the pods to go", Duration::from_secs(60), || {
+    sh::wait_until("the pods to go", sh::PATIENCE, || {
         let list = api.get(&format!("/api/v1/namespaces/default/pods?labelSelector={label}"))?;
         Ok(list["items"].as_array().is_some_and(Vec::is_empty))
     })

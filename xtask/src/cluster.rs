@@ -9,7 +9,7 @@ mod network;
 mod node;
 mod server;
 
-pub(crate) use made::State;
+pub(crate) use made::{Node, State};
 pub(crate) use node::init as node_init;
 
 use anyhow::{Context, Result, bail};

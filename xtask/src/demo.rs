@@ -2,7 +2,7 @@
 
 use crate::api::Api;
 use crate::cluster::{self, State, Wish};
-use crate::{answer, say, sh};
+use crate::{answer, say, sh, witness};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,14 +34,7 @@ pub(crate) fn up(pernode: &Path) -> Result<()> {
     say(&format!("every node runs both, {:.1} s after the start\n", begin.elapsed().as_secs_f64()));
     show(&api, &state)?;
     for node in &state.nodes {
-        let metrics = sh::run(
-            "curl",
-            &["-sS", "--max-time", "5", &format!("http://{}:9100/metrics", node.address)],
-        )?;
-        let line = metrics
-            .lines()
-            .find(|l| l.starts_with("node_uname_info"))
-            .context("no node_uname_info")?;
+        let line = witness::exporter_line(node)?;
         answer(&format!("{}: {line}", node.address));
     }
     answer("");
@@ -92,7 +85,7 @@ fn apply(api: &Api, state: &State, file: &Path) -> Result<()> {
 /// Waits until a DaemonSet has `count` ready pods, and says how long that took.
 pub(crate) fn wait_ready(api: &Api, namespace: &str, name: &str, count: i64) -> Result<Duration> {
     let path = format!("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}");
-    sh::wait_until(&format!("{count} ready pods of {name}"), Duration::from_secs(120), || {
+    sh::wait_until(&format!("{count} ready pods of {name}"), sh::PATIENCE, || {
         let status = &api.get(&path)?["status"];
         Ok(status["numberReady"] == count && status["desiredNumberScheduled"] == count)
     })

@@ -6,6 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+/// How long anything may take before a chore gives up on it: far more than it ever should, for machines under load.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Runs a program to its end; its standard output, or an error that shows both streams.
 pub(crate) fn run<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Result<String> {
     let output = raw(program, args)?;

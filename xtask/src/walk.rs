@@ -35,8 +35,9 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     },
 ];
 
-/// How long anything may take before the walk gives up on it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long kubectl may wait. The longest wait by rule is that of a deleted node's pods: 40 s of quarantine and up to
+/// 20 s to the next look (spec D20); three times that is for slow machines.
+const TIMEOUT: &str = "--timeout=180s";
 
 /// A walk under way.
 pub(crate) struct Walk {
@@ -126,7 +127,7 @@ impl Walk {
         what: &str,
         mut probe: impl FnMut(&Self) -> Result<bool>,
     ) -> Result<Duration> {
-        let took = sh::wait_until(what, PATIENCE, || probe(self))?;
+        let took = sh::wait_until(what, sh::PATIENCE, || probe(self))?;
         let _ = writeln!(self.text, "- {what}: after {} ms\n", took.as_millis());
         Ok(took)
     }

@@ -1,6 +1,6 @@
 //! The second witness: what the runtime, /proc and the node's files say, without asking our API.
 
-use crate::cluster::State;
+use crate::cluster::{Node, State};
 use crate::sh;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -81,4 +81,19 @@ pub(crate) fn count(state: &State, prefix: &str) -> Result<BTreeMap<String, usiz
         .into_iter()
         .map(|(node, list)| (node, list.iter().filter(|r| r.pod.starts_with(prefix)).count()))
         .collect())
+}
+
+/// What a node's exporter says of the machine, once it answers: a daemon without a readiness probe counts as ready
+/// before it listens.
+pub(crate) fn exporter_line(node: &Node) -> Result<String> {
+    let url = format!("http://{}:9100/metrics", node.address);
+    let mut line = String::new();
+    sh::wait_until(&format!("node_uname_info of {url}"), sh::PATIENCE, || {
+        let answer = sh::raw("curl", &["-sS", "--max-time", "5", &url])?;
+        let text = String::from_utf8_lossy(&answer.stdout);
+        let found = text.lines().find(|l| l.starts_with("node_uname_info"));
+        found.unwrap_or_default().clone_into(&mut line);
+        Ok(!line.is_empty())
+    })?;
+    Ok(line)
 }

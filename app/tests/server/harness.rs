@@ -58,8 +58,19 @@ impl Place {
 
     /// A server that is ready.
     pub(crate) fn start(&self) -> Running {
-        let mut child =
-            self.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_with(self.command())
+    }
+
+    /// A server with all its parts that is ready, on this port (0: a free one).
+    pub(crate) fn start_whole(&self, port: u16) -> Running {
+        let mut command = pernode();
+        command.args(["server", "--listen", &format!("127.0.0.1:{port}"), "--data-dir"]);
+        command.arg(self.data());
+        Self::start_with(command)
+    }
+
+    fn start_with(mut command: Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let stderr = child.stderr.take().unwrap();
         // from here on the child is ended whatever happens
@@ -100,6 +111,12 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn port(&self) -> u16 {
         self.url.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// The value of a flag in the line that the server prints for joining nodes.
+    pub(crate) fn told(&self, flag: &str) -> String {
+        let mut words = self.greeting.split_whitespace().skip_while(|word| *word != flag).skip(1);
+        words.next().unwrap().to_owned()
     }
 
     /// Sends a signal and waits for the end.

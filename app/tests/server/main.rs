@@ -9,5 +9,6 @@
 
 mod access;
 mod harness;
+mod joining;
 mod lifecycle;
 mod refusals;

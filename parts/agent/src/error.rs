@@ -46,7 +46,9 @@ pub enum Error {
     #[error("making a key or certificate: {0}")]
     Certificate(String),
     /// The agent's own port cannot be used.
-    #[error("port {port}: {source}; is another agent running here? (--port)")]
+    #[error(
+        "cannot listen on port {port}: {source}; is another agent running here? Stop it, or choose another with --port"
+    )]
     Port {
         /// The port.
         port: u16,

@@ -1,5 +1,6 @@
 //! From a join token to a certificate of our own, and to the next one before it ends.
 
+use crate::fault;
 use crate::files;
 use crate::tls::{self, Identity, Server};
 use crate::words;
@@ -9,10 +10,10 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestSpec,
 };
+use k8s_openapi::api::core::v1::Node;
 use kit::Backoff;
 use kube::api::{Api, ObjectMeta, PostParams};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,11 @@ pub(crate) async fn join(options: &Options, node: &str) -> Result<Joined, Error>
     let server = Server::parse(&options.server)?;
     let places = Places { dir: options.root_dir.join("pki") };
     files::make_private_dir(&places.dir)?;
+    // a typing error is told at once, whether or not the server can be reached
+    wanted_hash(options)?;
+    if !places.node().exists() {
+        token(options)?;
+    }
     let mut backoff = Backoff::new(RETRY.0, RETRY.1, options.setup.salt);
     loop {
         let failure = match try_join(options, &server, &places, node).await {
@@ -90,7 +96,15 @@ async fn try_join(
     };
     if let Some(pem) = kept {
         use_pem(&identity, &places.node(), &pem)?;
-        return Ok(Joined { client: own()?, identity });
+        let client = own()?;
+        if is_known(&client, node).await? {
+            return Ok(Joined { client, identity });
+        }
+        tracing::warn!(
+            "{} does not know the certificate in {} (was its data folder replaced?); joining anew",
+            server.base,
+            places.node().display()
+        );
     }
     let token = token(options)?;
     let config = tls::client_config(roots.clone(), None)?;
@@ -100,6 +114,17 @@ async fn try_join(
     use_pem(&identity, &places.node(), &pem)?;
     tracing::info!(node, "joined: the certificate is in {}", places.node().display());
     Ok(Joined { client: own()?, identity })
+}
+
+/// Whether the server knows whose certificate is shown.
+async fn is_known(client: &kube::Client, node: &str) -> Result<bool, Error> {
+    let api: Api<Node> = Api::all(client.clone());
+    match api.get_metadata_opt(node).await {
+        Err(error) if fault::is_unknown(&error) => Ok(false),
+        // whatever else it refuses, it knows whom
+        Ok(_) | Err(kube::Error::Api(_)) => Ok(true),
+        Err(error) => Err(fault::of_join(&error)),
+    }
 }
 
 fn use_pem(identity: &Identity, path: &Path, pem: &str) -> Result<(), Error> {
@@ -113,29 +138,21 @@ async fn authority(options: &Options, server: &Server, places: &Places) -> Resul
         return files::read(path);
     }
     let kept = std::fs::read_to_string(places.authority()).ok();
-    let Some(wanted) = &options.ca_hash else {
+    let Some(wanted) = wanted_hash(options)? else {
         return kept.ok_or_else(|| Error::Option {
             option: "--ca-file or --ca-hash",
             problem: "one of them is needed to know the server; both are printed by the server at its start"
                 .to_owned(),
         });
     };
-    let wanted = wanted.to_ascii_lowercase();
-    let digits = wanted.strip_prefix("sha256:").unwrap_or_default();
-    if digits.len() != 64 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Error::Option {
-            option: "--ca-hash",
-            problem: format!("\"{wanted}\" is not sha256: and 64 hexadecimal digits"),
-        });
-    }
     if let Some(pem) = kept
         && pem_hashes(&pem).contains(&wanted)
     {
         return Ok(pem);
     }
-    let chain = tls::chain_of(server).await.map_err(|error| {
-        Error::Trust(format!("no connection to {}: {error}; is the server running?", server.base))
-    })?;
+    let chain = tls::chain_of(server)
+        .await
+        .map_err(|error| Error::Trust(format!("{}: {}", server.base, fault::plain_io(&error))))?;
     let found = chain
         .iter()
         .find(|certificate| tls::public_key_hash(certificate).as_deref() == Some(&wanted));
@@ -151,6 +168,20 @@ async fn authority(options: &Options, server: &Server, places: &Places) -> Resul
     let pem = pem_of("CERTIFICATE", found);
     files::replace(&places.authority(), pem.as_bytes(), 0o644)?;
     Ok(pem)
+}
+
+/// `--ca-hash` in lower case.
+fn wanted_hash(options: &Options) -> Result<Option<String>, Error> {
+    let Some(wanted) = &options.ca_hash else { return Ok(None) };
+    let wanted = wanted.to_ascii_lowercase();
+    let digits = wanted.strip_prefix("sha256:").unwrap_or_default();
+    if digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(Some(wanted));
+    }
+    Err(Error::Option {
+        option: "--ca-hash",
+        problem: format!("\"{wanted}\" is not sha256: and 64 hexadecimal digits"),
+    })
 }
 
 fn pem_hashes(pem: &str) -> Vec<String> {
@@ -270,7 +301,7 @@ async fn sign(client: &kube::Client, node: &str, salt: u64) -> Result<String, Er
         },
         status: None,
     };
-    let filed = api.create(&PostParams::default(), &filed).await.map_err(|e| refusal(&e))?;
+    let filed = api.create(&PostParams::default(), &filed).await.map_err(|e| fault::of_join(&e))?;
     let name = filed.metadata.name.unwrap_or_default();
     let mut backoff = Backoff::new(LOOK.0, LOOK.1, salt);
     while backoff.failures() < LOOKS_MAX {
@@ -278,7 +309,7 @@ async fn sign(client: &kube::Client, node: &str, salt: u64) -> Result<String, Er
         if backoff.failures() == 10 {
             tracing::info!("waiting for the certificate request {name} to be approved and signed");
         }
-        let seen = api.get(&name).await.map_err(|e| refusal(&e))?;
+        let seen = api.get(&name).await.map_err(|e| fault::of_join(&e))?;
         let status = seen.status.unwrap_or_default();
         if let Some(certificate) = status.certificate {
             let chain = String::from_utf8_lossy(&certificate.0);
@@ -298,44 +329,6 @@ async fn sign(client: &kube::Client, node: &str, salt: u64) -> Result<String, Er
     Err(Error::Refused(format!(
         "nobody signed the certificate request {name}; is the server's caretaker running?"
     )))
-}
-
-/// What a failed call says to the person who starts the agent.
-pub(crate) fn refusal(error: &kube::Error) -> Error {
-    match error {
-        kube::Error::Api(status) if status.code == 401 => Error::Refused(
-            "the server does not know the join token (401 Unauthorized); read a valid one from <data-dir>/join-token \
-             on the server"
-                .to_owned(),
-        ),
-        kube::Error::Api(status) => {
-            Error::Refused(format!("the server refused: {} ({})", status.message, status.code))
-        }
-        other => {
-            let text = chain_text(other);
-            if text.contains("invalid peer certificate") {
-                Error::Trust(format!(
-                    "the server's certificate is not signed by the authority given by --ca-file or --ca-hash: {text}"
-                ))
-            } else {
-                Error::Trust(format!("no connection: {text}; is the server running?"))
-            }
-        }
-    }
-}
-
-/// An error with all its causes.
-pub(crate) fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let more = next.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = next.source();
-    }
-    text
 }
 
 /// Asks for the next certificate in time, for as long as the agent runs.
@@ -367,9 +360,8 @@ pub(crate) async fn rotate(options: Options, node: String, joined: Joined) {
             }
             Err(error) => {
                 let wait = backoff.failed();
-                let source = error.source().map(ToString::to_string).unwrap_or_default();
                 tracing::warn!(
-                    "the certificate is not renewed yet: {error} {source}; next try in {wait:.0?}"
+                    "the certificate is not renewed yet: {error}; next try in {wait:.0?}"
                 );
                 tokio::time::sleep(wait).await;
             }

@@ -25,6 +25,7 @@ mod context;
 mod cri;
 mod env;
 mod error;
+mod fault;
 mod files;
 mod host;
 mod join;

@@ -197,10 +197,10 @@ pub(crate) async fn register(client: &kube::Client, facts: &Facts) -> Node {
             Ok(node) => return node,
             Err(error) => {
                 let wait = backoff.failed();
-                let text = crate::join::chain_text(&error);
+                let text = crate::fault::plain(&error);
                 tracing::warn!(
                     node = facts.name,
-                    "not registered yet: {text}; next try in {wait:.0?}"
+                    "not registered yet: {text}; next try in {wait:.1?}"
                 );
                 tokio::time::sleep(wait).await;
             }
@@ -323,8 +323,8 @@ impl Keeper {
                     }
                     Err(error) => {
                         pause = backoff.failed();
-                        let text = crate::join::chain_text(&error);
-                        tracing::warn!("node status not written: {text}; next try in {pause:.0?}");
+                        let text = crate::fault::plain(&error);
+                        tracing::warn!("node status not written: {text}; next try in {pause:.1?}");
                     }
                 }
             }

@@ -89,8 +89,8 @@ impl Reports {
                     let waiting = self.waiting.lock().len();
                     tracing::warn!(
                         waiting,
-                        "pod status not reported: {}; next try in {wait:.0?}",
-                        crate::join::chain_text(&error)
+                        "pod status not reported: {}; next try in {wait:.1?}",
+                        crate::fault::plain(&error)
                     );
                     tokio::time::sleep(wait).await;
                 }

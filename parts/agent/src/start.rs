@@ -78,8 +78,9 @@ async fn begin(options: &Options) -> Result<(), Error> {
         0 => None,
         port => Some(serve::bind(port, vec![name.clone()]).await?),
     };
-    let (runtime, version) = runtime(options).await;
-    let joined = join::join(options, &name).await?;
+    // both at once: whatever is missing is told without waiting for the other
+    let found = async { Ok(runtime(options).await) };
+    let ((runtime, version), joined) = futures::try_join!(found, join::join(options, &name))?;
     let client = joined.client.clone();
     let facts = Arc::new(Facts {
         addresses: addresses(options).await?,

@@ -290,7 +290,9 @@ impl Service<Uri> for Connector {
             };
             match tokio::time::timeout(CONNECT_MAX, connect).await {
                 Ok(wire) => wire,
-                Err(_) => Err("no connection after 10 s".into()),
+                Err(_) => {
+                    Err(io::Error::new(io::ErrorKind::TimedOut, "no connection in 10 s").into())
+                }
             }
         })
     }

@@ -63,18 +63,20 @@ pub fn config(ca: &str, certificate: &str, key: &str) -> Result<ServerConfig, ru
     let bad = |what: &str| rustls::Error::General(format!("{what} is no PEM"));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(
-        CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|_| bad("the CA's certificate"))?,
-    )?;
+    let authority =
+        CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|_| bad("the CA's certificate"))?;
+    roots.add(authority.clone())?;
     let verifier =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .allow_unauthenticated()
             .build()
             .map_err(|fault| rustls::Error::General(fault.to_string()))?;
-    let chain: Vec<CertificateDer<'static>> =
+    let mut chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(certificate.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(|_| bad("the serving certificate"))?;
+    // the authority's own certificate goes along: a node that joins knows only the hash of its key
+    chain.push(authority);
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| bad("the serving key"))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

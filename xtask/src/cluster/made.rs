@@ -4,7 +4,6 @@ use crate::sh;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// One thing that was made on this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,7 +170,7 @@ pub(crate) fn kill(pid: i32, started_at: u64, signal: rustix::process::Signal) -
     }
     let Some(id) = rustix::process::Pid::from_raw(pid) else { return Ok(()) };
     rustix::process::kill_process(id, signal).with_context(|| format!("ending process {pid}"))?;
-    sh::wait_until(&format!("process {pid} to end"), Duration::from_secs(20), || {
+    sh::wait_until(&format!("process {pid} to end"), sh::PATIENCE, || {
         reap(pid);
         Ok(started(pid) != Some(started_at))
     })?;
@@ -239,11 +238,9 @@ fn remove_cgroups(path: &str) -> Result<()> {
         places.push(entry.path().join(path));
     }
     for place in places.iter().filter(|p| p.is_dir()) {
-        sh::wait_until(
-            &format!("{} to be empty", place.display()),
-            Duration::from_secs(10),
-            || Ok(remove_tree(place).is_ok()),
-        )?;
+        sh::wait_until(&format!("{} to be empty", place.display()), sh::PATIENCE, || {
+            Ok(remove_tree(place).is_ok())
+        })?;
     }
     Ok(())
 }

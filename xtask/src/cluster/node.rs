@@ -70,7 +70,7 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
     state.save()?;
     let pid_file = dir.join("agent.pid");
     let log = dir.join("init.log");
-    sh::wait_until(&format!("the agent of {name}"), Duration::from_secs(60), || {
+    sh::wait_until(&format!("the agent of {name}"), sh::PATIENCE, || {
         if super::made::started(init_pid).is_none() {
             bail!("node {name} ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
         }
@@ -125,7 +125,7 @@ fn start_init(state: &mut State, number: u8, dir: &Path, spec: &Path) -> Result<
     state.note_process(outer, "unshare")?;
     let children = format!("/proc/{outer}/task/{outer}/children");
     let mut pid = 0;
-    sh::wait_until("the node's first process", Duration::from_secs(10), || {
+    sh::wait_until("the node's first process", sh::PATIENCE, || {
         let list = std::fs::read_to_string(&children).unwrap_or_default();
         pid = list.split_whitespace().next().and_then(|p| p.parse().ok()).unwrap_or(0);
         Ok(pid != 0)

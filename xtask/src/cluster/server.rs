@@ -35,9 +35,7 @@ pub(crate) fn start_registry(state: &mut State) -> Result<()> {
     let pid = sh::start_detached(&mut command, &state.dir.join("registry.log"))?;
     state.note_process(i32::try_from(pid)?, "docker-registry")?;
     let url = format!("http://{}/v2/", state.registry());
-    sh::wait_until("the registry to answer", Duration::from_secs(20), || {
-        Ok(ureq::get(&url).call().is_ok())
-    })?;
+    sh::wait_until("the registry to answer", sh::PATIENCE, || Ok(ureq::get(&url).call().is_ok()))?;
     Ok(())
 }
 
@@ -65,7 +63,7 @@ pub(crate) fn start(state: &mut State) -> Result<Duration> {
     state.note_process(pid, "pernode server")?;
     let url = format!("{}/readyz", state.server_url());
     let log = state.dir.join("server.log");
-    sh::wait_until("the server to be ready", Duration::from_secs(60), || {
+    sh::wait_until("the server to be ready", sh::PATIENCE, || {
         if made::started(pid).is_none() {
             let text = std::fs::read_to_string(&log).unwrap_or_default();
             let tail: Vec<&str> = text.lines().rev().take(5).collect();

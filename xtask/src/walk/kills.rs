@@ -1,10 +1,9 @@
 //! SIGKILL of the server and of agents: containers go on, and what was acknowledged is there.
 
-use super::{Walk, check, example};
+use super::{TIMEOUT, Walk, check, example};
 use crate::{cluster, sh, witness};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
-use std::time::Duration;
 
 pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     let nodes = walk.node_names();
@@ -25,8 +24,10 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     same(walk, &before, "while the server is gone")?;
     let took = cluster::start_server(&mut walk.state)?;
     walk.tell(&format!("The server is ready again {} ms after its start.", took.as_millis()));
-    walk.kubectl(&["get", "configmap", "written-before-the-kill", "-o", "jsonpath={.data.k}"])?;
-    walk.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s"])?;
+    let kept =
+        walk.kubectl(&["get", "configmap", "written-before-the-kill", "-o", "jsonpath={.data.k}"])?;
+    check(kept == "v", "what was acknowledged before the kill is there")?;
+    walk.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", TIMEOUT])?;
     same(walk, &before, "after the server's return")?;
     walk.kubectl(&["delete", "configmap", "written-before-the-kill"])?;
 
@@ -58,7 +59,7 @@ fn kill_agents(walk: &mut Walk, nodes: &[&str]) -> Result<()> {
         witness::inside(&walk.state, node, &["kill", "-9", pid.trim()])?;
         old.push((file, pid));
     }
-    sh::wait_until("new agents", Duration::from_secs(30), || {
+    sh::wait_until("new agents", sh::PATIENCE, || {
         Ok(old.iter().all(|(file, pid)| {
             std::fs::read_to_string(file).is_ok_and(|new| !new.is_empty() && new != *pid)
         }))
@@ -90,14 +91,7 @@ fn same(
 /// The node exporter answers on every node, each with its own host name.
 fn metrics(walk: &mut Walk) -> Result<()> {
     for node in walk.state.nodes.clone() {
-        let text = sh::run(
-            "curl",
-            &["-sS", "--max-time", "5", &format!("http://{}:9100/metrics", node.address)],
-        )?;
-        let line = text
-            .lines()
-            .find(|l| l.starts_with("node_uname_info"))
-            .context("node_uname_info is missing")?;
+        let line = witness::exporter_line(&node)?;
         check(
             line.contains(&format!("nodename=\"{}\"", node.name)),
             &format!("{line} names {}", node.name),

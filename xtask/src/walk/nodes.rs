@@ -1,6 +1,6 @@
 //! Labels, taints, cordons, joins and departures.
 
-use super::{Walk, check, example};
+use super::{TIMEOUT, Walk, check, example};
 use crate::{cluster, witness};
 use anyhow::{Context, Result};
 
@@ -67,7 +67,7 @@ fn join_and_leave(walk: &mut Walk) -> Result<()> {
     walk.until("its Node object is there", move |walk| {
         Ok(walk.ask(&["get", "nodes", "-o", "name"])?.contains(&joined))
     })?;
-    walk.kubectl(&["wait", "--for=condition=Ready", &format!("node/{name}"), "--timeout=60s"])?;
+    walk.kubectl(&["wait", "--for=condition=Ready", &format!("node/{name}"), TIMEOUT])?;
     let probe = name.clone();
     walk.until(
         &format!("the runtime of {name} runs the daemon, counted from the moment it is Ready"),
@@ -110,19 +110,30 @@ fn join_and_leave(walk: &mut Walk) -> Result<()> {
     walk.runs_on("default/monitoring-daemon-", &[])
 }
 
-fn pod_on(walk: &Walk, node: &str) -> Result<String> {
+/// The one pod on a node, once the API shows just one, and shows it running.
+fn pod_on(walk: &mut Walk, node: &str) -> Result<String> {
     let selector = format!("spec.nodeName={node}");
-    let text = walk.ask(&[
-        "get",
-        "pods",
-        "-l",
-        "app=monitoring-agent",
-        "--field-selector",
-        &selector,
-        "-o",
-        "jsonpath={.items[0].metadata.name}",
-    ])?;
-    Ok(text)
+    let path = "jsonpath={range .items[*]}{.metadata.name} {.status.phase} {.metadata.deletionTimestamp}{\"\\n\"}{end}";
+    let mut name = String::new();
+    walk.until(&format!("the API shows one running pod on {node}"), |walk| {
+        let text = walk.ask(&[
+            "get",
+            "pods",
+            "-l",
+            "app=monitoring-agent",
+            "--field-selector",
+            &selector,
+            "-o",
+            path,
+        ])?;
+        let lines: Vec<Vec<&str>> =
+            text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let [line] = lines.as_slice() else { return Ok(false) };
+        let [pod, "Running"] = line.as_slice() else { return Ok(false) };
+        (*pod).clone_into(&mut name);
+        Ok(true)
+    })?;
+    Ok(name)
 }
 
 fn delete_pod_of(walk: &mut Walk, node: &str) -> Result<()> {

@@ -62,12 +62,14 @@ fn follows(walk: &mut Walk, pods: &str) -> Result<()> {
         |_| {
             let mut seen = Vec::new();
             for (name, dir) in &dirs {
-                for entry in fs::read_dir(dir)?
+                for entry in fs::read_dir(dir)
+                    .into_iter()
+                    .flatten()
                     .flatten()
                     .filter(|e| e.file_name().to_string_lossy().starts_with(&folder))
                 {
                     let mut found = Vec::new();
-                    collect(&entry.path(), &mut found)?;
+                    collect(&entry.path(), &mut found);
                     if found.iter().any(|text| text.contains(&mark)) {
                         seen.push(name.clone());
                     }
@@ -79,15 +81,15 @@ fn follows(walk: &mut Walk, pods: &str) -> Result<()> {
     Ok(fs::remove_file(node.dir.join("var-log/app.log"))?)
 }
 
-fn collect(dir: &std::path::Path, into: &mut Vec<String>) -> Result<()> {
-    for entry in fs::read_dir(dir)?.flatten() {
+/// The text of every file below a folder; one that has just gone is left out.
+fn collect(dir: &std::path::Path, into: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
-            collect(&entry.path(), into)?;
-        } else {
-            into.push(String::from_utf8_lossy(&fs::read(entry.path())?).into_owned());
+            collect(&entry.path(), into);
+        } else if let Ok(bytes) = fs::read(entry.path()) {
+            into.push(String::from_utf8_lossy(&bytes).into_owned());
         }
     }
-    Ok(())
 }
 
 fn replica_set(walk: &mut Walk) -> Result<()> {

@@ -1,6 +1,6 @@
 //! kubectl's verbs and outputs, and what bad input looks like.
 
-use super::{Walk, check, example};
+use super::{TIMEOUT, Walk, check, example};
 use anyhow::Result;
 
 pub(super) fn walk(walk: &mut Walk) -> Result<()> {
@@ -21,6 +21,9 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     }
     walk.kubectl(&["get", "pods", "-A", "-l", "app=log-agent", "-o", "wide"])?;
     walk.kubectl(&["get", "pods", "--field-selector", "status.phase=Running", "-o", "name"])?;
+    walk.until("the event of the creation is there", |walk| {
+        Ok(walk.ask(&["describe", "ds", "log-agent"])?.contains("SuccessfulCreate"))
+    })?;
     let described = walk.kubectl(&["describe", "ds", "log-agent"])?;
     for word in ["Desired Number of Nodes Scheduled", "SuccessfulCreate", "Pods Status:"] {
         check(described.contains(word), &format!("describe shows {word:?}"))?;
@@ -33,16 +36,9 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
         "wait",
         &format!("--for=jsonpath={{.status.numberAvailable}}={n}"),
         "ds/log-agent",
-        "--timeout=60s",
+        TIMEOUT,
     ])?;
-    walk.kubectl(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod",
-        "-l",
-        "app=log-agent",
-        "--timeout=60s",
-    ])?;
+    walk.kubectl(&["wait", "--for=condition=Ready", "pod", "-l", "app=log-agent", TIMEOUT])?;
     walk.kubectl(&["get", "events"])?;
     orphan_and_foreground(walk, n, &path)?;
     bad_input(walk)
@@ -56,7 +52,7 @@ fn orphan_and_foreground(walk: &mut Walk, n: i64, path: &str) -> Result<()> {
     walk.runs_on("default/log-agent-", &all)?;
     walk.kubectl(&["apply", "--server-side", "-f", path])?;
     walk.numbers("log-agent", [n; 5])?;
-    walk.kubectl(&["delete", "ds", "log-agent", "--cascade=foreground", "--timeout=60s"])?;
+    walk.kubectl(&["delete", "ds", "log-agent", "--cascade=foreground", TIMEOUT])?;
     walk.runs_on("default/log-agent-", &[])?;
     walk.kubectl(&["create", "-f", path])?;
     walk.numbers("log-agent", [n; 5])?;

@@ -28,7 +28,7 @@ pub(crate) async fn renew(client: kube::Client, facts: std::sync::Arc<Facts>, ui
             }
             Err(error) => {
                 let wait = backoff.failed();
-                let text = crate::join::chain_text(&error);
+                let text = crate::fault::plain(&error);
                 tracing::warn!("lease not renewed: {text}; next try in {wait:.1?}");
                 tokio::time::sleep(wait).await;
             }
