@@ -205,6 +205,11 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    /// The address of the range itself, and the length of its prefix.
+    pub(crate) fn parts(self) -> (IpAddr, u8) {
+        (self.base, self.bits)
+    }
+
     /// The first address after that of the range itself: where the API is found inside the cluster.
     pub(crate) fn first(self) -> IpAddr {
         match self.base {

@@ -189,6 +189,8 @@ fn config(flags: &ServerFlags, setup: &Setup, advertise: SocketAddr) -> anyhow::
     config.advertise = advertise.to_string();
     config.audience.clone_from(&flags.service_account_issuer);
     config.event_ttl = flags.event_ttl;
+    config.service_range = flags.service_cluster_ip_range.parts();
+    config.node_ports = flags.service_node_port_range;
     config.plugins = apiserver::admit::admission::Plugins::switched(
         &flags.enable_admission_plugins,
         &flags.disable_admission_plugins,

@@ -5,7 +5,7 @@
 
 mod table;
 
-pub use table::ALL;
+pub use table::{ALL, SCALE};
 
 /// What may be done with a resource, in the order discovery prints.
 pub const ALL_VERBS: &[&str] =

@@ -6,36 +6,49 @@
 
 use crate::identity::Identity;
 use api::{FieldError, Resource, Status};
+use faults::Faults;
+use json::{Json, JsonMut};
 use serde_json::Value;
 
+mod address;
 pub mod admission;
 mod amount;
 mod canonical;
 mod configmap;
 mod controllerrevision;
+mod csidriver;
 mod csr;
 mod daemonset;
+mod deployment;
 mod event;
 mod faults;
-mod json;
+pub(crate) mod json;
 mod lease;
+mod limitrange;
 pub mod metadata;
 mod namespace;
+mod networkpolicy;
 mod node;
 mod plain;
 mod pod;
 mod poddisruptionbudget;
+mod podtemplate;
 mod portion;
 mod priorityclass;
 mod rbac;
 mod replicaset;
+mod resourcequota;
+mod runtimeclass;
 mod secret;
 mod selector;
+pub(crate) mod service;
 mod serviceaccount;
+mod statefulset;
 mod strategies;
 pub mod table;
 mod template;
 mod words;
+mod workload;
 
 pub use canonical::omit_empty;
 pub use strategies::strategy_for;
@@ -63,35 +76,38 @@ pub trait Strategy: Sync + std::fmt::Debug {
         Ok(())
     }
 
-    /// Before create: drop what only the server may set (status), set generation 1 where the kind has one.
-    fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
-        Ok(())
+    /// The status of a new object, for kinds whose status has a path of its own: whatever a create says of
+    /// status gives way to it.
+    fn first_status(&self) -> Option<Value> {
+        None
     }
 
-    /// Before update (also of a subresource: `context.subresource`): bring back what may not change here,
-    /// raise the generation when spec changed. `metadata.generation` is already that of `old`.
-    fn prepare_update(
-        &self,
-        _object: &mut Value,
-        _old: &Value,
-        _context: &Context<'_>,
-    ) -> Result<(), Status> {
-        Ok(())
+    /// Whether spec and status have writers of their own: an update of one leaves the other as it is.
+    fn has_halves(&self) -> bool {
+        self.first_status().is_some()
     }
+
+    /// Pointers to the parts of an object whose change raises `metadata.generation`; a kind that counts
+    /// nothing has no generation.
+    fn counted(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Before create, after status and generation are set: drop what only the server may set.
+    fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}
+
+    /// Before update (also of a subresource: `context.subresource`), after the other half was brought back and
+    /// the generation raised: bring back what else may not change here.
+    fn prepare_update(&self, _object: &mut Value, _old: &Value, _context: &Context<'_>) {}
 
     /// Faults of a new object, beside those of its metadata.
-    fn validate_create(&self, _object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
-        Vec::new()
+    fn validate_create(&self, _object: &Value, _context: &Context<'_>) -> Faults {
+        Faults::new()
     }
 
-    /// Faults of a change, beside those of its metadata.
-    fn validate_update(
-        &self,
-        _object: &Value,
-        _old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
-        Vec::new()
+    /// Faults of a change, beside those of its metadata; those of a new object unless a kind says otherwise.
+    fn validate_update(&self, object: &Value, _old: &Value, context: &Context<'_>) -> Faults {
+        self.validate_create(object, context)
     }
 
     /// What is wrong with a name, in upstream's words; `prefix` for a generateName.
@@ -177,7 +193,13 @@ pub fn before_create(
 ) -> Result<Vec<String>, Status> {
     let strategy = strategy_for(resource);
     omit_empty(resource, object);
-    strategy.prepare_create(object, context)?;
+    if let Some(status) = strategy.first_status() {
+        object.set("status", status);
+    }
+    if !strategy.counted().is_empty() {
+        object.object("metadata").set("generation", 1);
+    }
+    strategy.prepare_create(object, context);
     let mut faults = metadata::validate(object, resource.namespaced, &|name, prefix| {
         strategy.name_faults(name, prefix)
     });
@@ -198,7 +220,8 @@ pub fn before_update(
     let strategy = strategy_for(resource);
     omit_empty(resource, object);
     metadata::keep_generation(object, old);
-    strategy.prepare_update(object, old, context)?;
+    keep_other_half(strategy, object, old, context.subresource);
+    strategy.prepare_update(object, old, context);
     metadata::keep_server_owned(object, old);
     let mut faults =
         metadata::validate(object, resource.namespaced, &metadata::name_is_path_segment);
@@ -213,11 +236,24 @@ pub fn before_update(
     Ok(strategy.warnings(object, Some(old)))
 }
 
+/// A status write leaves everything else, another write leaves status, and a change of what is counted is counted.
+fn keep_other_half(strategy: &dyn Strategy, object: &mut Value, old: &Value, subresource: &str) {
+    let of_status = subresource == "status";
+    if strategy.has_halves() {
+        object.restore(if of_status { "spec" } else { "status" }, old);
+    }
+    let changed = |part: &&str| object.pointer(part) != old.pointer(part);
+    if !of_status && strategy.counted().iter().any(changed) {
+        let generation = old.at("metadata").int("generation").unwrap_or(0);
+        object.object("metadata").set("generation", generation + 1);
+    }
+}
+
 fn refusal(resource: &Resource, object: &Value, faults: &[FieldError]) -> Status {
-    let name = json::Json::at(json::Json::at(object, "metadata"), "name");
+    let name = object.at("metadata").text("name");
     // Both groups of events are one kind to upstream, the core one.
     let group = if resource.kind == "Event" { "" } else { resource.group };
-    api::field::invalid(group, resource.kind, name.as_str().unwrap_or_default(), faults)
+    api::field::invalid(group, resource.kind, name, faults)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ pub mod options;
 pub mod proto;
 pub mod strict;
 pub mod syntax;
+mod time;
 
 use api::{Resource, Status};
 use bytes::Bytes;

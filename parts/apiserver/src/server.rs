@@ -18,6 +18,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::records::{self, Committer, Key, Log, Options, Records};
 use crate::route::{self, Hints, Route};
+use crate::verbs::services::Held;
 use crate::verbs::{self, Call, shelf};
 use api::Status;
 use axum::Router;
@@ -27,6 +28,7 @@ use http::{HeaderMap, Method, Request, Response, header};
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -68,6 +70,10 @@ pub struct Config {
     pub bookmark_interval: Duration,
     /// What objects records keep in history.
     pub limits: records::Limits,
+    /// Range of the addresses of Services: its first address and the length of the prefix.
+    pub service_range: (IpAddr, u8),
+    /// Lowest and highest port of nodes that Services may have.
+    pub node_ports: (u16, u16),
 }
 
 impl std::fmt::Debug for Config {
@@ -93,6 +99,8 @@ impl Config {
             event_ttl: Duration::from_secs(60 * 60),
             bookmark_interval: Duration::from_secs(60),
             limits: records::Limits::default(),
+            service_range: (IpAddr::from([10, 96, 0, 0]), 16),
+            node_ports: (30_000, 32_767),
         }
     }
 }
@@ -109,6 +117,8 @@ pub(crate) struct Inner {
     seats: Arc<Semaphore>,
     /// Held while the access rules take in an object, so that they never go back to an older one.
     observing: Mutex<()>,
+    /// Addresses and ports of Services that are being written.
+    pub(crate) held: Mutex<Held>,
     ready: AtomicBool,
 }
 
@@ -150,6 +160,7 @@ impl Server {
             chance: Mutex::new(StdRng::seed_from_u64(config.seed)),
             seats: Arc::new(Semaphore::new(config.in_flight_max)),
             observing: Mutex::new(()),
+            held: Mutex::new(Held::default()),
             ready: AtomicBool::new(false),
             metrics: Metrics::default(),
             config,

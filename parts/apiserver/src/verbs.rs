@@ -7,6 +7,8 @@ pub(crate) mod list;
 pub(crate) mod patch;
 pub(crate) mod pods;
 pub(crate) mod remove;
+pub(crate) mod scale;
+pub(crate) mod services;
 pub(crate) mod shelf;
 pub(crate) mod token;
 pub(crate) mod update;
@@ -191,6 +193,9 @@ pub(crate) async fn run(
         ("POST", "token") => token::request(&call, body).await,
         ("DELETE", "") if call.name().is_empty() => remove::collection(&call, body).await,
         ("DELETE", "") => remove::one(&call, body).await,
+        ("GET", "scale") => scale::get(&call),
+        ("PUT", "scale") => scale::put(&call, body).await,
+        ("PATCH", "scale") => scale::patch(&call, body).await,
         (_, name) if !name.is_empty() && !call.shares_kind(name) => Err(not_yet(&call, name)),
         ("GET", _) => list::get(&call).await,
         ("PUT", _) => update::put(&call, body).await,

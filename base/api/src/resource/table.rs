@@ -32,6 +32,15 @@ pub const ALL: &[Resource] = &[
     .short(&["ev"])
     .hash("r2yiGXH7wu8="),
     Resource::new(
+        ["", "v1", "LimitRange"],
+        ["limitranges", "limitrange"],
+        "io.k8s.api.core.v1.LimitRange",
+        "/limitranges",
+        ALL_VERBS,
+    )
+    .short(&["limits"])
+    .hash("EBKMFVe6cwo="),
+    Resource::new(
         ["", "v1", "Namespace"],
         ["namespaces", "namespace"],
         "io.k8s.api.core.v1.Namespace",
@@ -67,6 +76,24 @@ pub const ALL: &[Resource] = &[
             Subresource::new("status", "Pod", GET_PATCH_UPDATE),
         ]),
     Resource::new(
+        ["", "v1", "PodTemplate"],
+        ["podtemplates", "podtemplate"],
+        "io.k8s.api.core.v1.PodTemplate",
+        "/podtemplates",
+        ALL_VERBS,
+    )
+    .hash("LIXB2x4IFpk="),
+    Resource::new(
+        ["", "v1", "ResourceQuota"],
+        ["resourcequotas", "resourcequota"],
+        "io.k8s.api.core.v1.ResourceQuota",
+        "/resourcequotas",
+        ALL_VERBS,
+    )
+    .short(&["quota"])
+    .hash("8uhSgffRX6w=")
+    .below(&[Subresource::new("status", "ResourceQuota", GET_PATCH_UPDATE)]),
+    Resource::new(
         ["", "v1", "Secret"],
         ["secrets", "secret"],
         "io.k8s.api.core.v1.Secret",
@@ -84,6 +111,17 @@ pub const ALL: &[Resource] = &[
     .short(&["sa"])
     .hash("pbx9ZvyFpBE=")
     .below(&[Subresource::new("token", "TokenRequest", CREATE).of("authentication.k8s.io", "v1")]),
+    Resource::new(
+        ["", "v1", "Service"],
+        ["services", "service"],
+        "io.k8s.api.core.v1.Service",
+        "/services",
+        ALL_VERBS,
+    )
+    .short(&["svc"])
+    .category(&["all"])
+    .hash("0/CO1lhkEBI=")
+    .below(&[Subresource::new("status", "Service", GET_PATCH_UPDATE)]),
     // apps/v1
     Resource::new(
         ["apps", "v1", "ControllerRevision"],
@@ -105,6 +143,20 @@ pub const ALL: &[Resource] = &[
     .hash("dd7pWHUlMKQ=")
     .below(&[Subresource::new("status", "DaemonSet", GET_PATCH_UPDATE)]),
     Resource::new(
+        ["apps", "v1", "Deployment"],
+        ["deployments", "deployment"],
+        "io.k8s.api.apps.v1.Deployment",
+        "apps/deployments",
+        ALL_VERBS,
+    )
+    .short(&["deploy"])
+    .category(&["all"])
+    .hash("8aSe+NMegvE=")
+    .below(&[
+        Subresource::new("scale", "Scale", GET_PATCH_UPDATE).of("autoscaling", "v1"),
+        Subresource::new("status", "Deployment", GET_PATCH_UPDATE),
+    ]),
+    Resource::new(
         ["apps", "v1", "ReplicaSet"],
         ["replicasets", "replicaset"],
         "io.k8s.api.apps.v1.ReplicaSet",
@@ -117,6 +169,20 @@ pub const ALL: &[Resource] = &[
     .below(&[
         Subresource::new("scale", "Scale", GET_PATCH_UPDATE).of("autoscaling", "v1"),
         Subresource::new("status", "ReplicaSet", GET_PATCH_UPDATE),
+    ]),
+    Resource::new(
+        ["apps", "v1", "StatefulSet"],
+        ["statefulsets", "statefulset"],
+        "io.k8s.api.apps.v1.StatefulSet",
+        "apps/statefulsets",
+        ALL_VERBS,
+    )
+    .short(&["sts"])
+    .category(&["all"])
+    .hash("H+vl74LkKdo=")
+    .below(&[
+        Subresource::new("scale", "Scale", GET_PATCH_UPDATE).of("autoscaling", "v1"),
+        Subresource::new("status", "StatefulSet", GET_PATCH_UPDATE),
     ]),
     // events.k8s.io/v1
     Resource::new(
@@ -192,6 +258,16 @@ pub const ALL: &[Resource] = &[
         Subresource::new("approval", "CertificateSigningRequest", GET_PATCH_UPDATE),
         Subresource::new("status", "CertificateSigningRequest", GET_PATCH_UPDATE),
     ]),
+    // networking.k8s.io/v1
+    Resource::new(
+        ["networking.k8s.io", "v1", "NetworkPolicy"],
+        ["networkpolicies", "networkpolicy"],
+        "io.k8s.api.networking.v1.NetworkPolicy",
+        "networking.k8s.io/networkpolicies",
+        ALL_VERBS,
+    )
+    .short(&["netpol"])
+    .hash("YpfwF18m1G8="),
     // policy/v1
     Resource::new(
         ["policy", "v1", "PodDisruptionBudget"],
@@ -238,6 +314,16 @@ pub const ALL: &[Resource] = &[
         ALL_VERBS,
     )
     .hash("7FuwZcIIItM="),
+    // storage.k8s.io/v1
+    Resource::new(
+        ["storage.k8s.io", "v1", "CSIDriver"],
+        ["csidrivers", "csidriver"],
+        "io.k8s.api.storage.v1.CSIDriver",
+        "storage.k8s.io/csidrivers",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .hash("hL6j/rwBV5w="),
     // scheduling.k8s.io/v1
     Resource::new(
         ["scheduling.k8s.io", "v1", "PriorityClass"],
@@ -258,4 +344,23 @@ pub const ALL: &[Resource] = &[
         ALL_VERBS,
     )
     .hash("gqkMMb/YqFM="),
+    // node.k8s.io/v1
+    Resource::new(
+        ["node.k8s.io", "v1", "RuntimeClass"],
+        ["runtimeclasses", "runtimeclass"],
+        "io.k8s.api.node.v1.RuntimeClass",
+        "node.k8s.io/runtimeclasses",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .hash("WQTu1GL3T2Q="),
 ];
+
+/// How many: the shape of `scale`, below workloads. Not a resource of its own.
+pub const SCALE: &Resource = &Resource::new(
+    ["autoscaling", "v1", "Scale"],
+    ["scales", "scale"],
+    "io.k8s.api.autoscaling.v1.Scale",
+    "autoscaling/scales",
+    &["get", "patch", "update"],
+);

@@ -9,12 +9,17 @@ use serde_json::Value;
 /// Texts that mean something when empty.
 const TEXTS_KEPT: &[&str] = &[
     "apiGroup",
+    "appProtocol",
     "fsGroupChangePolicy",
     "gmsaCredentialSpec",
     "gmsaCredentialSpecName",
     "holderIdentity",
     "hostnameOverride",
     "initiatorName",
+    "internalTrafficPolicy",
+    "ipFamilyPolicy",
+    "ipMode",
+    "loadBalancerClass",
     "localhostProfile",
     "mountPropagation",
     "nodeAffinityPolicy",
@@ -34,6 +39,7 @@ const TEXTS_KEPT: &[&str] = &[
     "service",
     "storageClassName",
     "strategy",
+    "trafficDistribution",
     "supplementalGroupsPolicy",
     "type",
     "unhealthyPodEvictionPolicy",
@@ -49,6 +55,8 @@ const FLAGS_DROPPED: &[&str] = &[
     "hostIPC",
     "hostNetwork",
     "hostPID",
+    "paused",
+    "publishNotReadyAddresses",
     "sslEnabled",
     "stdin",
     "stdinOnce",
@@ -60,12 +68,15 @@ const FLAGS_DROPPED: &[&str] = &[
 const NUMBERS_DROPPED: &[&str] = &[
     "availableReplicas",
     "count",
+    "currentReplicas",
     "failureThreshold",
     "fullyLabeledReplicas",
     "generation",
+    "healthCheckNodePort",
     "hostPort",
     "initialDelaySeconds",
     "minReadySeconds",
+    "nodePort",
     "numberAvailable",
     "numberUnavailable",
     "observedGeneration",
@@ -75,7 +86,9 @@ const NUMBERS_DROPPED: &[&str] = &[
     "sizeBytes",
     "successThreshold",
     "timeoutSeconds",
+    "unavailableReplicas",
     "updatedNumberScheduled",
+    "updatedReplicas",
 ];
 
 /// Drops the empty values of an object that upstream does not write.
@@ -98,9 +111,11 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
         }
         let flag_of_mount = name == "readOnly" && kind.name.ends_with("VolumeMount");
         within(&field.node, value);
-        if field.required {
+        // A default in the schema stands at what Go always writes.
+        if field.required || field.default.is_some() {
             return true;
         }
+        let of_deployment = name == "replicas" && kind.name.ends_with("DeploymentStatus");
         match (&field.node, &*value) {
             (Node::Text, Value::String(text)) => {
                 !text.is_empty() || TEXTS_KEPT.contains(&name.as_str())
@@ -109,7 +124,7 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
                 !FLAGS_DROPPED.contains(&name.as_str()) && !flag_of_mount
             }
             (Node::Int32 | Node::Int64, number) if number.as_i64() == Some(0) => {
-                !NUMBERS_DROPPED.contains(&name.as_str())
+                !NUMBERS_DROPPED.contains(&name.as_str()) && !of_deployment
             }
             (Node::List(_), Value::Array(items)) => !items.is_empty(),
             (Node::Map(_), Value::Object(map)) => !map.is_empty(),

@@ -18,16 +18,11 @@ pub(crate) const KEPT: &str = "field is immutable when `immutable` is set";
 pub(crate) struct ConfigMap;
 
 impl Strategy for ConfigMap {
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate(object)
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, _context: &Context<'_>) -> Faults {
         let mut found = Faults::new();
         if old.flag("immutable") {
             if !object.flag("immutable") {

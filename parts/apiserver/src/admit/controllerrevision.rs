@@ -1,6 +1,6 @@
 //! ControllerRevisions: what a workload's template once was (spec A93).
 
-use super::faults::{IMMUTABLE, not_negative};
+use super::faults::{Faults, IMMUTABLE, not_negative};
 use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, table};
 use api::{FieldError, Path};
@@ -15,16 +15,11 @@ impl Strategy for ControllerRevision {
         object.fill("revision", 0);
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate(object)
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, _context: &Context<'_>) -> Faults {
         let mut found = validate(object);
         if object.at("data") != old.at("data") {
             let data = object.at("data").clone();

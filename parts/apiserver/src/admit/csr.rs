@@ -3,7 +3,7 @@
 use super::faults::{Faults, IMMUTABLE, needed, unsupported};
 use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, configmap, table};
-use api::{FieldError, Path, Status};
+use api::{FieldError, Path};
 use serde_json::{Value, json};
 
 /// Every usage a certificate may have.
@@ -47,7 +47,7 @@ impl Strategy for CertificateSigningRequest {
     }
 
     /// Who asks is what the server knows, not what the request says.
-    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) -> Result<(), Status> {
+    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) {
         object.set("status", json!({}));
         let identity = context.identity;
         let spec = object.object("spec");
@@ -64,15 +64,9 @@ impl Strategy for CertificateSigningRequest {
         if !identity.extra.is_empty() {
             spec.set("extra", json!(identity.extra));
         }
-        Ok(())
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<(), Status> {
+    fn prepare_update(&self, object: &mut Value, old: &Value, context: &Context<'_>) {
         object.restore("spec", old);
         let (new_status, old_status) = (object.at("status").clone(), old.at("status"));
         match context.subresource {
@@ -84,19 +78,13 @@ impl Strategy for CertificateSigningRequest {
             _ => object.restore("status", old),
         }
         stamp(object, old_status, context.now);
-        Ok(())
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate(object.at("spec"))
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, context: &Context<'_>) -> Faults {
         validate_status(object.at("status"), old.at("status"), context.subresource)
     }
 

@@ -1,8 +1,8 @@
 //! DaemonSets: one pod on every node (spec A10–A33, A42–A61).
 
-use super::faults::{Faults, IMMUTABLE, not_negative, unsupported_shown};
+use super::faults::{Faults, not_negative, unsupported_shown};
 use super::json::{Json, JsonMut};
-use super::{Column, Context, Strategy, portion, selector, table, template};
+use super::{Column, Context, Strategy, pod, portion, selector, table, template, workload};
 use api::{FieldError, Path, Status};
 use serde_json::{Value, json};
 
@@ -43,57 +43,37 @@ impl Strategy for DaemonSet {
         })
     }
 
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
-        object.set("status", json!({}));
-        fill_counters(object.object("status"));
-        object.object("metadata").set("generation", 1);
+    fn first_status(&self) -> Option<Value> {
+        let mut status = json!({});
+        fill_counters(&mut status);
+        Some(status)
+    }
+
+    fn counted(&self) -> &'static [&'static str] {
+        &["/spec"]
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
         let asked = template_generation(object).unwrap_or(0);
         set_template_generation(object, asked.max(1));
-        Ok(())
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<(), Status> {
-        let mut counter = template_generation(old).unwrap_or(1);
-        if context.subresource == "status" {
-            object.restore("spec", old);
-        } else {
-            object.restore("status", old);
-            let generation = old.at("metadata").int("generation").unwrap_or(0);
-            if object.at("spec").at("template") != old.at("spec").at("template") {
-                counter += 1;
-            }
-            if object.at("spec") != old.at("spec") {
-                object.object("metadata").set("generation", generation + 1);
-            }
-        }
-        set_template_generation(object, counter);
-        Ok(())
+    fn prepare_update(&self, object: &mut Value, old: &Value, _context: &Context<'_>) {
+        let template = |of: &Value| of.at("spec").at("template").clone();
+        let changed = i64::from(template(object) != template(old));
+        set_template_generation(object, template_generation(old).unwrap_or(1) + changed);
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate_spec(object.at("spec"))
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, context: &Context<'_>) -> Faults {
         if context.subresource == "status" {
-            return validate_status(object.at("status"), old.at("status"));
+            return validate_status(object, old);
         }
         let mut found = validate_spec(object.at("spec"));
-        let (new, old) = (object.at("spec").at("selector"), old.at("spec").at("selector"));
-        if new != old {
-            let path = Path::new("spec").child("selector");
-            found.push(FieldError::invalid(path, new.clone(), IMMUTABLE));
-        }
+        workload::validate_selector_kept(&mut found, object, old);
         found
     }
 
@@ -102,7 +82,7 @@ impl Strategy for DaemonSet {
         if old.is_some_and(|old| counter(old) == counter(object)) {
             return Vec::new();
         }
-        super::pod::warnings::of_template(object.at("spec").at("template"), "spec.template")
+        pod::warnings::of_template(object.at("spec").at("template"), "spec.template")
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -144,9 +124,9 @@ const COLUMNS: &[Column] = &[
     table::column("Available", "integer", "Nodes whose pod has been ready for long enough."),
     table::column("Node Selector", "string", "Labels a node must have."),
     table::AGE,
-    table::wide("Containers", "string", "Names of the template's containers."),
-    table::wide("Images", "string", "Images of the template's containers."),
-    table::wide("Selector", "string", "Labels by which pods are counted."),
+    table::CONTAINERS,
+    table::IMAGES,
+    table::SELECTOR,
 ];
 
 /// Spec A8: four counters are always there.
@@ -170,7 +150,7 @@ fn validate_spec(spec: &Value) -> Faults {
     let path = Path::new("spec");
     let chosen = spec.at("selector");
     let mut found = selector::validate(chosen, &path.child("selector"));
-    if found.is_empty() {
+    if selector::is_readable(chosen) {
         template::validate_selected(&mut found, spec, &path);
     }
     if spec.has("selector") && selector::is_empty(chosen) {
@@ -193,13 +173,7 @@ fn validate_strategy(found: &mut Faults, strategy: &Value, path: &Path) {
         "OnDelete" => {}
         "RollingUpdate" => validate_rolling(found, rolling, &path.child("rollingUpdate")),
         other => {
-            let inner = if rolling.is_null() {
-                "null".to_owned()
-            } else {
-                let knob = |key: &str| rolling.at(key).to_string();
-                let (down, up) = (knob("maxUnavailable"), knob("maxSurge"));
-                format!("{{\"MaxUnavailable\":{down},\"MaxSurge\":{up}}}")
-            };
+            let inner = portion::shown_pair(rolling);
             let shown = format!("{{\"Type\":{other:?},\"RollingUpdate\":{inner}}}");
             let supported = ["RollingUpdate", "OnDelete"];
             found.push(unsupported_shown(path.clone(), &shown, &supported));
@@ -231,32 +205,20 @@ fn validate_rolling(found: &mut Faults, rolling: &Value, path: &Path) {
 }
 
 /// Spec A32.
-fn validate_status(status: &Value, old: &Value) -> Faults {
-    let path = Path::new("status");
+fn validate_status(object: &Value, old: &Value) -> Faults {
     let mut found = Faults::new();
-    template::validate_counts(
-        &mut found,
-        status,
-        &path,
-        &[
-            "currentNumberScheduled",
-            "numberMisscheduled",
-            "desiredNumberScheduled",
-            "numberReady",
-            "observedGeneration",
-            "updatedNumberScheduled",
-            "numberAvailable",
-            "numberUnavailable",
-            "collisionCount",
-        ],
-    );
-    let collisions = "collisionCount";
-    if let (Some(old), new) = (old.int(collisions), status.int(collisions))
-        && new.is_none_or(|new| new < old)
-    {
-        let value = status.at(collisions).clone();
-        let why = "cannot be decremented";
-        found.push(FieldError::invalid(path.child(collisions), value, why));
-    }
+    let counts = [
+        "currentNumberScheduled",
+        "numberMisscheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+        "observedGeneration",
+        "updatedNumberScheduled",
+        "numberAvailable",
+        "numberUnavailable",
+        "collisionCount",
+    ];
+    workload::validate_counts(&mut found, object.at("status"), &Path::new("status"), &counts);
+    workload::validate_collisions(&mut found, object, old);
     found
 }

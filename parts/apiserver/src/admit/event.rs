@@ -54,16 +54,7 @@ impl Strategy for CoreEvent {
         object.fill("reportingInstance", "");
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
-        validate_loose(object, &CORE)
-    }
-
-    fn validate_update(
-        &self,
-        object: &Value,
-        _old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate_loose(object, &CORE)
     }
 
@@ -93,18 +84,13 @@ impl Strategy for ViewedEvent {
         fill(object, &VIEWED);
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         let mut found = validate_loose(object, &VIEWED);
         found.extend(validate_strict(object));
         found
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, _context: &Context<'_>) -> Faults {
         let mut found = validate_loose(object, &VIEWED);
         // Older writers' events may be updated without what newer ones need.
         if !old.text("eventTime").is_empty() {

@@ -1,9 +1,9 @@
 //! Leases: a heartbeat or a lock. The most frequent write of all, so the shortest path.
 
-use super::faults::not_negative;
+use super::faults::{Faults, not_negative};
 use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, table};
-use api::{FieldError, Path, Status};
+use api::{FieldError, Path};
 use serde_json::Value;
 
 /// The strategy.
@@ -16,31 +16,15 @@ impl Strategy for Lease {
     }
 
     /// Coordinated leader election is off in 1.36: its fields are dropped unless they are there already.
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
         drop_coordination(object, &Value::Null);
-        Ok(())
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Result<(), Status> {
+    fn prepare_update(&self, object: &mut Value, old: &Value, _context: &Context<'_>) {
         drop_coordination(object, old);
-        Ok(())
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
-        validate(object.at("spec"))
-    }
-
-    fn validate_update(
-        &self,
-        object: &Value,
-        _old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate(object.at("spec"))
     }
 

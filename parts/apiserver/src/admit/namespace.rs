@@ -4,7 +4,7 @@ use super::faults::Faults;
 use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, metadata, table};
 use api::names;
-use api::{FieldError, Path, Status};
+use api::{FieldError, Path};
 use serde_json::{Value, json};
 
 /// The label that says the name again, so that selectors can ask for it.
@@ -24,7 +24,7 @@ impl Strategy for Namespace {
         }
     }
 
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
         // A generated name came after the defaults.
         self.default(object);
         object.set("status", json!({"phase": "Active"}));
@@ -34,15 +34,9 @@ impl Strategy for Namespace {
             finalizers.push(json!("kubernetes"));
         }
         spec.set("finalizers", finalizers);
-        Ok(())
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<(), Status> {
+    fn prepare_update(&self, object: &mut Value, old: &Value, context: &Context<'_>) {
         match context.subresource {
             "status" => object.restore("spec", old),
             "finalize" => {
@@ -56,19 +50,13 @@ impl Strategy for Namespace {
                 object.restore("status", old);
             }
         }
-        Ok(())
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate_finalizers(object)
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, context: &Context<'_>) -> Faults {
         match context.subresource {
             "finalize" => validate_finalizers(object),
             "status" => validate_phase(object, old),

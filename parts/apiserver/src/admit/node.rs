@@ -5,7 +5,7 @@ use super::json::{Json, JsonMut};
 use super::pod::{defaults, tolerations};
 use super::{Column, Context, Strategy, amount, table};
 use api::names;
-use api::{FieldError, Path, Status};
+use api::{FieldError, Path};
 use serde_json::{Value, json};
 
 /// The strategy.
@@ -58,18 +58,11 @@ impl Strategy for Node {
         }
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<(), Status> {
-        let kept = if context.subresource == "status" { "spec" } else { "status" };
-        object.restore(kept, old);
-        Ok(())
+    fn has_halves(&self) -> bool {
+        true
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         let mut found = taints(object);
         found.extend(amounts(object));
         let spec = object.at("spec");
@@ -84,12 +77,7 @@ impl Strategy for Node {
         found
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, _context: &Context<'_>) -> Faults {
         // Upstream looks at the taints of the new object twice on the way.
         let mut found = taints(object);
         found.extend(amounts(object));

@@ -21,7 +21,7 @@ pub(crate) mod warnings;
 use super::faults::Faults;
 use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, metadata};
-use api::{FieldError, Path, Status};
+use api::{FieldError, Path};
 use serde_json::{Value, json};
 
 /// The strategy.
@@ -57,7 +57,7 @@ impl Strategy for Pod {
         }
     }
 
-    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) -> Result<(), Status> {
+    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) {
         object.object("metadata").set("generation", 1);
         let class = quality::class(object.at("spec"));
         object.set("status", json!({"phase": "Pending", "qosClass": class}));
@@ -73,15 +73,9 @@ impl Strategy for Pod {
             }]);
             object.object("status").set("conditions", gated);
         }
-        Ok(())
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<(), Status> {
+    fn prepare_update(&self, object: &mut Value, old: &Value, context: &Context<'_>) {
         match context.subresource {
             "status" => {
                 object.restore("spec", old);
@@ -101,10 +95,9 @@ impl Strategy for Pod {
                 raise_generation(object, old);
             }
         }
-        Ok(())
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         let mut found = validate_pod(object);
         let spec = object.at("spec");
         let path = Path::new("spec");
@@ -119,12 +112,7 @@ impl Strategy for Pod {
         found
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, context: &Context<'_>) -> Faults {
         if context.subresource == "status" {
             return status::validate(object, old);
         }

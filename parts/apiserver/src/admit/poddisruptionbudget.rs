@@ -2,8 +2,8 @@
 
 use super::faults::{Faults, invalid_shown, unsupported};
 use super::json::{Json, JsonMut};
-use super::{Column, Context, Strategy, portion, selector, table, template};
-use api::{FieldError, Path, Status};
+use super::{Column, Context, Strategy, portion, selector, table, workload};
+use api::Path;
 use serde_json::{Value, json};
 
 const COUNTS: [&str; 4] =
@@ -19,47 +19,27 @@ impl Strategy for PodDisruptionBudget {
         fill_counts(object.object("status"));
     }
 
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
-        object.set("status", json!({}));
-        fill_counts(object.object("status"));
-        object.object("metadata").set("generation", 1);
-        Ok(())
+    fn first_status(&self) -> Option<Value> {
+        let mut status = json!({});
+        fill_counts(&mut status);
+        Some(status)
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<(), Status> {
-        if context.subresource == "status" {
-            object.restore("spec", old);
-            return Ok(());
-        }
-        object.restore("status", old);
-        if object.at("spec") != old.at("spec") {
-            let generation = old.at("metadata").int("generation").unwrap_or(0);
-            object.object("metadata").set("generation", generation + 1);
-        }
-        Ok(())
+    fn counted(&self) -> &'static [&'static str] {
+        &["/spec"]
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate(object.at("spec"))
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        _old: &Value,
-        context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, _old: &Value, context: &Context<'_>) -> Faults {
         if context.subresource != "status" {
             return validate(object.at("spec"));
         }
         let mut found = Faults::new();
         let path = Path::new("status");
-        template::validate_counts(&mut found, object.at("status"), &path, &COUNTS);
+        workload::validate_counts(&mut found, object.at("status"), &path, &COUNTS);
         found
     }
 

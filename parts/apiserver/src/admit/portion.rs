@@ -1,6 +1,7 @@
 //! Numbers that may be percentages: `maxUnavailable`, `maxSurge`, `minAvailable` (spec A53–A55).
 
 use super::faults::{Faults, not_negative};
+use super::json::Json;
 use api::{FieldError, Path};
 use serde_json::Value;
 
@@ -37,4 +38,17 @@ pub(crate) fn is_zero(value: &Value) -> bool {
         Value::String(_) => percents(value).unwrap_or(0) == 0,
         number => number.as_i64().unwrap_or(0) == 0,
     }
+}
+
+/// A rolling update as upstream's struct prints, `null` for none.
+pub(crate) fn shown_pair(rolling: &Value) -> String {
+    if rolling.is_null() {
+        return "null".to_owned();
+    }
+    // A number that was not said is 0 in upstream's struct.
+    let knob = |key: &str| match rolling.at(key) {
+        Value::Null => "0".to_owned(),
+        said => said.to_string(),
+    };
+    format!("{{\"MaxUnavailable\":{},\"MaxSurge\":{}}}", knob("maxUnavailable"), knob("maxSurge"))
 }

@@ -4,7 +4,7 @@ use super::faults::{Faults, IMMUTABLE};
 use super::json::{Json, JsonMut};
 use super::pod::spec::choice;
 use super::{Column, Context, Strategy, table};
-use api::{FieldError, Path, Status};
+use api::{FieldError, Path};
 use serde_json::Value;
 
 /// Highest value a user may give.
@@ -34,12 +34,11 @@ impl Strategy for PriorityClass {
         object.fill_text("preemptionPolicy", "PreemptLowerPriority");
     }
 
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
         object.object("metadata").set("generation", 1);
-        Ok(())
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         let mut found = Faults::new();
         let name = object.at("metadata").text("name");
         let value = object.int("value").unwrap_or(0);
@@ -59,12 +58,7 @@ impl Strategy for PriorityClass {
         found
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, _context: &Context<'_>) -> Faults {
         let mut found = Faults::new();
         if object.at("value") != old.at("value") {
             let why = "may not be changed in an update.";

@@ -27,16 +27,7 @@ impl Strategy for Role {
         metadata::name_is_path_segment(name, prefix)
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
-        self.validate(object)
-    }
-
-    fn validate_update(
-        &self,
-        object: &Value,
-        _old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         self.validate(object)
     }
 
@@ -45,16 +36,13 @@ impl Strategy for Role {
     }
 
     fn columns(&self) -> &'static [Column] {
-        ROLE_COLUMNS
+        table::CREATED
     }
 
     fn cells(&self, object: &Value, _now: jiff::Timestamp) -> Vec<Value> {
-        vec![table::name(object), object.at("metadata").at("creationTimestamp").clone()]
+        table::created_cells(object)
     }
 }
-
-const ROLE_COLUMNS: &[Column] =
-    &[table::NAME, table::column("Created At", "date", "When the object was created.")];
 
 impl Role {
     fn validate(&self, object: &Value) -> Faults {
@@ -128,16 +116,11 @@ impl Strategy for Binding {
         metadata::name_is_path_segment(name, prefix)
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         self.validate(object)
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, _context: &Context<'_>) -> Faults {
         let mut found = self.validate(object);
         let (new, old) = (object.at("roleRef"), old.at("roleRef"));
         if new != old {

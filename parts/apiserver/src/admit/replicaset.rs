@@ -1,9 +1,9 @@
 //! ReplicaSets: a number of equal pods.
 
-use super::faults::{Faults, IMMUTABLE, not_negative};
+use super::faults::Faults;
 use super::json::{Json, JsonMut};
-use super::{Column, Context, Strategy, selector, table, template};
-use api::{FieldError, Path, Status};
+use super::{Column, Context, Strategy, table, template, workload};
+use api::Path;
 use serde_json::{Value, json};
 
 /// The strategy.
@@ -18,77 +18,32 @@ impl Strategy for ReplicaSet {
         template::fill(spec);
     }
 
-    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) -> Result<(), Status> {
-        object.set("status", json!({"replicas": 0}));
-        object.object("metadata").set("generation", 1);
-        Ok(())
+    fn first_status(&self) -> Option<Value> {
+        Some(json!({"replicas": 0}))
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Result<(), Status> {
-        if context.subresource == "status" {
-            object.restore("spec", old);
-            return Ok(());
-        }
-        object.restore("status", old);
-        if object.at("spec") != old.at("spec") {
-            let generation = old.at("metadata").int("generation").unwrap_or(0);
-            object.object("metadata").set("generation", generation + 1);
-        }
-        Ok(())
+    fn counted(&self) -> &'static [&'static str] {
+        &["/spec"]
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate_spec(object.at("spec"))
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, context: &Context<'_>) -> Faults {
         if context.subresource == "status" {
             return validate_status(object.at("status"));
         }
         let mut found = validate_spec(object.at("spec"));
-        let (new, old) = (object.at("spec").at("selector"), old.at("spec").at("selector"));
-        if new != old {
-            let path = Path::new("spec").child("selector");
-            found.push(FieldError::invalid(path, new.clone(), IMMUTABLE));
-        }
+        workload::validate_selector_kept(&mut found, object, old);
         found
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let generation = |of: &Value| of.at("metadata").int("generation");
-        if old.is_some_and(|old| generation(old) == generation(object)) {
-            return Vec::new();
-        }
-        let mut all = Vec::new();
-        let faults = api::names::dns_label(object.at("metadata").text("name"));
-        if old.is_none() && !faults.is_empty() {
-            all.push(format!(
-                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{}]",
-                faults.join(" ")
-            ));
-        }
-        let template = object.at("spec").at("template");
-        all.extend(super::pod::warnings::of_template(template, "spec.template"));
+        let mut all: Vec<String> =
+            workload::name_warning(object).filter(|_| old.is_none()).into_iter().collect();
+        all.extend(workload::warnings(object, old));
         all
-    }
-
-    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        let replicas = object.at("status").int("replicas").unwrap_or(0);
-        vec![("status.replicas", replicas.to_string())]
-    }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        &["status.replicas"]
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -117,67 +72,35 @@ const COLUMNS: &[Column] = &[
     table::column("Current", "integer", "Pods that are there."),
     table::column("Ready", "integer", "Pods that are ready."),
     table::AGE,
-    table::wide("Containers", "string", "Names of the template's containers."),
-    table::wide("Images", "string", "Images of the template's containers."),
-    table::wide("Selector", "string", "Labels by which pods are counted."),
+    table::CONTAINERS,
+    table::IMAGES,
+    table::SELECTOR,
 ];
 
 fn validate_spec(spec: &Value) -> Faults {
     let path = Path::new("spec");
     let mut found = Faults::new();
-    for key in ["replicas", "minReadySeconds"] {
-        not_negative(&mut found, path.child(key), spec.at(key));
-    }
-    let chosen = spec.at("selector");
-    let at = path.child("selector");
-    if chosen.is_null() {
-        found.push(FieldError::required(at.clone(), ""));
-    } else {
-        let faults = selector::validate(chosen, &at);
-        let sound = faults.is_empty();
-        found.extend(faults);
-        if selector::is_empty(chosen) {
-            let why = "empty selector is invalid for deployment";
-            found.push(FieldError::invalid(at.clone(), chosen.clone(), why));
-        }
-        if !sound {
-            found.push(FieldError::invalid(at, chosen.clone(), "invalid label selector"));
-            return found;
-        }
-    }
-    if !spec.has("template") {
-        found.push(FieldError::required(path.child("template"), ""));
-        return found;
-    }
-    if chosen.is_null() || !selector::is_empty(chosen) {
-        template::validate_selected(&mut found, spec, &path);
-    }
-    found.extend(template::validate(spec.at("template"), &path.child("template")));
-    template::validate_endless(&mut found, spec, "ReplicaSet", &path);
+    workload::validate_counts(&mut found, spec, &path, &["replicas", "minReadySeconds"]);
+    workload::validate_replicated(&mut found, spec, &path);
     found
 }
 
 fn validate_status(status: &Value) -> Faults {
-    let path = Path::new("status");
     let mut found = Faults::new();
-    let keys = [
+    let counts = [
         "replicas",
         "fullyLabeledReplicas",
         "readyReplicas",
         "availableReplicas",
         "observedGeneration",
     ];
-    template::validate_counts(&mut found, status, &path, &keys);
-    let number = |key: &str| status.int(key).unwrap_or(0);
-    let mut at_most = |key: &str, other: &str, shown: &str| {
-        if number(key) > number(other) {
-            let why = format!("cannot be greater than {shown}");
-            found.push(FieldError::invalid(path.child(key), number(key), &why));
-        }
-    };
-    at_most("fullyLabeledReplicas", "replicas", "status.replicas");
-    at_most("readyReplicas", "replicas", "status.replicas");
-    at_most("availableReplicas", "replicas", "status.replicas");
-    at_most("availableReplicas", "readyReplicas", "readyReplicas");
+    workload::validate_counts(&mut found, status, &Path::new("status"), &counts);
+    let parts = [
+        ["fullyLabeledReplicas", "replicas", "status.replicas"],
+        ["readyReplicas", "replicas", "status.replicas"],
+        ["availableReplicas", "replicas", "status.replicas"],
+        ["availableReplicas", "readyReplicas", "readyReplicas"],
+    ];
+    workload::validate_parts(&mut found, status, &parts);
     found
 }

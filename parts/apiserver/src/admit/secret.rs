@@ -4,7 +4,7 @@ use super::configmap::{BYTES_MAX, KEPT, decoded, entries};
 use super::faults::{Faults, IMMUTABLE, texts};
 use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, table, words};
-use api::{FieldError, Path, Status};
+use api::{FieldError, Path};
 use base64::Engine as _;
 use serde_json::Value;
 
@@ -32,28 +32,17 @@ impl Strategy for Secret {
         }
     }
 
-    fn prepare_update(
-        &self,
-        object: &mut Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Result<(), Status> {
+    fn prepare_update(&self, object: &mut Value, old: &Value, _context: &Context<'_>) {
         if object.text("type").is_empty() {
             object.restore("type", old);
         }
-        Ok(())
     }
 
-    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Vec<FieldError> {
+    fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         validate(object)
     }
 
-    fn validate_update(
-        &self,
-        object: &Value,
-        old: &Value,
-        _context: &Context<'_>,
-    ) -> Vec<FieldError> {
+    fn validate_update(&self, object: &Value, old: &Value, _context: &Context<'_>) -> Faults {
         let mut found = Faults::new();
         if object.text("type") != old.text("type") {
             let kind = object.text("type");

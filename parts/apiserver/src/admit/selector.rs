@@ -38,6 +38,11 @@ pub(crate) fn validate(selector: &Value, path: &Path) -> Faults {
     found
 }
 
+/// Whether upstream can make a matcher of it; what it cannot read matches nothing.
+pub(crate) fn is_readable(selector: &Value) -> bool {
+    validate(selector, &Path::root()).is_empty()
+}
+
 /// Whether nothing is asked for.
 pub(crate) fn is_empty(selector: &Value) -> bool {
     selector.entries("matchLabels").is_empty() && selector.list("matchExpressions").is_empty()

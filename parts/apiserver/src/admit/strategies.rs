@@ -2,19 +2,28 @@
 
 use super::configmap::ConfigMap;
 use super::controllerrevision::ControllerRevision;
+use super::csidriver::CsiDriver;
 use super::csr::CertificateSigningRequest;
 use super::daemonset::DaemonSet;
+use super::deployment::Deployment;
 use super::event::{CoreEvent, ViewedEvent};
 use super::lease::Lease;
+use super::limitrange::LimitRange;
 use super::namespace::Namespace;
+use super::networkpolicy::NetworkPolicy;
 use super::node::Node;
 use super::pod::Pod;
 use super::poddisruptionbudget::PodDisruptionBudget;
+use super::podtemplate::PodTemplate;
 use super::priorityclass::PriorityClass;
 use super::rbac::{Binding, Role};
 use super::replicaset::ReplicaSet;
+use super::resourcequota::ResourceQuota;
+use super::runtimeclass::RuntimeClass;
 use super::secret::Secret;
+use super::service::Service;
 use super::serviceaccount::ServiceAccount;
+use super::statefulset::StatefulSet;
 use super::{Strategy, plain::Plain};
 use api::Resource;
 
@@ -25,19 +34,28 @@ pub fn strategy_for(resource: &Resource) -> &'static dyn Strategy {
     match (resource.group, resource.kind) {
         ("", "ConfigMap") => &ConfigMap,
         ("", "Event") => &CoreEvent,
+        ("", "LimitRange") => &LimitRange,
         ("", "Namespace") => &Namespace,
         ("", "Node") => &Node,
         ("", "Pod") => &Pod,
+        ("", "PodTemplate") => &PodTemplate,
+        ("", "ResourceQuota") => &ResourceQuota,
         ("", "Secret") => &Secret,
+        ("", "Service") => &Service,
         ("", "ServiceAccount") => &ServiceAccount,
         ("apps", "ControllerRevision") => &ControllerRevision,
         ("apps", "DaemonSet") => &DaemonSet,
+        ("apps", "Deployment") => &Deployment,
         ("apps", "ReplicaSet") => &ReplicaSet,
+        ("apps", "StatefulSet") => &StatefulSet,
         ("certificates.k8s.io", "CertificateSigningRequest") => &CertificateSigningRequest,
         ("coordination.k8s.io", "Lease") => &Lease,
         ("events.k8s.io", "Event") => &ViewedEvent,
+        ("networking.k8s.io", "NetworkPolicy") => &NetworkPolicy,
+        ("node.k8s.io", "RuntimeClass") => &RuntimeClass,
         ("policy", "PodDisruptionBudget") => &PodDisruptionBudget,
         ("scheduling.k8s.io", "PriorityClass") => &PriorityClass,
+        ("storage.k8s.io", "CSIDriver") => &CsiDriver,
         (RBAC, "Role") => &Role { cluster: false },
         (RBAC, "ClusterRole") => &Role { cluster: true },
         (RBAC, "RoleBinding") => &Binding { cluster: false },

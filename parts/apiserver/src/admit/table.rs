@@ -16,6 +16,12 @@ pub(crate) const NAME: Column = Column {
 /// The column most tables end with.
 pub(crate) const AGE: Column = column("Age", "string", "Time since the object was created.");
 
+/// Wide columns of everything that has a pod template.
+pub(crate) const CONTAINERS: Column =
+    wide("Containers", "string", "Names of the template's containers.");
+pub(crate) const IMAGES: Column = wide("Images", "string", "Images of the template's containers.");
+pub(crate) const SELECTOR: Column = wide("Selector", "string", "Labels by which pods are counted.");
+
 /// Name and age alone.
 pub(crate) const PLAIN: &[Column] = &[NAME, AGE];
 
@@ -35,6 +41,15 @@ pub(crate) const fn wide(
     description: &'static str,
 ) -> Column {
     Column { name, r#type, format: "", priority: 1, description }
+}
+
+/// Name and the raw moment of creation.
+pub(crate) const CREATED: &[Column] =
+    &[NAME, column("Created At", "date", "When the object was created.")];
+
+/// Cells of [`CREATED`].
+pub(crate) fn created_cells(object: &Value) -> Vec<Value> {
+    vec![name(object), object.at("metadata").at("creationTimestamp").clone()]
 }
 
 /// Cells of [`PLAIN`].
@@ -125,4 +140,11 @@ pub(crate) fn selector(selector: &Value) -> Value {
     parts.sort();
     let texts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
     joined(&texts, "<none>")
+}
+
+/// A map of labels in one line: `a=b,c=d`; `<none>` when there are none.
+pub(crate) fn labels(map: &Value) -> Value {
+    let all = map.as_object().into_iter().flatten();
+    let all = all.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+    joined(&all.collect::<Vec<_>>(), "<none>")
 }

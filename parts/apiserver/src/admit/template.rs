@@ -5,7 +5,7 @@ use super::json::{Json, JsonMut};
 use super::pod::{annotations, defaults, spec};
 use super::table;
 use super::{metadata, selector};
-use crate::admit::faults::{not_negative, unsupported};
+use crate::admit::faults::unsupported;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
 
@@ -18,17 +18,23 @@ pub(crate) fn fill(holder: &mut Value) {
 
 /// Faults of a template on its own.
 pub(crate) fn validate(template: &Value, path: &Path) -> Faults {
-    let meta = template.at("metadata");
-    let mut found = metadata::labels(meta, &path.child("labels"));
-    let at = path.child("annotations");
-    found.extend(metadata::annotations(meta, &at));
-    annotations::validate(&mut found, meta, template.at("spec"), &at);
+    let mut found = validate_metadata(template, path);
     let scope = spec::Scope { spec: template.at("spec"), is_pod: false, pod_name: "" };
     found.extend(spec::validate(scope, &path.child("spec")));
     if !template.at("spec").list("ephemeralContainers").is_empty() {
         let why = "ephemeral containers not allowed in pod template";
         found.push(FieldError::forbidden(path.child("spec").child("ephemeralContainers"), why));
     }
+    found
+}
+
+/// Faults of a template's labels and annotations.
+pub(crate) fn validate_metadata(template: &Value, path: &Path) -> Faults {
+    let meta = template.at("metadata");
+    let mut found = metadata::labels(meta, &path.child("labels"));
+    let at = path.child("annotations");
+    found.extend(metadata::annotations(meta, &at));
+    annotations::validate(&mut found, meta, template.at("spec"), &at);
     found
 }
 
@@ -53,13 +59,6 @@ pub(crate) fn validate_endless(found: &mut Faults, of: &Value, kind: &str, path:
     if spec.has("activeDeadlineSeconds") {
         let why = format!("activeDeadlineSeconds in {kind} is not Supported");
         found.push(FieldError::forbidden(path.child("activeDeadlineSeconds"), &why));
-    }
-}
-
-/// Numbers of a status that may not be negative.
-pub(crate) fn validate_counts(found: &mut Faults, status: &Value, path: &Path, keys: &[&str]) {
-    for key in keys {
-        not_negative(found, path.child(key), status.at(key));
     }
 }
 

@@ -8,9 +8,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
 
-/// How a time reads in Go's message.
-const TIME_LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
-
 /// Most faults that are told: more would not fit the 64 KiB that clients take as headers.
 const FAULTS_MAX: usize = 100;
 
@@ -60,8 +57,8 @@ impl Walk {
             (Shape::Quantity, Node::Text(text)) => quantity(text),
             (Shape::Quantity, Node::Number(number)) => quantity(&number.to_string()),
             (Shape::Quantity, _) => Err(QUANTITY.to_owned()),
-            (Shape::Time, Node::Text(text)) => time(text, "%Y-%m-%dT%H:%M:%SZ"),
-            (Shape::MicroTime, Node::Text(text)) => time(text, "%Y-%m-%dT%H:%M:%S.%6fZ"),
+            (Shape::Time, Node::Text(text)) => moment(text, false),
+            (Shape::MicroTime, Node::Text(text)) => moment(text, true),
             (Shape::Bytes, Node::Text(text)) => bytes(text),
             (shape, node) => Err(self.mismatch(node.go_kind(), &shape.go_type())),
         }
@@ -254,11 +251,9 @@ fn quantity(text: &str) -> Result<Value, String> {
         .map_err(|error| error.to_string())
 }
 
-fn time(text: &str, layout: &str) -> Result<Value, String> {
-    text.parse::<jiff::Timestamp>().map(|at| at.strftime(layout).to_string().into()).map_err(|_| {
-        let shown = super::options::quote(text);
-        format!("parsing time {shown} as \"{TIME_LAYOUT}\": cannot parse {shown} as \"2006\"")
-    })
+fn moment(text: &str, micro: bool) -> Result<Value, String> {
+    let layout = if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+    super::time::read(text, micro).map(|at| at.strftime(layout).to_string().into())
 }
 
 fn bytes(text: &str) -> Result<Value, String> {

@@ -16,6 +16,9 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
     ("reportingComponent", "reportingController"),
 ];
 
+/// Texts that `v1` writes even when they are empty, and the other group does not.
+const ALWAYS_IN_V1: [&str; 2] = ["reportingComponent", "reportingInstance"];
+
 fn shares_storage(row: &Resource) -> bool {
     row.storage != format!("{}/{}", row.group, row.plural)
 }
@@ -25,6 +28,11 @@ pub(crate) fn stored(row: &Resource, object: &Value) -> Value {
     let mut object = object.clone();
     if shares_storage(row) {
         rename(&mut object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)), "v1");
+        for name in ALWAYS_IN_V1 {
+            if let Some(fields) = object.as_object_mut() {
+                fields.entry(name).or_insert_with(|| "".into());
+            }
+        }
     }
     object
 }
@@ -35,6 +43,9 @@ pub(crate) fn shown(row: &Resource, bytes: &Bytes) -> Bytes {
         return bytes.clone();
     }
     let Ok(mut object) = parse(bytes) else { return bytes.clone() };
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|name, value| !(ALWAYS_IN_V1.contains(&name.as_str()) && *value == ""));
+    }
     rename(&mut object, EVENT_FIELDS.iter().copied(), &api_version(row.group, row.version));
     object_bytes(&object).into()
 }

@@ -31,6 +31,7 @@ fn fill(value: &Value, node: Node) -> Value {
                         fill(&Value::Object(Map::new()), field.node)
                     }
                     (_, default) if field.required => default.unwrap_or(Value::Null),
+                    (_, Some(empty)) if empty == "" || empty == 0 => empty,
                     (Node::Time, _) if is_moment_of_condition(kind, field) => Value::Null,
                     _ => continue,
                 };

@@ -1,6 +1,6 @@
 //! POST, and what PUT and apply do where nothing is there yet.
 
-use super::{Call, shelf};
+use super::{Call, services, shelf};
 use crate::admit::{admission, before_create};
 use crate::authorize::escalation;
 use crate::decode::options::WriteOptions;
@@ -73,6 +73,7 @@ pub(crate) async fn store_new(
             set(&mut object, "name", call.server.chance(|chance| generated_name(&prefix, chance)));
         }
         let name = text(&object, "name");
+        let _grant = services::allocate(call, &mut object, None)?;
         let told = before_create(call.row, &mut object, &call.context())?;
         admission::validate(&call.server.config.plugins, &object, &attributes, &view)?;
         if !sent_version.is_empty() {

@@ -12,14 +12,14 @@ use serde_json::Value;
 
 /// The kinds of patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Json,
     Merge,
     Strategic,
     Apply,
 }
 
-fn kind(content_type: Option<&str>) -> Result<Kind, Status> {
+pub(crate) fn kind(content_type: Option<&str>) -> Result<Kind, Status> {
     match decode::essence(content_type) {
         "application/json-patch+json" => Ok(Kind::Json),
         "application/merge-patch+json" => Ok(Kind::Merge),
@@ -38,20 +38,7 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     if kind == Kind::Apply {
         return apply(call, &body, &options).await;
     }
-    let patch = decode::plain(&body, Media::Json)
-        .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
-    if kind == Kind::Json && !patch.is_array() {
-        return Err(Status::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
-            decode::go_kind(&patch)
-        )));
-    }
-    if kind != Kind::Json && !patch.is_object() {
-        return Err(Status::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            decode::go_kind(&patch)
-        )));
-    }
+    let patch = read(kind, &body)?;
     let manager = call.manager(&options);
     let mut told = Vec::new();
     let written = update::rewrite(call, &options, |old| {
@@ -73,6 +60,25 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     let mut reply = call.source().object(200, &written.bytes)?;
     reply.warnings = told;
     Ok(reply)
+}
+
+/// Reads a patch that is no apply.
+pub(crate) fn read(kind: Kind, body: &[u8]) -> Result<Value, Status> {
+    let patch = decode::plain(body, Media::Json)
+        .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
+    if kind == Kind::Json && !patch.is_array() {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
+            decode::go_kind(&patch)
+        )));
+    }
+    if kind != Kind::Json && !patch.is_object() {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            decode::go_kind(&patch)
+        )));
+    }
+    Ok(patch)
 }
 
 /// The patched object must still be of its type; what is not is 422 on the field `patch`.

@@ -2,6 +2,7 @@
 //! again if someone else was faster.
 
 use super::create::{self, text};
+use super::services::{self, Grant};
 use super::{Call, delete, fields, shelf};
 use crate::admit::{admission, before_update};
 use crate::authorize::escalation;
@@ -97,7 +98,7 @@ pub(crate) fn authorize_create(call: &Call) -> Result<(), Status> {
 }
 
 /// Name and namespace of the object must be those of the path.
-fn check_place(call: &Call, object: &Value) -> Result<(), Status> {
+pub(crate) fn check_place(call: &Call, object: &Value) -> Result<(), Status> {
     let (name, namespace) = (text(object, "name"), text(object, "namespace"));
     let (asked_name, asked_namespace) = (call.name(), call.namespace());
     let message = if name.is_empty() {
@@ -134,7 +135,7 @@ fn check_version(call: &Call, object: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_uid(call: &Call, object: &Value, old: &Value) -> Result<(), Status> {
+pub(crate) fn check_uid(call: &Call, object: &Value, old: &Value) -> Result<(), Status> {
     let (uid, stored) = (text(object, "uid"), text(old, "uid"));
     if uid.is_empty() || uid == stored { Ok(()) } else { Err(wrong_uid(call, &uid, &stored)) }
 }
@@ -170,7 +171,8 @@ pub(crate) async fn rewrite(
         if pinned {
             return Err(shelf::conflict(call.row, call.name()));
         }
-        warnings.extend(admit(call, &mut object, &old)?);
+        let (told, _grant) = admit(call, &mut object, &old)?;
+        warnings.extend(told);
         match write(call, options, &record, &old, &object).await {
             Ok(bytes) => return Ok(Written { bytes, warnings }),
             // The caller's own resourceVersion is compared again in the next round.
@@ -181,8 +183,12 @@ pub(crate) async fn rewrite(
     Err(shelf::conflict(call.row, call.name()))
 }
 
-/// Mutating admission, the strategy, validating admission.
-fn admit(call: &Call, object: &mut Value, old: &Value) -> Result<Vec<String>, Status> {
+/// Mutating admission, what a Service is given, the strategy, validating admission.
+fn admit(
+    call: &Call,
+    object: &mut Value,
+    old: &Value,
+) -> Result<(Vec<String>, Option<Grant>), Status> {
     let view = shelf::Sight(&call.server.records);
     let plugins = &call.server.config.plugins;
     if call.row.namespaced && text(object, "namespace").is_empty() {
@@ -192,9 +198,10 @@ fn admit(call: &Call, object: &mut Value, old: &Value) -> Result<Vec<String>, St
     admission::mutate(plugins, object, &attributes, &view)?;
     let asked = &call.target.attributes;
     escalation::check(&call.server.authorizer, &call.identity, asked, Some(old), object)?;
+    let grant = services::allocate(call, object, Some(old))?;
     let warnings = before_update(call.row, object, old, &call.context())?;
     admission::validate(plugins, object, &attributes, &view)?;
-    Ok(warnings)
+    Ok((warnings, grant))
 }
 
 async fn write(

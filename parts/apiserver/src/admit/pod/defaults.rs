@@ -282,6 +282,6 @@ fn fill_rare(volume: &mut Value) {
         && let Some(template) = ephemeral.present("volumeClaimTemplate")
     {
         template.object("metadata");
-        template.object("spec").fill("volumeMode", "Filesystem");
+        super::volumes::claim::fill(template.object("spec"));
     }
 }

@@ -4,46 +4,65 @@ use crate::admit::amount;
 use crate::admit::faults::{Faults, NEGATIVE, qualified, unsupported};
 use crate::admit::json::Json;
 use api::{FieldError, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Words that need no domain, and that a container may ask for.
 const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 
-/// Words that are known without a domain, but not to containers.
-const KNOWN_ELSEWHERE: [&str; 12] = [
-    "pods",
-    "services",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "storage",
+/// Words that quotas count besides.
+const COUNTED: [&str; 16] = [
     "requests.cpu",
     "requests.memory",
+    "requests.storage",
+    "requests.ephemeral-storage",
     "limits.cpu",
     "limits.memory",
+    "limits.ephemeral-storage",
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "persistentvolumeclaims",
+    "configmaps",
+    "services.nodeports",
+    "services.loadbalancers",
 ];
 
+fn is_huge(name: &str) -> bool {
+    name.starts_with("hugepages-")
+}
+
 fn is_standard(name: &str) -> bool {
-    STANDARD.contains(&name) || name.starts_with("hugepages-")
+    STANDARD.contains(&name) || is_huge(name)
 }
 
-/// Resources that may be promised beyond what is there: without a domain, or of kubernetes.io.
-fn may_overcommit(name: &str) -> bool {
-    let native = !name.contains('/') || name.split('/').next().is_some_and(is_kubernetes);
-    native && !name.starts_with("hugepages-")
+/// Whether a quota may count it without a domain.
+pub(crate) fn is_counted(name: &str) -> bool {
+    is_standard(name) || COUNTED.contains(&name) || name.starts_with("requests.hugepages-")
 }
 
-fn is_kubernetes(domain: &str) -> bool {
-    domain == "kubernetes.io" || domain.ends_with(".kubernetes.io")
+/// Whether it is counted in whole numbers.
+fn is_integer(name: &str) -> bool {
+    let thing = COUNTED.contains(&name) && !name.starts_with("requests.");
+    (thing && !name.starts_with("limits.")) || is_extended(name)
+}
+
+/// Resources of Kubernetes itself: without a domain, or of one of its domains.
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Resources that may be promised beyond what is there.
+pub(crate) fn may_overcommit(name: &str) -> bool {
+    is_native(name) && !is_huge(name)
 }
 
 /// Resources of neither kind: whole numbers, and as many as asked for.
 pub(crate) fn is_extended(name: &str) -> bool {
-    name.contains('/')
-        && !name.split('/').next().is_some_and(is_kubernetes)
+    !is_native(name)
         && !name.starts_with("requests.")
+        && api::names::qualified_name(&format!("requests.{name}")).is_empty()
 }
 
 /// Faults of a container's `resources`.
@@ -53,13 +72,13 @@ pub(crate) fn validate(found: &mut Faults, wanted: &Value, claims: &[Value], pat
     let mut has_plain = false;
     for (name, limit) in wanted.entries("limits") {
         quantity(found, name, limit, &path.child("limits").key(name));
-        has_huge |= name.starts_with("hugepages-");
+        has_huge |= is_huge(name);
         has_plain |= name == "cpu" || name == "memory";
     }
     for (name, request) in wanted.entries("requests") {
         let at = path.child("requests");
         quantity(found, name, request, &at.key(name));
-        has_huge |= name.starts_with("hugepages-");
+        has_huge |= is_huge(name);
         has_plain |= name == "cpu" || name == "memory";
         let limit = limits.at(name);
         if limit.is_null() {
@@ -84,48 +103,59 @@ pub(crate) fn validate(found: &mut Faults, wanted: &Value, claims: &[Value], pat
     claim_names(found, wanted.list("claims"), claims, &path.child("claims"));
 }
 
-/// One quantity of one resource.
+/// One quantity of one resource of a container.
 fn quantity(found: &mut Faults, name: &str, value: &Value, path: &Path) {
-    resource_name(found, name, path);
-    if amount::is_negative(value) {
-        found.push(FieldError::invalid(path.clone(), amount::canonical(value), NEGATIVE));
-    } else if is_extended(name) && !amount::is_whole(value) {
-        let why = "must be an integer";
-        found.push(FieldError::invalid(path.clone(), amount::canonical(value), why));
-    }
-    if name.starts_with("hugepages-") && amount::is_positive(value) {
+    container_name(found, name, path);
+    amount(found, name, value, path);
+    if is_huge(name) && amount::is_positive(value) {
         let size = Value::from(name.trim_start_matches("hugepages-"));
-        if amount::is_positive(&size) && !amount::divides(&size, value) {
-            let why =
-                format!("must be a positive integer multiple of {}", amount::canonical(&size));
-            found.push(FieldError::invalid(path.clone(), amount::canonical(value), &why));
+        if !amount::is_positive(&size) || !amount::divides(&size, value) {
+            let shown = amount::canonical(value);
+            let why = format!("{shown} is not positive integer multiple of {name}");
+            found.push(FieldError::invalid(path.clone(), shown, &why));
         }
     }
 }
 
-fn resource_name(found: &mut Faults, name: &str, path: &Path) {
+/// An amount is not negative, and whole where things are counted.
+pub(crate) fn amount(found: &mut Faults, name: &str, value: &Value, path: &Path) {
+    let shown = || amount::canonical(value);
+    if amount::is_negative(value) {
+        found.push(FieldError::invalid(path.clone(), shown(), NEGATIVE));
+    }
+    if is_integer(name) && !amount::is_whole(value) {
+        found.push(FieldError::invalid(path.clone(), shown(), "must be an integer"));
+    }
+}
+
+/// The name of any resource. Answers whether it is well formed.
+pub(crate) fn any_name(found: &mut Faults, name: &str, path: &Path) -> bool {
     let before = found.len();
     qualified(found, path, name);
     if found.len() > before {
-        return;
+        return false;
     }
-    if name.contains('/') {
-        let native = name.split('/').next().is_some_and(is_kubernetes);
-        let known = name.starts_with("attachable-volumes-");
-        if !native && !known && name.starts_with("requests.") {
-            let why = "doesn't follow extended resource name standard";
-            found.push(FieldError::invalid(path.clone(), name, why));
-        }
-        return;
-    }
-    if !is_standard(name) {
-        if !KNOWN_ELSEWHERE.contains(&name) {
-            let why = "must be a standard resource type or fully qualified";
-            found.push(FieldError::invalid(path.clone(), name, why));
-        }
-        let why = "must be a standard resource for containers";
+    if !name.contains('/') && !is_counted(name) && name != "storage" {
+        let why = "must be a standard resource type or fully qualified";
         found.push(FieldError::invalid(path.clone(), name, why));
     }
+    true
+}
+
+/// The name of a resource that containers may ask for.
+pub(crate) fn container_name(found: &mut Faults, name: &str, path: &Path) {
+    any_name(found, name, path);
+    let why = if !name.contains('/') {
+        if is_standard(name) {
+            return;
+        }
+        "must be a standard resource for containers"
+    } else if is_native(name) || is_extended(name) {
+        return;
+    } else {
+        "doesn't follow extended resource name standard"
+    };
+    found.push(FieldError::invalid(path.clone(), name, why));
 }
 
 fn claim_names(found: &mut Faults, wanted: &[Value], claims: &[Value], path: &Path) {
@@ -221,9 +251,7 @@ pub(crate) fn validate_pod(found: &mut Faults, spec: &Value, path: &Path) {
     }
 }
 
-/// Faults of `spec.overhead`.
+/// Faults of what a pod needs besides its containers, which upstream reads as limits.
 pub(crate) fn validate_overhead(found: &mut Faults, overhead: &Value, path: &Path) {
-    for (name, value) in overhead.as_object().into_iter().flatten() {
-        quantity(found, name, value, &path.child("limits").key(name));
-    }
+    validate(found, &json!({"limits": overhead}), &[], path);
 }

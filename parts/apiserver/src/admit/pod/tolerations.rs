@@ -4,7 +4,7 @@ use crate::admit::faults::{self, Faults, unsupported};
 use crate::admit::json::Json;
 use api::names;
 use api::{FieldError, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What a taint does.
 pub(crate) const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -59,4 +59,17 @@ pub(crate) fn validate_only_added(found: &mut Faults, new: &[Value], old: &[Valu
         return;
     }
     validate(found, new, path);
+}
+
+/// A toleration as upstream's struct prints.
+pub(crate) fn shown(toleration: &Value) -> String {
+    let word = |key: &str| json!(toleration.text(key));
+    format!(
+        "{{\"Key\":{},\"Operator\":{},\"Value\":{},\"Effect\":{},\"TolerationSeconds\":{}}}",
+        word("key"),
+        word("operator"),
+        word("value"),
+        word("effect"),
+        toleration.at("tolerationSeconds")
+    )
 }

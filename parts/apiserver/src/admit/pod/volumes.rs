@@ -1,5 +1,6 @@
 //! Volumes (spec A74): names, exactly one source, and what each source needs.
 
+pub(crate) mod claim;
 mod sources;
 
 use super::spec::Scope;
@@ -32,7 +33,7 @@ const SOURCES: &[Source] = &[
     Source { key: "iscsi", path: "iscsi", rule: sources::iscsi },
     Source { key: "glusterfs", path: "glusterfs", rule: sources::glusterfs },
     Source { key: "flocker", path: "flocker", rule: sources::flocker },
-    Source { key: "persistentVolumeClaim", path: "persistentVolumeClaim", rule: sources::claim },
+    Source { key: "persistentVolumeClaim", path: "persistentVolumeClaim", rule: sources::claimed },
     Source { key: "rbd", path: "rbd", rule: sources::rbd },
     Source { key: "cinder", path: "cinder", rule: sources::cinder },
     Source { key: "cephfs", path: "cephFS", rule: sources::cephfs },

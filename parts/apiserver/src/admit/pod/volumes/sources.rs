@@ -4,9 +4,10 @@ mod files;
 
 pub(super) use files::{config_map, downward, projected, secret};
 
+use super::claim;
 use crate::admit::faults::{self, Faults, needed, unsupported};
 use crate::admit::json::Json;
-use crate::admit::{amount, words};
+use crate::admit::{amount, metadata, words};
 use api::{FieldError, Path};
 use serde_json::Value;
 
@@ -123,7 +124,7 @@ pub(super) fn flocker(found: &mut Faults, source: &Value, path: &Path) {
     }
 }
 
-pub(super) fn claim(found: &mut Faults, source: &Value, path: &Path) {
+pub(super) fn claimed(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["claimName"]);
 }
 
@@ -253,29 +254,15 @@ pub(super) fn csi(found: &mut Faults, source: &Value, path: &Path) {
 }
 
 pub(super) fn ephemeral(found: &mut Faults, source: &Value, path: &Path) {
+    let path = path.child("volumeClaimTemplate");
     let template = source.at("volumeClaimTemplate");
     if template.is_null() {
-        found.push(FieldError::required(path.child("volumeClaimTemplate"), ""));
-        return;
+        return found.push(FieldError::required(path, ""));
     }
-    let path = path.child("volumeClaimTemplate").child("spec");
-    let modes: Vec<&str> =
-        template.at("spec").list("accessModes").iter().filter_map(Value::as_str).collect();
-    if modes.is_empty() {
-        let why = "at least 1 access mode is required";
-        found.push(FieldError::required(path.child("accessModes"), why));
-    }
-    let known = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    for mode in modes.iter().filter(|mode| !known.contains(mode)) {
-        found.push(unsupported(path.child("accessModes"), mode, &known));
-    }
-    let storage = template.dig(&["spec", "resources", "requests"]).at("storage");
-    let at = path.child("resources").key("storage");
-    if storage.is_null() {
-        found.push(FieldError::required(at, ""));
-    } else if !amount::is_positive(storage) {
-        found.push(FieldError::invalid(at, storage.clone(), "must be greater than zero"));
-    }
+    let meta = template.at("metadata");
+    found.extend(metadata::labels(meta, &path.child("metadata").child("labels")));
+    found.extend(metadata::annotations(meta, &path.child("metadata").child("annotations")));
+    claim::validate(found, template.at("spec"), &path.child("spec"));
 }
 
 pub(super) fn image(found: &mut Faults, source: &Value, path: &Path) {

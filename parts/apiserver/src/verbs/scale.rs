@@ -1,0 +1,196 @@
+//! The subresource `scale`: a workload seen as a number of pods.
+
+use super::patch::{self, Kind};
+use super::update::{Changed, check_place, check_uid, rewrite};
+use super::{Call, create, fields, shelf};
+use crate::admit::json::{Json, JsonMut};
+use crate::admit::{Column, Strategy, metadata, table};
+use crate::decode::options::WriteOptions;
+use crate::decode::{self, Media, Wanted};
+use crate::encode::{self, Reply, Source};
+use crate::merge;
+use api::field::FieldError;
+use api::resource::SCALE;
+use api::{Path, Status, schema};
+use axum::body::Body;
+use serde_json::{Map, Value, json};
+
+/// How a Scale is printed.
+#[derive(Debug)]
+struct Scale;
+
+impl Strategy for Scale {
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
+        let replicas = |half: &str| object.at(half).int("replicas").unwrap_or(0);
+        vec![
+            table::name(object),
+            replicas("spec").into(),
+            replicas("status").into(),
+            table::age(object, now),
+        ]
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    Column { format: "", ..table::NAME },
+    table::column("Desired", "integer", "Pods that should be there."),
+    table::column("Available", "integer", "Pods that are there."),
+    table::AGE,
+];
+
+/// Answers a GET.
+pub(crate) fn get(call: &Call) -> Result<Reply, Status> {
+    let record = shelf::find(&call.server.records, call.row, call.namespace(), call.name())
+        .ok_or_else(|| call.not_found())?;
+    answer(call, &shelf::value(call.row, &record)?)
+}
+
+/// Answers a PUT.
+pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
+    let (body, media) = call.body(body).await?;
+    let options = WriteOptions::read(&call.query, "UpdateOptions")?;
+    let decoded = decode::object(&body, media, Wanted::of(SCALE), options.validation)?;
+    let mut scale = decoded.object;
+    check_place(call, &scale)?;
+    create::set(&mut scale, "namespace", call.namespace());
+    let manager = call.manager(&options);
+    let written = rewrite(call, &options, |old| {
+        check_uid(call, &scale, old)?;
+        Ok(Changed { object: scaled(call, old, &scale, &manager)?, warnings: Vec::new() })
+    })
+    .await?;
+    let mut reply = answer(call, &encode::parse(&written.bytes)?)?;
+    reply.warnings = decoded.warnings;
+    Ok(reply)
+}
+
+/// Answers a PATCH.
+pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
+    let kind = patch::kind(call.content_type())?;
+    let body = decode::body(body).await?;
+    let options = WriteOptions::patch(&call.query, kind == Kind::Apply)?;
+    let manager = call.manager(&options);
+    let mut warnings = Vec::new();
+    let written = if kind == Kind::Apply {
+        let applied = decode::plain(&body, Media::Yaml)
+            .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
+        rewrite(call, &options, |old| apply(call, old, &applied, &options)).await?
+    } else {
+        let patch = patch::read(kind, &body)?;
+        rewrite(call, &options, |old| {
+            let view = view(old);
+            let patched = match kind {
+                Kind::Json => fields::json_patch(&view, &patch)?,
+                Kind::Merge => fields::merge_patch(&view, &patch),
+                Kind::Strategic | Kind::Apply => merge::strategic(&view, &patch, shape()?)?,
+            };
+            let decoded = decode::patched(&patched, Wanted::of(SCALE), options.validation)?;
+            warnings = decoded.warnings;
+            let object = scaled(call, old, &decoded.object, &manager)?;
+            Ok(Changed { object, warnings: Vec::new() })
+        })
+        .await?
+    };
+    let mut reply = answer(call, &encode::parse(&written.bytes)?)?;
+    reply.warnings = warnings;
+    Ok(reply)
+}
+
+fn shape() -> Result<&'static schema::Type, Status> {
+    schema::of(SCALE).ok_or_else(|| Status::internal("Scale has no type"))
+}
+
+fn answer(call: &Call, object: &Value) -> Result<Reply, Status> {
+    let source = Source { row: SCALE, strategy: &Scale, ..call.source() };
+    source.object(200, &encode::object_bytes(&view(object)).into())
+}
+
+/// A workload as a Scale.
+fn view(object: &Value) -> Value {
+    let meta = object.at("metadata");
+    let kept = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"];
+    let meta: Map<String, Value> = kept
+        .iter()
+        .filter(|key| meta.has(key))
+        .map(|key| ((*key).to_owned(), meta.at(key).clone()))
+        .collect();
+    let mut spec = json!({});
+    if let Some(replicas) = object.at("spec").int("replicas").filter(|replicas| *replicas != 0) {
+        spec.set("replicas", replicas);
+    }
+    let selector = match table::selector(object.at("spec").at("selector")) {
+        Value::String(text) if text == "<none>" => String::new(),
+        other => other.as_str().unwrap_or_default().to_owned(),
+    };
+    let mut status = json!({"replicas": object.at("status").int("replicas").unwrap_or(0)});
+    if !selector.is_empty() {
+        status.set("selector", selector);
+    }
+    json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": meta,
+        "spec": spec,
+        "status": status,
+    })
+}
+
+/// The workload with the number that a Scale says.
+fn scaled(call: &Call, old: &Value, scale: &Value, manager: &str) -> Result<Value, Status> {
+    let name = |name: &str, prefix: bool| metadata::name_is_subdomain(name, prefix);
+    let mut faults = metadata::validate(scale, true, &name);
+    let replicas = scale.at("spec").int("replicas").unwrap_or(0);
+    if replicas < 0 {
+        let path = Path::new("spec").child("replicas");
+        let why = "must be greater than or equal to 0";
+        faults.push(FieldError::invalid(path, replicas, why));
+    }
+    if !faults.is_empty() {
+        return Err(api::field::invalid(SCALE.group, SCALE.kind, call.name(), &faults));
+    }
+    let mut object = old.clone();
+    object.object("spec").set("replicas", replicas);
+    // Ownership is reckoned on the Scale, where nothing is written for no pods.
+    let said = |object: &Value| {
+        let mut object = object.clone();
+        if object.at("spec").int("replicas") == Some(0) {
+            object.object("spec").unset("replicas");
+        }
+        object
+    };
+    let mut owned = said(&object);
+    fields::updated(call, &said(old), &mut owned, manager);
+    object.object("metadata").restore("managedFields", owned.at("metadata"));
+    object.object("metadata").restore("resourceVersion", scale.at("metadata"));
+    Ok(object)
+}
+
+/// Applies a Scale: what it says of the number is applied to the workload.
+fn apply(
+    call: &Call,
+    old: &Value,
+    applied: &Value,
+    options: &WriteOptions,
+) -> Result<Changed, Status> {
+    let (version, kind) = (applied.text("apiVersion"), applied.text("kind"));
+    if version != "autoscaling/v1" || kind != SCALE.kind {
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let why = format!("invalid object type: {group}/{version}, Kind={kind}");
+        return Err(Status::bad_request(why));
+    }
+    let mut part = json!({
+        "apiVersion": call.row.api_version(),
+        "kind": call.row.kind,
+        "metadata": applied.at("metadata"),
+    });
+    if applied.at("spec").has("replicas") {
+        part.set("spec", json!({"replicas": applied.at("spec").at("replicas")}));
+    }
+    fields::check_applied(call, &part)?;
+    let object = fields::apply(call, Some(old), &part, options)?;
+    Ok(Changed { object, warnings: Vec::new() })
+}
