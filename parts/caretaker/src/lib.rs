@@ -1,5 +1,5 @@
 //! The duties that keep a cluster tidy, beside the DaemonSet engine and the scheduler: node certificates, node
-//! health, pods that nobody runs any more, orphans, namespaces, ReplicaSets.
+//! health, pods that nobody runs any more, orphans, namespaces and what each has from the start, ReplicaSets.
 //!
 //! # Promises
 //! Each duty does what upstream's controller of the same name does, visible in the same conditions, taints, events
@@ -12,13 +12,14 @@
 //!   watched.
 //!
 //! # Absent
-//! Cloud nodes, volumes, services, endpoints, quotas, budgets, service accounts.
+//! Cloud nodes, volumes, services, endpoints, quotas, budgets.
 //!
 //! Start with [`run`], then any duty's `plan`.
 
 mod certificates;
 mod evictions;
 mod namespace;
+mod namespace_defaults;
 mod nodes;
 mod owners;
 mod pod_gc;
@@ -67,11 +68,15 @@ pub enum Duty {
     PodGarbage,
     /// Keep the number of pods of each ReplicaSet.
     ReplicaSets,
+    /// Publish the API server's certificate in every namespace.
+    RootCertificates,
+    /// Give every namespace its service account.
+    ServiceAccounts,
 }
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Certificates,
         Self::Evictions,
         Self::Namespaces,
@@ -79,6 +84,8 @@ impl Duty {
         Self::Owners,
         Self::PodGarbage,
         Self::ReplicaSets,
+        Self::RootCertificates,
+        Self::ServiceAccounts,
     ];
 }
 
@@ -90,9 +97,10 @@ pub struct Options {
     /// Shared caches; their user needs `list` and `watch` on everything.
     pub caches: kit::Caches,
     /// A client for each controller: `certificate-controller`, `node-controller`, `pod-garbage-collector`,
-    /// `generic-garbage-collector`, `namespace-controller`, `replicaset-controller`.
+    /// `generic-garbage-collector`, `namespace-controller`, `replicaset-controller`, `root-ca-cert-publisher`,
+    /// `service-account-controller`.
     pub client_for: ClientFor,
-    /// Signs node certificates; without it approved requests wait.
+    /// Signs node certificates and is published in every namespace; without it approved requests wait.
     pub authority: Option<Authority>,
     /// Which duties to do.
     pub duties: BTreeSet<Duty>,
@@ -118,6 +126,8 @@ pub async fn run(options: Options) -> Result<(), BadAuthority> {
             Duty::Owners => owners::start(&options),
             Duty::PodGarbage => pod_gc::start(&options),
             Duty::ReplicaSets => replica_set::start(&options),
+            Duty::RootCertificates => namespace_defaults::start_certificates(&options),
+            Duty::ServiceAccounts => namespace_defaults::start_accounts(&options),
         }
     }
     options.setup.tasks.stopping().await;

@@ -90,3 +90,20 @@ pub const EVENT_INVALID_NAMESPACE: &str = "OwnerRefInvalidNamespace";
 pub const FINALIZER_ORPHAN: &str = "orphan";
 /// Finalizer: dependents go before the object goes (spec B130).
 pub const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
+
+/// Name of the controller that gives each namespace a service account.
+pub const CONTROLLER_ACCOUNTS: &str = "service-account-controller";
+/// The service account that every namespace has.
+pub const SERVICE_ACCOUNT_DEFAULT: &str = "default";
+/// Name of the controller that publishes the certificate of the API server.
+pub const CONTROLLER_ROOT_CA: &str = "root-ca-cert-publisher";
+/// The ConfigMap with that certificate in every namespace.
+pub const CONFIG_MAP_ROOT_CA: &str = "kube-root-ca.crt";
+/// Its only key.
+pub const KEY_ROOT_CA: &str = "ca.crt";
+/// Annotation for people.
+pub const ANNOTATION_DESCRIPTION: &str = "kubernetes.io/description";
+/// Its text.
+pub const DESCRIPTION_ROOT_CA: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
+/// Cause of a refusal: nothing new is made in a namespace that goes.
+pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
