@@ -1,5 +1,6 @@
 //! What a request does: one file for each group of verbs, over the same [`Call`].
 
+pub(crate) mod charge;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod fields;
@@ -82,6 +83,7 @@ impl Call {
             name,
             identity: &self.identity,
             old,
+            suffix: "",
         }
     }
 

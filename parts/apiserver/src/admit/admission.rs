@@ -1,10 +1,17 @@
 //! Admission: rules that need more than the object itself. Plugins have upstream's names, and are switched by
 //! `--enable-admission-plugins` and `--disable-admission-plugins`.
 
+mod limits;
 mod namespace;
 mod node;
 mod priority;
+pub mod quota;
 mod restriction;
+mod runtime_class;
+mod security;
+mod service_account;
+mod topology;
+mod totals;
 
 use crate::identity::Identity;
 use api::{Resource, Status};
@@ -54,19 +61,27 @@ pub struct Attributes<'a> {
     pub identity: &'a Identity,
     /// The object before an update.
     pub old: Option<&'a Value>,
+    /// Five letters drawn for this request, for names that plugins make up; empty where none does
+    /// ([`Plugins::draws_for`]).
+    pub suffix: &'a str,
 }
 
 /// Every plugin by upstream's name, and whether it is on unless switched.
 const KNOWN: &[(&str, bool)] = &[
     ("DefaultTolerationSeconds", true),
+    ("LimitRanger", true),
     ("NamespaceLifecycle", true),
     ("NodeRestriction", true),
+    ("PodSecurity", true),
+    ("PodTopologyLabels", true),
     ("Priority", true),
+    ("ResourceQuota", true),
+    ("RuntimeClass", true),
     ("ServiceAccount", false),
     ("TaintNodesByCondition", true),
 ];
 
-/// Plugins of upstream that we do not have yet (`ServiceAccount` is known above and does nothing until tokens exist); naming them is no error, since command lines are copied.
+/// Plugins of upstream that we do not have; naming them is no error, since command lines are copied.
 const ABSENT: &[&str] = &[
     "AlwaysAdmit",
     "AlwaysDeny",
@@ -82,7 +97,6 @@ const ABSENT: &[&str] = &[
     "ExtendedResourceToleration",
     "ImagePolicyWebhook",
     "LimitPodHardAntiAffinityTopology",
-    "LimitRanger",
     "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
     "NamespaceAutoProvision",
@@ -90,11 +104,7 @@ const ABSENT: &[&str] = &[
     "OwnerReferencesPermissionEnforcement",
     "PersistentVolumeClaimResize",
     "PodNodeSelector",
-    "PodSecurity",
     "PodTolerationRestriction",
-    "PodTopologyLabels",
-    "ResourceQuota",
-    "RuntimeClass",
     "StorageObjectInUseProtection",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
@@ -130,6 +140,11 @@ impl Plugins {
         Ok(plugins)
     }
 
+    /// Whether some plugin makes up a name for what is created, so that letters have to be drawn.
+    pub fn draws_for(&self, resource: &Resource) -> bool {
+        self.has("ServiceAccount") && (resource.group, resource.plural) == ("", "pods")
+    }
+
     /// Whether a plugin is on.
     pub fn has(&self, name: &str) -> bool {
         self.on.contains(name)
@@ -137,7 +152,7 @@ impl Plugins {
 }
 
 /// Changes that plugins make to an object, after defaulting and before [`super::before_create`] or
-/// [`super::before_update`]; also what they refuse on the way.
+/// [`super::before_update`]; also what they refuse on the way. The order is upstream's.
 pub fn mutate(
     plugins: &Plugins,
     object: &mut Value,
@@ -149,31 +164,42 @@ pub fn mutate(
     if plugins.has("NamespaceLifecycle") {
         namespace::judge(attributes, view)?;
     }
-    if plugins.has("TaintNodesByCondition") && creates && kind == ("", "nodes", "") {
-        node::taint(object);
+    if plugins.has("LimitRanger") && limits::concern(attributes) {
+        limits::fill(object, attributes, view);
+    }
+    if plugins.has("ServiceAccount") && kind == ("", "pods", "") && creates {
+        service_account::assign(object, attributes, view)?;
     }
     if plugins.has("NodeRestriction") {
         restriction::judge(object, attributes, view)?;
     }
-    if kind != ("", "pods", "") || attributes.operation == Operation::Delete {
-        return Ok(());
+    if plugins.has("TaintNodesByCondition") && creates && kind == ("", "nodes", "") {
+        node::taint(object);
     }
-    if plugins.has("Priority") {
+    let of_pod = kind == ("", "pods", "") && attributes.operation != Operation::Delete;
+    if plugins.has("Priority") && of_pod {
         priority::resolve(object, attributes, view)?;
     }
-    if plugins.has("DefaultTolerationSeconds") {
+    if plugins.has("DefaultTolerationSeconds") && of_pod {
         node::tolerate_for_a_while(object);
+    }
+    if plugins.has("RuntimeClass") && of_pod && creates {
+        runtime_class::fill(object, attributes, view)?;
+    }
+    if plugins.has("PodTopologyLabels") && creates {
+        topology::copy(object, attributes, view);
     }
     Ok(())
 }
 
 /// What plugins refuse, after [`super::before_create`] or [`super::before_update`]; for a delete before it is done.
+/// Answers warnings. The order is upstream's; ResourceQuota, the last, writes and is asked apart ([`quota`]).
 pub fn validate(
     plugins: &Plugins,
     object: &Value,
     attributes: &Attributes<'_>,
     view: &dyn View,
-) -> Result<(), Status> {
+) -> Result<Vec<String>, Status> {
     let kind = (attributes.resource.group, attributes.resource.plural, attributes.subresource);
     if attributes.operation == Operation::Delete {
         if plugins.has("NamespaceLifecycle") {
@@ -182,12 +208,26 @@ pub fn validate(
         if plugins.has("NodeRestriction") {
             restriction::judge(object, attributes, view)?;
         }
-        return Ok(());
+        return Ok(Vec::new());
+    }
+    if plugins.has("LimitRanger") && limits::concern(attributes) {
+        limits::validate(object, attributes, view)?;
+    }
+    if plugins.has("ServiceAccount") {
+        service_account::validate(object, attributes, view)?;
+    }
+    let mut warnings = Vec::new();
+    if plugins.has("PodSecurity") {
+        warnings = security::validate(object, attributes, view)?;
     }
     if plugins.has("Priority") && kind == ("scheduling.k8s.io", "priorityclasses", "") {
         priority::validate_class(object, attributes, view)?;
     }
-    Ok(())
+    let new_pod = kind == ("", "pods", "") && attributes.operation == Operation::Create;
+    if plugins.has("RuntimeClass") && new_pod {
+        runtime_class::validate(object, attributes, view)?;
+    }
+    Ok(warnings)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ pub(crate) mod defaults;
 pub(crate) mod environment;
 mod mounts;
 mod probes;
-mod quality;
+pub(crate) mod quality;
 pub(crate) mod resources;
 mod security;
 pub(crate) mod spec;

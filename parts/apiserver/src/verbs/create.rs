@@ -1,6 +1,6 @@
 //! POST, and what PUT and apply do where nothing is there yet.
 
-use super::{Call, services, shelf};
+use super::{Call, charge, services, shelf};
 use crate::admit::{admission, before_create};
 use crate::authorize::escalation;
 use crate::decode::options::WriteOptions;
@@ -57,7 +57,14 @@ pub(crate) async fn store_new(
     let generated = given.is_empty() && !prefix.is_empty();
     let draws = if generated { NAME_DRAWS_MAX } else { 1 };
     let view = shelf::Sight(&call.server.records);
-    let attributes = call.admission(admission::Operation::Create, &given, None);
+    let suffix = if call.server.config.plugins.draws_for(call.row) {
+        call.server.chance(|chance| generated_name("", chance))
+    } else {
+        String::new()
+    };
+    let shown = if generated { &prefix } else { &given };
+    let mut attributes = call.admission(admission::Operation::Create, shown, None);
+    attributes.suffix = &suffix;
     admission::mutate(&call.server.config.plugins, &mut object, &attributes, &view)?;
     escalation::check(
         &call.server.authorizer,
@@ -74,8 +81,10 @@ pub(crate) async fn store_new(
         }
         let name = text(&object, "name");
         let _grant = services::allocate(call, &mut object, None)?;
-        let told = before_create(call.row, &mut object, &call.context())?;
-        admission::validate(&call.server.config.plugins, &object, &attributes, &view)?;
+        let mut told = before_create(call.row, &mut object, &call.context())?;
+        let attributes = admission::Attributes { name: &name, ..attributes };
+        told.extend(admission::validate(&call.server.config.plugins, &object, &attributes, &view)?);
+        charge::pay(call, &object, &attributes, options.dry_run).await?;
         if !sent_version.is_empty() {
             let why = "resourceVersion should not be set on objects to be created";
             return Err(Status::failure(500, "", why));

@@ -4,8 +4,8 @@ use super::Call;
 use crate::decode::options::{FieldValidation, WriteOptions};
 use crate::decode::{self, Wanted};
 use crate::merge::{self, Manager};
-use api::Status;
 use api::schema::{self, Type};
+use api::{Resource, Status};
 use serde_json::Value;
 
 /// The type of the objects that a call works on.
@@ -34,6 +34,20 @@ pub(crate) fn created_as(
     (version, kind): (&str, &'static Type),
 ) {
     merge::track_update(None, object, &manager(call, name, version), kind);
+}
+
+/// A quota that the server itself counted up.
+pub(crate) fn counted(call: &Call, row: &'static Resource, old: &Value, new: &mut Value) {
+    if let Some(kind) = schema::of(row) {
+        let version = row.api_version();
+        let manager = Manager {
+            name: "kube-apiserver",
+            api_version: &version,
+            subresource: "status",
+            now: call.now,
+        };
+        merge::track_update(Some(old), new, &manager, kind);
+    }
 }
 
 /// A changed object: what differs from `old` belongs to `manager`.

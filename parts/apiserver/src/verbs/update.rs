@@ -3,7 +3,7 @@
 
 use super::create::{self, text};
 use super::services::{self, Grant};
-use super::{Call, delete, fields, shelf};
+use super::{Call, charge, delete, fields, shelf};
 use crate::admit::{admission, before_update};
 use crate::authorize::escalation;
 use crate::decode::options::WriteOptions;
@@ -173,6 +173,8 @@ pub(crate) async fn rewrite(
         }
         let (told, _grant) = admit(call, &mut object, &old)?;
         warnings.extend(told);
+        let attributes = call.admission(admission::Operation::Update, call.name(), Some(&old));
+        charge::pay(call, &object, &attributes, options.dry_run).await?;
         match write(call, options, &record, &old, &object).await {
             Ok(bytes) => return Ok(Written { bytes, warnings }),
             // The caller's own resourceVersion is compared again in the next round.
@@ -199,8 +201,8 @@ fn admit(
     let asked = &call.target.attributes;
     escalation::check(&call.server.authorizer, &call.identity, asked, Some(old), object)?;
     let grant = services::allocate(call, object, Some(old))?;
-    let warnings = before_update(call.row, object, old, &call.context())?;
-    admission::validate(plugins, object, &attributes, &view)?;
+    let mut warnings = before_update(call.row, object, old, &call.context())?;
+    warnings.extend(admission::validate(plugins, object, &attributes, &view)?);
     Ok((warnings, grant))
 }
 
