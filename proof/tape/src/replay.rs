@@ -9,7 +9,7 @@ use crate::send::{self, Answers};
 use crate::tape::{Case, Choices, Exchange, TOKENS, Tape};
 use anyhow::{Context, anyhow};
 use apiserver::admit::admission::Plugins;
-use apiserver::authenticate::StaticTokens;
+use apiserver::authenticate::{SigningKey, StaticTokens};
 use apiserver::{Config, Server};
 use axum::Router;
 use rand::SeedableRng;
@@ -107,6 +107,7 @@ impl Lab {
         let config = Config {
             plugins: plugins.map_err(|why| anyhow!(why))?,
             tokens: Some(StaticTokens::parse(TOKENS)?),
+            signing_key: Some(Arc::new(SigningKey::generate()?)),
             ..Config::new(Arc::new(now), SEED)
         };
         let log = Box::new(store::Disk::new().log());
