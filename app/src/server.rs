@@ -196,6 +196,8 @@ fn config(flags: &ServerFlags, setup: &Setup, advertise: SocketAddr) -> anyhow::
         &flags.disable_admission_plugins,
     )
     .map_err(anyhow::Error::msg)?;
+    let figures = setup.metrics.clone();
+    config.figures = Some(Arc::new(move || figures.encode()));
     config.tokens = flags.token_auth_file.as_deref().map(files::static_tokens).transpose()?;
     Ok(config)
 }

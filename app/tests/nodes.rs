@@ -98,6 +98,11 @@ fn pods_follow_labels_taints_cordons_joins_and_departures() {
 }
 
 #[test]
+fn pods_wait_for_room_and_more_important_ones_are_given_it() {
+    walk(1, "room");
+}
+
+#[test]
 fn updates_roll_out_are_undone_restarted_and_wait_on_delete() {
     walk(2, "updates");
 }

@@ -11,6 +11,7 @@ mod server;
 
 pub(crate) use made::{Node, State};
 pub(crate) use node::init as node_init;
+pub(crate) use server::{is_ready, spawn as spawn_server};
 
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};

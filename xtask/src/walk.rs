@@ -3,6 +3,7 @@
 
 mod kills;
 mod nodes;
+mod room;
 mod seeds;
 mod tool;
 mod updates;
@@ -27,6 +28,7 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     Chapter { name: "seeds", title: "The seeds' manifests, each in its turn", walk: seeds::walk },
     Chapter { name: "tool", title: "kubectl, unmodified", walk: tool::walk },
     Chapter { name: "nodes", title: "Nodes that change, join and leave", walk: nodes::walk },
+    Chapter { name: "room", title: "No room, and more important pods", walk: room::walk },
     Chapter { name: "updates", title: "Updates, history and undo", walk: updates::walk },
     Chapter {
         name: "kills",

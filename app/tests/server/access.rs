@@ -24,6 +24,23 @@ async fn health_is_open_to_everybody_and_the_rest_is_not() {
 }
 
 #[tokio::test]
+async fn the_figures_of_all_parts_are_on_one_page() {
+    let place = Place::new();
+    let _server = place.start_whole(0);
+    let (status, text) = get(&administrator(&place).await, "/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    for name in [
+        "apiserver_storage_revision ",
+        "apiserver_storage_batches ",
+        "# TYPE pernode_queue_depth gauge",
+    ] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name} is missing: {text}");
+    }
+    assert_eq!(text.matches("# EOF").count(), 1);
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
 async fn refusals_read_as_kubernetes_words_them() {
     let place = Place::new();
     let server = place.start();

@@ -31,12 +31,20 @@ pub(crate) struct Report {
     pub(crate) status: PodStatus,
     /// Revision of the object that the status was made from.
     pub(crate) revision: u64,
-    /// Revision of our own last write of this pod's status; 0 before the first.
+    /// Revision of our own last write of this pod's status; 0 before the first. Shared with the pod's task: a report
+    /// that holds it alone has outlived its pod.
     pub(crate) written: Arc<AtomicU64>,
     /// Addresses that the server may still show.
     pub(crate) old_addresses: Vec<String>,
     /// Nothing of the pod is left: the object may go.
     pub(crate) is_final: bool,
+}
+
+impl Report {
+    /// Whether the pod's task has ended, which it does only when the server has removed the pod.
+    fn is_left_over(&self) -> bool {
+        Arc::strong_count(&self.written) == 1
+    }
 }
 
 /// Reports waiting to be sent; at most one for each pod, so their number is bounded by the pods of the node.
@@ -77,9 +85,17 @@ impl Reports {
             let mut failure = None;
             let mut sends = sends.buffer_unordered(SENDS_MAX);
             while let Some((report, sent)) = sends.next().await {
-                if let Err(error) = sent {
-                    failure = Some(error);
-                    self.put_back(report);
+                match sent {
+                    Ok(()) => {}
+                    // the server has removed the pod, and says so in its own way
+                    Err(error) if report.is_left_over() => {
+                        let pod = &report.name;
+                        tracing::debug!(pod, %error, "the pod is gone: report dropped");
+                    }
+                    Err(error) => {
+                        failure = Some(error);
+                        self.put_back(report);
+                    }
                 }
             }
             match failure {

@@ -42,4 +42,4 @@ mod server;
 pub mod tls;
 mod verbs;
 
-pub use server::{Config, Now, Server, Version};
+pub use server::{Config, Figures, Now, Server, Version};

@@ -74,7 +74,12 @@ pub struct Config {
     pub service_range: (IpAddr, u8),
     /// Lowest and highest port of nodes that Services may have.
     pub node_ports: (u16, u16),
+    /// Figures of the process's other parts, in the text form of OpenMetrics; shown behind our own at `/metrics`.
+    pub figures: Option<Figures>,
 }
+
+/// Writes figures when it is asked for them.
+pub type Figures = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -101,6 +106,7 @@ impl Config {
             limits: records::Limits::default(),
             service_range: (IpAddr::from([10, 96, 0, 0]), 16),
             node_ports: (30_000, 32_767),
+            figures: None,
         }
     }
 }

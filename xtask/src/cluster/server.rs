@@ -3,9 +3,9 @@
 use super::made::{self, Made, State};
 use crate::sh;
 use anyhow::{Context, Result, bail};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn free_port(address: &str, first: u16) -> Result<u16> {
     for port in (first..first + 200).chain([0]) {
@@ -41,6 +41,13 @@ pub(crate) fn start_registry(state: &mut State) -> Result<()> {
 
 /// Starts the server and waits until it is ready; how long that took, from exec to `/readyz`.
 pub(crate) fn start(state: &mut State) -> Result<Duration> {
+    let begin = spawn(state)?;
+    sh::wait_until("the server to be ready", sh::PATIENCE, || is_ready(state))?;
+    Ok(begin.elapsed())
+}
+
+/// Starts the server; the moment before its exec.
+pub(crate) fn spawn(state: &mut State) -> Result<Instant> {
     if state.server_pid != 0 && made::started(state.server_pid).is_some() {
         bail!("the server runs already (process {})", state.server_pid);
     }
@@ -58,23 +65,27 @@ pub(crate) fn start(state: &mut State) -> Result<Duration> {
         .arg(format!("0.0.0.0:{}", state.server_port))
         .arg("--advertise-address")
         .arg(state.gateway());
+    let begin = Instant::now();
     let pid = i32::try_from(sh::start_detached(&mut command, &state.dir.join("server.log"))?)?;
     state.server_pid = pid;
     state.note_process(pid, "pernode server")?;
+    Ok(begin)
+}
+
+/// Whether the server answers `/readyz` with 200; an error when it has ended.
+pub(crate) fn is_ready(state: &State) -> Result<bool> {
+    if made::started(state.server_pid).is_none() {
+        let text = std::fs::read_to_string(state.dir.join("server.log")).unwrap_or_default();
+        let tail: Vec<&str> = text.lines().rev().take(5).collect();
+        bail!("the server ended: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    }
+    // a port that nobody listens on is seen at once, without a program of its own
+    if TcpStream::connect((state.gateway(), state.server_port)).is_err() {
+        return Ok(false);
+    }
     let url = format!("{}/readyz", state.server_url());
-    let log = state.dir.join("server.log");
-    sh::wait_until("the server to be ready", sh::PATIENCE, || {
-        if made::started(pid).is_none() {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let tail: Vec<&str> = text.lines().rev().take(5).collect();
-            bail!("the server ended: {}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
-        }
-        let answer = sh::raw(
-            "curl",
-            &["-sk", "--max-time", "2", "-o", "/dev/null", "-w", "%{http_code}", &url],
-        )?;
-        Ok(answer.stdout == b"200")
-    })
+    let args = ["-sk", "--max-time", "2", "-o", "/dev/null", "-w", "%{http_code}", &url];
+    Ok(sh::raw("curl", &args)?.stdout == b"200")
 }
 
 /// Ends the server.

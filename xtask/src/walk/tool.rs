@@ -40,6 +40,16 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     ])?;
     walk.kubectl(&["wait", "--for=condition=Ready", "pod", "-l", "app=log-agent", TIMEOUT])?;
     walk.kubectl(&["get", "events"])?;
+    walk.kubectl_fails(
+        &[
+            "patch",
+            "ds",
+            "log-agent",
+            "-p",
+            r#"{"spec":{"selector":{"matchLabels":{"new":"one"}}}}"#,
+        ],
+        &["spec.selector", "field is immutable"],
+    )?;
     orphan_and_foreground(walk, n, &path)?;
     bad_input(walk)
 }

@@ -123,6 +123,28 @@ async fn the_last_report_removes_the_object_whatever_its_final_phase() {
     send(&server.client(), &last).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_report_that_is_refused_is_dropped_when_its_pod_is_gone() {
+    // a node may not touch pods that are not its own, and a pod that is gone is nobody's
+    let refuse = tower::service_fn(|_: http::Request<Body>| async {
+        let status =
+            json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403});
+        let body = Full::new(Bytes::from(status.to_string()));
+        http::Response::builder().status(403).body(body)
+    });
+    let reports = Reports::default();
+    let task = Arc::new(AtomicU64::new(0));
+    reports.put(Report { written: Arc::clone(&task), ..report(1, "Running") });
+    let sender = reports.clone().run(kube::Client::new(refuse, "default"), 0);
+    let wait = |time| tokio::time::sleep(Duration::from_secs(time));
+    let mut sender = Box::pin(sender);
+    tokio::select! { () = &mut sender => {}, () = wait(60) => {} }
+    assert_eq!(reports.waiting.lock().len(), 1, "its pod is still there: tried again");
+    drop(task);
+    tokio::select! { () = &mut sender => {}, () = wait(60) => {} }
+    assert!(reports.waiting.lock().is_empty());
+}
+
 #[test]
 fn others_conditions_are_not_sent_and_old_addresses_are_taken_back() {
     let condition = |name: &str| PodCondition { type_: name.to_owned(), ..PodCondition::default() };

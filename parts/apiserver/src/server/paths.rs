@@ -146,7 +146,12 @@ fn metrics(server: &Inner) -> Result<Reply, Status> {
         server.metrics.objects(resource, count);
     }
     server.metrics.stats(&server.records.stats());
-    let text = server.metrics.text().map_err(|error| Status::internal(&error.to_string()))?;
+    let mut text = server.metrics.text().map_err(|error| Status::internal(&error.to_string()))?;
+    if let Some(figures) = &server.config.figures {
+        // the end is said once, by the last
+        text.truncate(text.trim_end_matches("# EOF\n").len());
+        text.push_str(&figures());
+    }
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(Reply { content_type, ..Reply::json(200, text) })
 }
