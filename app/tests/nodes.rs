@@ -3,79 +3,11 @@
 //!
 //! Each test has a cluster of its own in a temporary folder, on a free network, and undoes it also when it fails.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+#[path = "harness/cluster.rs"]
+mod cluster;
 
-/// The xtask binary that was built beside pernode.
-fn xtask() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_pernode")).with_file_name("xtask");
-    assert!(path.exists(), "{} is missing: cargo build --package xtask", path.display());
-    path
-}
-
-/// A cluster; dropping it undoes it.
-struct Cluster {
-    dir: tempfile::TempDir,
-}
-
-impl Cluster {
-    fn up(nodes: usize) -> Self {
-        let dir =
-            tempfile::Builder::new().prefix("pernode-e2e-").tempdir().expect("a temporary folder");
-        let cluster = Self { dir };
-        let nodes = nodes.to_string();
-        let pernode = env!("CARGO_BIN_EXE_pernode");
-        cluster.xtask(&["cluster", "up", "--nodes", &nodes, "--pernode", pernode]);
-        cluster
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("c")
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new(xtask()).args(args).arg("--dir").arg(self.path()).output().expect("xtask runs")
-    }
-
-    fn xtask(&self, args: &[&str]) {
-        let output = self.run(args);
-        assert!(
-            output.status.success(),
-            "xtask {} failed:\n{}{}\n{}",
-            args.join(" "),
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-            self.logs()
-        );
-    }
-
-    /// The ends of every log, for a failure's message.
-    fn logs(&self) -> String {
-        let mut text = String::new();
-        let mut files = vec![self.path().join("server.log")];
-        let nodes = std::fs::read_dir(self.path().join("nodes"));
-        for entry in nodes.into_iter().flatten().flatten() {
-            files.extend(["init.log", "agent.log"].map(|name| entry.path().join(name)));
-        }
-        for file in files {
-            let log = std::fs::read_to_string(&file).unwrap_or_default();
-            let mut tail: Vec<&str> = log.lines().rev().take(25).collect();
-            tail.reverse();
-            text = format!("{text}--- {}\n{}\n", file.display(), tail.join("\n"));
-        }
-        text
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        if self.path().exists() {
-            let output = self.run(&["cluster", "down"]);
-            let said = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success() || std::thread::panicking(), "cluster down: {said}");
-        }
-    }
-}
+use cluster::Cluster;
+use std::process::Command;
 
 fn walk(nodes: usize, chapter: &str) {
     let cluster = Cluster::up(nodes);

@@ -1,0 +1,103 @@
+//! What real daemons use of a pod, on a real runtime: every manifest of `examples/features` is applied at once to one
+//! node, and every row of the table is asserted from inside the containers or from the kernel, each with its negative
+//! twin. `docs/pod-features.md` is the same table: `PERNODE_WRITE_DOCS=1` writes it.
+
+#[path = "../harness/cluster.rs"]
+mod cluster;
+mod node;
+mod rows;
+mod table;
+
+use cluster::Cluster;
+use node::Node;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+use table::Row;
+
+/// How long the batch may take until every row holds.
+const PATIENCE: Duration = Duration::from_secs(170);
+/// How often everything is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// Pods that are deleted while they run, once they are ready; they leave their evidence on the node.
+const DELETED: &[&str] = &["stops-hook", "stops-grace", "stops-order", "propagation"];
+
+#[test]
+fn every_feature_of_real_daemons_works_and_its_twin_does_not() {
+    let cluster = Cluster::up(1);
+    let mut node = Node::of(&cluster);
+    node.lay_out();
+    node.kubectl(&["create", "namespace", node::NAMESPACE]);
+    node.kubectl(&["apply", "-n", node::NAMESPACE, "-f", &node::examples().display().to_string()]);
+    let mut open: Vec<(usize, String)> =
+        (0..rows::all().len()).map(|index| (index, "not asked".to_owned())).collect();
+    let all = rows::all();
+    let begun = Instant::now();
+    let mut is_acted = false;
+    while !open.is_empty() && begun.elapsed() < PATIENCE {
+        std::thread::sleep(LOOK);
+        node.look();
+        if !is_acted && DELETED.iter().all(|pod| node.is_running(pod)) && node.propagation_is_seen()
+        {
+            is_acted = true;
+            node.act();
+        }
+        open.retain_mut(|(index, why)| match all[*index].ask(&node) {
+            Ok(()) => false,
+            Err(problem) => {
+                *why = problem;
+                true
+            }
+        });
+    }
+    eprintln!("{} of {} rows after {:.0?}", all.len() - open.len(), all.len(), begun.elapsed());
+    let failed: BTreeSet<usize> = open.iter().map(|(index, _)| *index).collect();
+    if std::env::var_os("PERNODE_WRITE_DOCS").is_some() {
+        let text = table::document(&all, &node.runtime(), |index| !failed.contains(&index));
+        std::fs::write(table::path(), text).expect("docs are written");
+    }
+    let text: Vec<String> = open
+        .iter()
+        .map(|(index, why)| format!("{}: {}\n    {why}", all[*index].manifest, all[*index].claim))
+        .collect();
+    if !text.is_empty() && std::env::var_os("PERNODE_KEEP").is_some() {
+        eprintln!("{}\nkept for an hour: {}", text.join("\n"), cluster.path().display());
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+    assert!(
+        text.is_empty(),
+        "{} rows do not hold:\n{}\n{}",
+        text.len(),
+        text.join("\n"),
+        cluster.logs()
+    );
+    node.kubectl(&["delete", "namespace", node::NAMESPACE, "--wait=false"]);
+    node.assert_nothing_is_left();
+}
+
+#[test]
+fn every_feature_that_real_daemons_use_has_a_row_and_every_manifest_is_used() {
+    let all: Vec<Row> = rows::all();
+    for feature in table::USED {
+        assert!(all.iter().any(|row| row.feature == *feature), "no row for {feature}");
+    }
+    for row in &all {
+        assert!(table::USED.contains(&row.feature), "{}: an unknown feature", row.feature);
+        assert!(node::manifest(row.manifest).exists(), "{}: no such manifest", row.manifest);
+    }
+    for entry in std::fs::read_dir(node::examples()).expect("examples are there").flatten() {
+        let name = entry.path().file_stem().expect("a name").to_string_lossy().into_owned();
+        assert!(all.iter().any(|row| row.manifest == name), "{name}.yaml is used by no row");
+    }
+}
+
+#[test]
+fn the_document_of_pod_features_lists_every_row() {
+    let text = std::fs::read_to_string(table::path()).expect("docs/pod-features.md is there");
+    for row in rows::all() {
+        let line = row.line();
+        assert!(
+            text.contains(&line),
+            "docs/pod-features.md lacks the row\n{line}\nPERNODE_WRITE_DOCS=1 writes it"
+        );
+    }
+}
