@@ -83,75 +83,19 @@ pub(crate) fn push_all(registry: &str) -> Result<()> {
     Ok(())
 }
 
+/// What busybox is called by in the images.
+const APPLETS: &str = "sh sleep cat echo ls tail touch mkdir rm hostname ip id env ps wget nc httpd date true false test \
+    stat mount umount head wc grep sed seq kill trap find sync cut printf dd df free uname sort chmod \
+    chown ln readlink awk tr od cp mv timeout expr xargs tee sysctl netstat dirname basename pwd \
+    mountpoint nslookup mkfifo du nproc";
+
 fn shell() -> Recipe {
-    let applets = [
-        "sh",
-        "sleep",
-        "cat",
-        "echo",
-        "ls",
-        "tail",
-        "touch",
-        "mkdir",
-        "rm",
-        "hostname",
-        "ip",
-        "id",
-        "env",
-        "ps",
-        "wget",
-        "nc",
-        "httpd",
-        "date",
-        "true",
-        "false",
-        "test",
-        "stat",
-        "mount",
-        "umount",
-        "head",
-        "wc",
-        "grep",
-        "sed",
-        "seq",
-        "kill",
-        "trap",
-        "find",
-        "sync",
-        "cut",
-        "printf",
-        "dd",
-        "df",
-        "free",
-        "uname",
-        "sort",
-        "chmod",
-        "chown",
-        "ln",
-        "readlink",
-        "awk",
-        "tr",
-        "od",
-        "cp",
-        "mv",
-        "timeout",
-        "expr",
-        "xargs",
-        "tee",
-        "sysctl",
-        "netstat",
-        "dirname",
-        "basename",
-        "pwd",
-        "mountpoint",
-        "nslookup",
-        "mkfifo",
-        "du",
-        "nproc",
-    ];
     Recipe {
         files: vec![("/bin/busybox".into(), "/bin/busybox".to_owned())],
-        links: applets.iter().map(|a| (format!("/bin/{a}"), "busybox".to_owned())).collect(),
+        links: APPLETS
+            .split_whitespace()
+            .map(|a| (format!("/bin/{a}"), "busybox".to_owned()))
+            .collect(),
         texts: vec![
             (
                 "/etc/passwd".into(),

@@ -99,15 +99,9 @@ impl Node {
         self.kubectl(&[&args[..], crate::DELETED].concat());
     }
 
-    pub(crate) fn propagation_is_seen(&self) -> bool {
-        ["sees", "does-not"].iter().all(|name| {
-            self.log(&format!("propagation/{name}")).iter().any(|line| line.starts_with("file="))
-        })
-    }
-
     pub(crate) fn is_running(&self, pod: &str) -> bool {
         self.field(pod, "/status/phase") == "Running"
-            && self.field(pod, "/status/containerStatuses/0/state/running/startedAt") != ""
+            && !self.field(pod, "/status/containerStatuses/0/state/running/startedAt").is_empty()
     }
 
     /// A value as text; empty where there is none.
@@ -122,7 +116,13 @@ impl Node {
 
     /// The status, for messages.
     pub(crate) fn status(&self, pod: &str) -> String {
-        self.pods.get(pod).map_or_else(|| "no such pod".to_owned(), |pod| pod["status"].to_string())
+        self.pods.get(pod).map_or_else(
+            || "no such pod".to_owned(),
+            |pod| {
+                let text = pod["status"]["containerStatuses"].to_string();
+                text.chars().take(1500).collect()
+            },
+        )
     }
 
     /// Reasons and messages.

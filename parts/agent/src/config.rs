@@ -354,7 +354,8 @@ fn security(
         if user == Some(0) {
             return Err("container's runAsUser breaks non-root policy".to_owned());
         }
-        if user.is_none() && image.uid == Some(0) {
+        let is_roots = image.uid == Some(0) || (image.uid.is_none() && image.name.is_empty());
+        if user.is_none() && is_roots {
             return Err("container has runAsNonRoot and image will run as root".to_owned());
         }
         if user.is_none() && image.uid.is_none() && !image.name.is_empty() {

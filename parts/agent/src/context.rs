@@ -5,6 +5,7 @@ use crate::config::Setting;
 use crate::cri::{Runtime, v1};
 use crate::env::{Place, Sources};
 use crate::reports::Reports;
+use crate::tokens::Tokens;
 use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod, Secret};
 use kit::{Events, Note};
 use kube::api::Api;
@@ -38,6 +39,9 @@ pub(crate) struct Context {
     /// Why pods with a network of their own cannot start.
     pub(crate) network: watch::Receiver<Option<String>>,
     pub(crate) pulls: Arc<Semaphore>,
+    pub(crate) tokens: Tokens,
+    /// Host and port of the API server, for clients in pods.
+    pub(crate) server: (String, u16),
     /// `/var/log/pods`
     pub(crate) pod_logs: PathBuf,
     /// `/var/log/containers`
@@ -74,6 +78,7 @@ impl Context {
             host_addresses: self.addresses.clone(),
             cpu_milli: self.cpu_milli,
             memory: self.memory,
+            server: self.server.clone(),
         }
     }
 
@@ -101,7 +106,7 @@ impl Context {
         self.events.publish(note);
     }
 
-    /// Everything that the pod names by ConfigMap and Secret. What does not exist is left out; another failure is told.
+    /// Everything that the pod names by ConfigMap and Secret, and its tokens. What does not exist is left out; another failure is told.
     pub(crate) async fn sources(&self, pod: &Pod) -> Result<Sources, String> {
         let (maps, secrets) = names(pod);
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
@@ -118,6 +123,7 @@ impl Context {
                 sources.secrets.insert(name, secret);
             }
         }
+        sources.tokens = self.tokens.of(&self.client, pod, self.setup.clock.now()).await;
         Ok(sources)
     }
 

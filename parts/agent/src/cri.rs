@@ -47,6 +47,8 @@ pub(crate) struct Failure {
     pub(crate) is_unimplemented: bool,
     /// The thing asked about does not exist.
     pub(crate) is_absent: bool,
+    /// It took longer than it might.
+    pub(crate) is_late: bool,
 }
 
 impl From<tonic::Status> for Failure {
@@ -55,6 +57,7 @@ impl From<tonic::Status> for Failure {
             message: format!("rpc error: code = {:?} desc = {}", status.code(), status.message()),
             is_unimplemented: status.code() == tonic::Code::Unimplemented,
             is_absent: status.code() == tonic::Code::NotFound,
+            is_late: status.code() == tonic::Code::DeadlineExceeded,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::resources::{Kind, milli};
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
+    ServiceAccountTokenProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
@@ -12,6 +13,27 @@ use std::collections::BTreeMap;
 pub(crate) struct Sources {
     pub(crate) config_maps: BTreeMap<String, ConfigMap>,
     pub(crate) secrets: BTreeMap<String, Secret>,
+    /// Tokens of the pod's service account, or why there is none.
+    pub(crate) tokens: BTreeMap<TokenKey, Result<String, String>>,
+}
+
+/// What a token of the pod's service account is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TokenKey {
+    /// Empty: the API server.
+    pub(crate) audience: String,
+    /// How long it is asked to be good.
+    pub(crate) seconds: i64,
+}
+
+impl TokenKey {
+    /// From the volume that wants it; an hour where nothing is said (spec E54).
+    pub(crate) fn of(source: &ServiceAccountTokenProjection) -> Self {
+        Self {
+            audience: source.audience.clone().unwrap_or_default(),
+            seconds: source.expiration_seconds.unwrap_or(3600),
+        }
+    }
 }
 
 /// Facts about where the pod runs.
@@ -23,6 +45,8 @@ pub(crate) struct Place {
     pub(crate) cpu_milli: i128,
     /// The node's memory in bytes, for containers without a limit.
     pub(crate) memory: u64,
+    /// Host and port of the API server, as clients in pods reach it.
+    pub(crate) server: (String, u16),
 }
 
 /// Replaces `$(NAME)` by its value; `$$` is one `$`; unknown names stay as they are.
@@ -69,6 +93,9 @@ pub(crate) fn environment(
             order.push(name.to_owned());
         }
     };
+    for (name, value) in server(&place.server) {
+        set(&mut known, name, value);
+    }
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
         if let Some(wanted) = &from.config_map_ref {
@@ -108,6 +135,25 @@ pub(crate) fn environment(
         }
     }
     Ok(order.into_iter().filter_map(|name| known.remove_entry(&name)).collect())
+}
+
+/// How clients inside the cluster find the API server: the variables of the service `kubernetes`.
+fn server((host, port): &(String, u16)) -> Vec<(&'static str, String)> {
+    if host.is_empty() {
+        return Vec::new();
+    }
+    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let place = format!("tcp://{bracketed}:{port}");
+    vec![
+        ("KUBERNETES_SERVICE_HOST", host.clone()),
+        ("KUBERNETES_SERVICE_PORT", port.to_string()),
+        ("KUBERNETES_SERVICE_PORT_HTTPS", port.to_string()),
+        ("KUBERNETES_PORT", place.clone()),
+        ("KUBERNETES_PORT_443_TCP", place),
+        ("KUBERNETES_PORT_443_TCP_PROTO", "tcp".to_owned()),
+        ("KUBERNETES_PORT_443_TCP_PORT", port.to_string()),
+        ("KUBERNETES_PORT_443_TCP_ADDR", host.clone()),
+    ]
 }
 
 fn value_from(
@@ -261,6 +307,7 @@ mod tests {
             host_addresses: vec!["192.0.2.1".to_owned()],
             cpu_milli: 2000,
             memory: 1 << 30,
+            server: (String::new(), 0),
         };
         environment(&pod, &pod.spec.as_ref().unwrap().containers[0], sources, &place)
     }

@@ -12,8 +12,7 @@
 //!
 //! # Absent
 //! - Log, exec, attach and port-forward streams; eviction by pressure; image garbage collection; device plugins;
-//!   in-place changes of a running pod's image or resources; static pods; service account tokens in volumes; gRPC
-//!   probes; `sizeLimit` of emptyDir on disk.
+//!   in-place changes of a running pod's image or resources; static pods.
 //!
 //! Start reading at `plan`, then `pod`, then `pods`.
 
@@ -41,6 +40,7 @@ mod serve;
 mod start;
 mod text;
 mod tls;
+mod tokens;
 mod volumes;
 mod words;
 mod world;

@@ -81,7 +81,8 @@ impl Plan {
 
 /// The next steps.
 pub(crate) fn plan(world: &World, now: Timestamp) -> Plan {
-    if world.is_deleted() || world.memory.rejection.is_some() || status::is_over(world) {
+    let is_ended = world.memory.rejection.is_some() || world.memory.ending.is_some();
+    if world.is_deleted() || is_ended || status::is_over(world) {
         return stopping(world, now);
     }
     let hold = hold(world, now);
@@ -162,8 +163,10 @@ fn next_stops(world: &World, now: Timestamp) -> Vec<Stop> {
 /// What is left of the grace period.
 fn grace_left(world: &World, now: Timestamp) -> Duration {
     let meta = &world.pod.metadata;
+    let ending = world.memory.ending.as_ref().and_then(|ending| ending.grace);
     let seconds = meta
         .deletion_grace_period_seconds
+        .or_else(|| ending.and_then(|grace| i64::try_from(grace.as_secs()).ok()))
         .or_else(|| world.spec().termination_grace_period_seconds)
         .and_then(|seconds| u64::try_from(seconds).ok())
         .unwrap_or(GRACE_DEFAULT);

@@ -14,12 +14,16 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 mod apply;
+mod ends;
 mod files;
 mod image;
 mod last_words;
+mod reference;
 
 /// How often volumes whose content can change are brought up to date (spec E52).
 const REFRESH: Duration = Duration::from_secs(60);
+/// How often volumes with a limit are measured (upstream's eviction loop has the same pace).
+const MEASURE: Duration = Duration::from_secs(10);
 /// How long ErrImagePull is shown before it becomes ImagePullBackOff.
 const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
 /// Wait after the runtime did not answer.
@@ -55,6 +59,9 @@ pub(crate) struct Worker {
     /// Back-offs already told, by container name and attempt.
     told: BTreeSet<(String, u32)>,
     probes: crate::probe::Probes,
+    /// When volumes are looked at again.
+    refresh_at: tokio::time::Instant,
+    measure_at: tokio::time::Instant,
 }
 
 /// How a round ended.
@@ -87,6 +94,8 @@ impl Worker {
             announced: BTreeSet::new(),
             told: BTreeSet::new(),
             probes,
+            refresh_at: tokio::time::Instant::now() + REFRESH,
+            measure_at: tokio::time::Instant::now() + MEASURE,
         }
     }
 
@@ -109,7 +118,7 @@ impl Worker {
         let clock = self.context.setup.clock.clone();
         let far = tokio::time::Instant::now() + Duration::from_secs(3600);
         let until = until.map_or(far, |until| clock.instant_of(until));
-        let has_changing = self.has_changing_volumes();
+        let (has_changing, is_measured) = (self.has_changing_volumes(), self.is_measured());
         let shows_error =
             self.memory.troubles.values().any(|t| t.reason == words::reason::ERR_IMAGE_PULL);
         let mut network = self.context.network.clone();
@@ -121,7 +130,11 @@ impl Worker {
             changed = network.changed() => changed.ok()?,
             () = tokio::time::sleep_until(until) => {}
             () = tokio::time::sleep(PULL_ERROR_SHOWN), if shows_error => self.settle_pulls(),
-            () = tokio::time::sleep(REFRESH), if has_changing => self.refresh().await,
+            () = tokio::time::sleep_until(self.refresh_at), if has_changing => self.refresh().await,
+            () = tokio::time::sleep_until(self.measure_at), if is_measured => {
+                self.measure_at = tokio::time::Instant::now() + MEASURE;
+                self.measure().await;
+            }
         }
         Some(())
     }
@@ -148,6 +161,9 @@ impl Worker {
                 return Round::Again;
             }
         };
+        if self.end_at_deadline(&world, now) {
+            return Round::Again;
+        }
         let plan = plan::plan(&world, now);
         self.show(&world, now, false);
         self.tell_back_offs(&world, now);
@@ -161,9 +177,10 @@ impl Worker {
                 self.context.tell(&world.pod, "", true, reason, message);
             }
             let soon = next_look(&world, now);
-            return Round::Rest(plan.again_at.into_iter().chain(soon).min());
+            let deadline = world.deadline().filter(|at| *at > now);
+            return Round::Rest(plan.again_at.into_iter().chain(soon).chain(deadline).min());
         }
-        self.apply(&world, plan).await
+        Box::pin(self.apply(&world, plan)).await
     }
 
     async fn apply(&mut self, world: &World, plan: Plan) -> Round {
@@ -184,8 +201,14 @@ impl Worker {
             let before = self.desired.borrow().clone();
             let mut desired = self.desired.clone();
             let name = format!("{step:?}");
+            let clock = self.context.setup.clock.clone();
+            let is_running_out = self.memory.ending.is_none() && !world.is_deleted() && !is_ending;
+            let deadline = world.deadline().filter(|at| is_running_out && *at > clock.now());
+            let deadline = deadline.map(|at| clock.instant_of(at));
+            let far = tokio::time::Instant::now();
             let done = tokio::select! {
                 biased;
+                () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => return Round::Again,
                 () = interrupted(&mut desired, &before, is_ending) => return Round::Again,
                 done = self.step(world, step) => done,
             };
@@ -230,12 +253,13 @@ impl Worker {
         self.details.retain(|id, _| seen.iter().any(|one| one.id == *id));
         self.addresses.retain(|id, _| list.iter().any(|one| one.id == *id));
         let is_deleted = !desired.is_known || desired.pod.metadata.deletion_timestamp.is_some();
-        if is_deleted && self.memory.stopping_since.is_none() {
+        let is_ending = is_deleted || self.memory.ending.is_some();
+        if is_ending && self.memory.stopping_since.is_none() {
             self.memory.stopping_since = Some(context.setup.clock.now());
             // whatever held up the start does not hold up the end
             self.memory.troubles.remove(WHOLE_POD);
         }
-        self.memory.health = self.probes.look(&desired, &seen, &list);
+        self.memory.health = self.probes.look(&desired, is_ending, &seen, &list);
         let network = context.network.borrow().clone();
         Ok(World {
             pod: desired.pod,

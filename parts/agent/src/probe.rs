@@ -2,7 +2,6 @@
 
 use crate::context::Context;
 use crate::pod::Desired;
-use crate::text::go_duration;
 use crate::words::reason;
 use crate::world::{Health, Sandbox, Seen, State, is_sidecar};
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
@@ -10,10 +9,13 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+mod ask;
+mod grpc;
 pub(crate) mod http;
+mod pace;
 
 /// Which question a probe answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,13 +42,21 @@ pub(crate) struct Probes {
     context: Arc<Context>,
     called: Arc<Notify>,
     health: Shared,
-    running: BTreeMap<String, CancellationToken>,
+    running: BTreeMap<String, Running>,
+}
+
+/// Ends the probes of one container.
+#[derive(Clone)]
+struct Running {
+    all: CancellationToken,
+    /// Those that could kill it: they cease when the pod is ending (spec E34).
+    deadly: CancellationToken,
 }
 
 impl Drop for Probes {
     fn drop(&mut self) {
-        for token in self.running.values() {
-            token.cancel();
+        for running in self.running.values() {
+            running.all.cancel();
         }
     }
 }
@@ -62,7 +72,10 @@ struct Task {
     kind: Kind,
     probe: Probe,
     host: String,
-    is_new: bool,
+    /// The startup probe succeeded, or there is none.
+    gate: watch::Sender<bool>,
+    /// How long the container has been running.
+    age: Duration,
 }
 
 impl Probes {
@@ -74,14 +87,18 @@ impl Probes {
     pub(crate) fn look(
         &mut self,
         desired: &Desired,
+        is_ending: bool,
         seen: &[Seen],
         sandboxes: &[Sandbox],
     ) -> BTreeMap<String, Health> {
         let is_alive = |id: &String| seen.iter().any(|s| s.id == *id && s.state == State::Running);
-        self.running.retain(|id, token| {
+        self.running.retain(|id, running| {
             let keep = is_alive(id);
             if !keep {
-                token.cancel();
+                running.all.cancel();
+            }
+            if is_ending {
+                running.deadly.cancel();
             }
             keep
         });
@@ -89,51 +106,63 @@ impl Probes {
         let Some(spec) = &desired.pod.spec else { return BTreeMap::new() };
         let sidecars = spec.init_containers.iter().flatten().filter(|one| is_sidecar(one));
         for container in spec.containers.iter().chain(sidecars) {
-            let probes = [
-                (Kind::Startup, &container.startup_probe),
-                (Kind::Liveness, &container.liveness_probe),
-                (Kind::Readiness, &container.readiness_probe),
-            ];
-            if probes.iter().all(|(_, probe)| probe.is_none()) {
-                continue;
-            }
             let running =
                 seen.iter().find(|s| s.name == container.name && s.state == State::Running);
-            let Some(running) = running.filter(|s| !self.running.contains_key(&s.id)) else {
-                continue;
-            };
-            let own = sandboxes.first().and_then(|sandbox| sandbox.addresses.first());
-            let host = own.or_else(|| self.context.addresses.first()).cloned().unwrap_or_default();
-            let first = first_health(&desired.pod, container, running);
-            self.health.lock().insert(running.id.clone(), first.clone());
-            let token = CancellationToken::new();
-            self.running.insert(running.id.clone(), token.clone());
-            for (kind, probe) in probes {
-                let Some(probe) = probe.clone() else { continue };
-                let task = Task {
-                    context: Arc::clone(&self.context),
-                    called: Arc::clone(&self.called),
-                    health: Arc::clone(&self.health),
-                    pod: Arc::clone(&desired.pod),
-                    container: container.clone(),
-                    id: running.id.clone(),
-                    kind,
-                    probe,
-                    host: host.clone(),
-                    is_new: !first.is_started,
-                };
-                let token = token.clone();
-                let name = format!("probe {} {}", kind.name(), container.name);
-                self.context.setup.tasks.spawn(name, async move {
-                    tokio::select! {
-                        biased;
-                        () = token.cancelled() => {}
-                        () = task.run() => {}
-                    }
-                });
+            if let Some(running) = running.filter(|s| !self.running.contains_key(&s.id)) {
+                let own = sandboxes.first().and_then(|sandbox| sandbox.addresses.first());
+                let host = own.or_else(|| self.context.addresses.first()).cloned();
+                self.start(desired, container, running, host.unwrap_or_default());
             }
         }
         self.health.lock().clone()
+    }
+
+    fn start(&mut self, desired: &Desired, container: &Container, running: &Seen, host: String) {
+        let probes = [
+            (Kind::Startup, &container.startup_probe),
+            (Kind::Liveness, &container.liveness_probe),
+            (Kind::Readiness, &container.readiness_probe),
+        ];
+        if probes.iter().all(|(_, probe)| probe.is_none()) {
+            return;
+        }
+        let first = first_health(&desired.pod, container, running);
+        self.health.lock().insert(running.id.clone(), first.clone());
+        let all = CancellationToken::new();
+        let tokens = Running { deadly: all.child_token(), all };
+        self.running.insert(running.id.clone(), tokens.clone());
+        let (gate, _) = watch::channel(first.is_started);
+        let now = self.context.setup.clock.now();
+        let age = running.started_at.map(|at| now.duration_since(at)).unwrap_or_default();
+        for (kind, probe) in probes {
+            let Some(probe) = probe.clone() else { continue };
+            if kind == Kind::Startup && first.is_started {
+                continue;
+            }
+            let task = Task {
+                context: Arc::clone(&self.context),
+                called: Arc::clone(&self.called),
+                health: Arc::clone(&self.health),
+                pod: Arc::clone(&desired.pod),
+                container: container.clone(),
+                id: running.id.clone(),
+                kind,
+                probe,
+                host: host.clone(),
+                gate: gate.clone(),
+                age: Duration::try_from(age).unwrap_or_default(),
+            };
+            let token = if kind == Kind::Readiness { &tokens.all } else { &tokens.deadly };
+            let token = token.clone();
+            let name = format!("probe {} {}", kind.name(), container.name);
+            self.context.setup.tasks.spawn(name, async move {
+                tokio::select! {
+                    biased;
+                    () = token.cancelled() => {}
+                    () = task.run() => {}
+                }
+            });
+        }
     }
 }
 
@@ -153,47 +182,43 @@ fn first_health(pod: &Pod, container: &Container, seen: &Seen) -> Health {
     }
 }
 
-fn seconds(value: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
-}
-
 impl Task {
     async fn run(self) {
-        if self.kind == Kind::Startup && !self.is_new {
-            return;
+        let pace = pace::Pace::of(&self.probe, self.age);
+        if self.kind != Kind::Startup {
+            let mut gate = self.gate.subscribe();
+            // the sender is our own: it is not gone before us
+            let _ = gate.wait_for(|is_started| *is_started).await;
         }
-        while self.kind != Kind::Startup && !self.now().is_started {
-            // the startup probe has its own pace; a second is fine enough to follow it
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        let period = seconds(self.probe.period_seconds, 10).max(Duration::from_secs(1));
-        tokio::time::sleep(seconds(self.probe.initial_delay_seconds, 0)).await;
-        let (mut good, mut bad) = (0, 0);
-        loop {
-            match self.once().await {
-                Answer::Success => {
-                    (good, bad) = (good + 1, 0);
-                    if good >= self.probe.success_threshold.unwrap_or(1) && self.passed() {
-                        return;
-                    }
-                }
-                Answer::Failure(output) => {
-                    (good, bad) = (0, bad + 1);
-                    self.tell(format!("{} probe failed: {output}", self.kind.name()));
-                    if bad >= self.probe.failure_threshold.unwrap_or(3) && self.gave_up() {
-                        return;
-                    }
-                }
-                Answer::Broken(problem) => {
-                    self.tell(format!("{} probe errored: {problem}", self.kind.name()));
-                }
-            }
-            tokio::time::sleep(period).await;
-        }
+        let asks = || async {
+            let wanted = ask::Wanted {
+                runtime: &self.context.runtime,
+                id: &self.id,
+                container: &self.container,
+                host: &self.host,
+            };
+            ask::once(&self.probe, &wanted).await
+        };
+        pace.keep(asks, |heard| self.hear(heard)).await;
     }
 
-    fn now(&self) -> Health {
-        self.health.lock().get(&self.id).cloned().unwrap_or_default()
+    /// Whether this probe is finished.
+    fn hear(&self, heard: pace::Heard) -> bool {
+        let kind = self.kind.name();
+        match heard {
+            pace::Heard::Failed(output) => {
+                self.tell(reason::UNHEALTHY, format!("{kind} probe failed: {output}"));
+            }
+            pace::Heard::Broken(why) => {
+                self.tell(reason::UNHEALTHY, format!("{kind} probe errored: {why}"));
+            }
+            pace::Heard::Warned(why) => {
+                self.tell(reason::PROBE_WARNING, format!("{kind} probe warning: {why}"));
+            }
+            pace::Heard::Passed => return self.passed(),
+            pace::Heard::GaveUp => return self.gave_up(),
+        }
+        false
     }
 
     fn change(&self, change: impl FnOnce(&mut Health)) {
@@ -209,17 +234,18 @@ impl Task {
         }
     }
 
-    /// Whether this probe is finished.
     fn passed(&self) -> bool {
         match self.kind {
-            Kind::Startup => self.change(|health| health.is_started = true),
+            Kind::Startup => {
+                self.change(|health| health.is_started = true);
+                self.gate.send_replace(true);
+            }
             Kind::Readiness => self.change(|health| health.is_ready = true),
             Kind::Liveness => {}
         }
         self.kind == Kind::Startup
     }
 
-    /// Whether this probe is finished.
     fn gave_up(&self) -> bool {
         if self.kind == Kind::Readiness {
             self.change(|health| health.is_ready = false);
@@ -234,60 +260,7 @@ impl Task {
         true
     }
 
-    fn tell(&self, text: String) {
-        self.context.tell(&self.pod, &self.container.name, true, reason::UNHEALTHY, text);
+    fn tell(&self, reason: &'static str, text: String) {
+        self.context.tell(&self.pod, &self.container.name, true, reason, text);
     }
-
-    async fn once(&self) -> Answer {
-        let patience = seconds(self.probe.timeout_seconds, 1).max(Duration::from_secs(1));
-        let work = self.ask(patience);
-        let late = || Answer::Failure(format!("no answer within {}", go_duration(patience)));
-        tokio::time::timeout(patience, work).await.unwrap_or_else(|_| late())
-    }
-
-    async fn ask(&self, patience: Duration) -> Answer {
-        if let Some(exec) = &self.probe.exec {
-            let command = exec.command.clone().unwrap_or_default();
-            return match self.context.runtime.exec(&self.id, command, patience).await {
-                Ok(answer) if answer.exit_code == 0 => Answer::Success,
-                Ok(answer) => {
-                    let both = [answer.stdout, answer.stderr].concat();
-                    Answer::Failure(String::from_utf8_lossy(&both).into_owned())
-                }
-                Err(failure) => Answer::Broken(failure.message),
-            };
-        }
-        if let Some(wanted) = &self.probe.http_get {
-            let target = match http::Target::of(wanted, &self.container, &self.host) {
-                Ok(target) => target,
-                Err(problem) => return Answer::Broken(problem),
-            };
-            return match http::get(&target).await {
-                Ok(code) if (200..400).contains(&code) => Answer::Success,
-                Ok(code) => Answer::Failure(format!("HTTP probe failed with statuscode: {code}")),
-                Err(problem) => Answer::Failure(problem),
-            };
-        }
-        if let Some(tcp) = &self.probe.tcp_socket {
-            let host = tcp.host.clone().unwrap_or_else(|| self.host.clone());
-            let Some(port) = http::port(&tcp.port, &self.container) else {
-                return Answer::Broken("the port has no number".to_owned());
-            };
-            return match tokio::net::TcpStream::connect((host.as_str(), port)).await {
-                Ok(_) => Answer::Success,
-                Err(error) => Answer::Failure(format!("dial tcp {host}:{port}: {error}")),
-            };
-        }
-        Answer::Broken(
-            "this agent runs exec, httpGet and tcpSocket probes; this one is of another kind"
-                .to_owned(),
-        )
-    }
-}
-
-enum Answer {
-    Success,
-    Failure(String),
-    /// The probe could not run: no result.
-    Broken(String),
 }

@@ -3,8 +3,9 @@
 //! A report is written on top of the very revision that it was made from, or of one that was read after somebody else
 //! wrote: so a phase that another client made final (`Succeeded`, `Failed`) is never taken back.
 
+use crate::{plan, words};
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kit::Backoff;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use parking_lot::Mutex;
@@ -195,7 +196,13 @@ fn is_passing(code: u16) -> bool {
 fn body(report: &Report, revision: u64) -> serde_json::Value {
     let mut status = report.status.clone();
     if let Some(conditions) = &mut status.conditions {
-        conditions.retain(|condition| crate::plan::status::is_ours(&condition.type_));
+        let is_ours = |condition: &PodCondition| {
+            let by_us = words::reason::TERMINATION_BY_KUBELET;
+            plan::status::is_ours(&condition.type_)
+                || (condition.type_ == "DisruptionTarget"
+                    && condition.reason.as_deref() == Some(by_us))
+        };
+        conditions.retain(is_ours);
     }
     let mut status = serde_json::to_value(&status).unwrap_or_default();
     let now: Vec<&str> =

@@ -7,6 +7,7 @@ use crate::host::{self, Machine};
 use crate::node::{self, Facts, Keeper};
 use crate::pods::{self, Pods, RuntimeHealth};
 use crate::reports::Reports;
+use crate::tokens::Tokens;
 use crate::{Error, Options, files, join, serve, tls, words};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kit::{Backoff, Caches, Events, Note, cache::Scope};
@@ -128,6 +129,8 @@ async fn begin(options: &Options) -> Result<(), Error> {
         runtime_name: version.runtime_name.into(),
         network: network_seen,
         pulls: Arc::new(Semaphore::new(PULLS_MAX)),
+        tokens: Tokens::default(),
+        server: tls::Server::parse(&options.server)?.address(),
         pod_logs: PathBuf::from("/var/log/pods"),
         container_logs: PathBuf::from("/var/log/containers"),
     });

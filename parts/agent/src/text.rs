@@ -31,6 +31,16 @@ pub(crate) fn go_duration(duration: Duration) -> String {
     }
 }
 
+/// An error of the system as upstream prints it: `no such file or directory`.
+pub(crate) fn io_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let Some(code) = error.raw_os_error() else { return text };
+    let text = text.strip_suffix(&format!(" (os error {code})")).unwrap_or(&text);
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
+}
+
 /// Names as upstream prints a list: `[a b]`.
 pub(crate) fn bracketed(names: &[&str]) -> String {
     format!("[{}]", names.join(" "))
@@ -50,6 +60,13 @@ pub(crate) fn pod_name(pod: &k8s_openapi::api::core::v1::Pod) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_the_system_read_as_in_go() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert_eq!(io_text(&error), "no such file or directory");
+        assert_eq!(io_text(&std::io::Error::other("Own words")), "Own words");
+    }
 
     #[test]
     fn durations_read_as_in_go() {

@@ -60,7 +60,8 @@ impl Server {
         Ok(Self { base, name })
     }
 
-    fn address(&self) -> (String, u16) {
+    /// Host and port.
+    pub(crate) fn address(&self) -> (String, u16) {
         let host = self.base.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         (host.to_owned(), self.base.port_u16().unwrap_or(443))

@@ -2,20 +2,17 @@
 
 use crate::cri::v1;
 use crate::env::{self, Place, Sources};
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, HostPathVolumeSource,
-    KeyToPath, Pod, Secret, Volume,
-};
-use std::collections::BTreeMap;
+use crate::text::io_text;
+use k8s_openapi::api::core::v1::{Container, Pod, Volume, VolumeMount};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+mod content;
+mod empty;
+mod host;
 mod payload;
-
-/// Permissions of files from ConfigMaps and the like, where nothing else is said.
-const FILE_MODE: i32 = 0o644;
+mod sub_path;
 
 /// A volume that is not there, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +57,36 @@ fn place_of(root: &Path, pod: &Pod, volume: &Volume) -> PathBuf {
     dir.join(format!("kubernetes.io~{kind}")).join(&volume.name)
 }
 
-/// Whether the content of a volume can change while the pod runs.
+/// Whether the content of a volume can change while the pod runs. Such volumes are read-only for containers.
 pub(crate) fn changes(volume: &Volume) -> bool {
-    volume.config_map.is_some()
-        || volume.secret.is_some()
-        || volume.downward_api.is_some()
-        || volume.projected.is_some()
+    volume.config_map.is_some() || is_in_memory(volume)
+}
+
+/// Secrets, tokens and what the pod says of itself never reach a disk.
+fn is_in_memory(volume: &Volume) -> bool {
+    volume.secret.is_some() || volume.downward_api.is_some() || volume.projected.is_some()
+}
+
+/// An emptyDir that takes more than its limit: the message for the user (spec E53). Blocks.
+pub(crate) fn over_limit(root: &Path, pod: &Pod) -> Option<String> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.into_iter().filter(|volume| is_limited(volume)).find_map(|volume| {
+        let limit = volume.empty_dir.as_ref()?.size_limit.as_ref()?;
+        let used = empty::used(&place_of(root, pod, volume));
+        (i128::from(used) > empty::bytes(limit)).then(|| {
+            format!(
+                "Usage of EmptyDir volume \"{}\" exceeds the limit \"{}\". ",
+                volume.name, limit.0
+            )
+        })
+    })
+}
+
+/// An emptyDir on disk that has a limit; one in memory is kept by the kernel.
+pub(crate) fn is_limited(volume: &Volume) -> bool {
+    volume.empty_dir.as_ref().is_some_and(|empty| {
+        empty.medium.as_deref() != Some("Memory") && empty.size_limit.is_some()
+    })
 }
 
 /// Makes the volumes of a pod, or brings them up to date. Blocks.
@@ -80,228 +101,18 @@ pub(crate) fn prepare(
     for volume in spec.volumes.iter().flatten() {
         let missing = |problem: String| Missing { volume: volume.name.clone(), problem };
         let path = place_of(root, pod, volume);
+        let failed = |error: io::Error| missing(format!("{}: {}", path.display(), io_text(&error)));
         if let Some(host) = &volume.host_path {
-            host_path(host).map_err(missing)?;
+            host::host_path(host).map_err(missing)?;
         } else if let Some(empty) = &volume.empty_dir {
-            empty_dir(&path, empty, group)
-                .map_err(|error| missing(format!("{}: {error}", path.display())))?;
+            empty::make(&path, empty, group).map_err(failed)?;
         } else {
-            let files = files_of(pod, volume, sources, place).map_err(missing)?;
-            payload::write(&path, &files, group)
-                .map_err(|error| missing(format!("{}: {error}", path.display())))?;
-        }
-    }
-    Ok(())
-}
-
-/// Checks or makes what `hostPath` names, with upstream's sentences (spec E50).
-fn host_path(source: &HostPathVolumeSource) -> Result<(), String> {
-    let path = Path::new(&source.path);
-    let failed =
-        |what: &str| Err(format!("hostPath type check failed: {} is not {what}", source.path));
-    let kind = fs::metadata(path).map(|meta| meta.file_type());
-    let is = |test: fn(&fs::FileType) -> bool| kind.as_ref().is_ok_and(test);
-    match source.type_.as_deref().unwrap_or_default() {
-        "DirectoryOrCreate" => match &kind {
-            Ok(kind) if kind.is_dir() => Ok(()),
-            Ok(_) => failed("a directory"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_dir(path, 0o755).map_err(|error| error.to_string())
+            let files = content::files_of(pod, volume, sources, place).map_err(missing)?;
+            if is_in_memory(volume) {
+                empty::in_memory(&path, None).map_err(failed)?;
             }
-            Err(error) => Err(error.to_string()),
-        },
-        "FileOrCreate" => match &kind {
-            Ok(kind) if kind.is_file() => Ok(()),
-            Ok(_) => failed("a file"),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let made = fs::OpenOptions::new().write(true).create_new(true).open(path);
-                made.and_then(|_| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
-                    .map_err(|error| format!("{}: {error}", source.path))
-            }
-            Err(error) => Err(error.to_string()),
-        },
-        "Directory" if !is(fs::FileType::is_dir) => failed("a directory"),
-        "File" if !is(fs::FileType::is_file) => failed("a file"),
-        "Socket" if !is(rustix::fs::FileTypeExt::is_socket) => failed("a socket file"),
-        "CharDevice" if !is(rustix::fs::FileTypeExt::is_char_device) => {
-            failed("a character device")
+            payload::write(&path, &files, group).map_err(failed)?;
         }
-        "BlockDevice" if !is(rustix::fs::FileTypeExt::is_block_device) => failed("a block device"),
-        "" | "Directory" | "File" | "Socket" | "CharDevice" | "BlockDevice" => Ok(()),
-        other => Err(format!("{other} is an invalid volume type")),
-    }
-}
-
-fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
-    fs::create_dir_all(path)?;
-    // not subject to our umask
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-fn is_mount_point(path: &Path) -> io::Result<bool> {
-    let above = path.parent().unwrap_or(path);
-    Ok(fs::metadata(path)?.dev() != fs::metadata(above)?.dev())
-}
-
-fn empty_dir(path: &Path, source: &EmptyDirVolumeSource, group: Option<i64>) -> io::Result<()> {
-    if path.exists() && (source.medium.as_deref() != Some("Memory") || is_mount_point(path)?) {
-        return Ok(());
-    }
-    fs::create_dir_all(path)?;
-    match source.medium.as_deref() {
-        None | Some("") => {}
-        Some("Memory") => {
-            let limit = source.size_limit.as_ref().map(|quantity| {
-                let one = BTreeMap::from([("size".to_owned(), quantity.clone())]);
-                fit::Amounts::parse(Some(&one)).get("size") / 1000
-            });
-            let data = limit.filter(|limit| *limit > 0).map(|limit| format!("size={limit}"));
-            let data = std::ffi::CString::new(data.unwrap_or_default())?;
-            rustix::mount::mount(
-                "tmpfs",
-                path,
-                "tmpfs",
-                rustix::mount::MountFlags::empty(),
-                Some(data.as_c_str()),
-            )?;
-        }
-        Some(other) => return Err(io::Error::other(format!("medium {other} is not known here"))),
-    }
-    let mut mode = 0o777;
-    if let Some(group) = group.and_then(|group| u32::try_from(group).ok()) {
-        std::os::unix::fs::chown(path, None, Some(group))?;
-        mode |= 0o2000;
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-type Files = BTreeMap<PathBuf, (Vec<u8>, u32)>;
-
-fn mode(own: Option<i32>, default: Option<i32>) -> u32 {
-    u32::try_from(own.or(default).unwrap_or(FILE_MODE)).unwrap_or(0o644) & 0o777
-}
-
-fn files_of(pod: &Pod, volume: &Volume, sources: &Sources, place: &Place) -> Result<Files, String> {
-    let mut files = Files::new();
-    if let Some(source) = &volume.config_map {
-        let map = sources.config_maps.get(&source.name);
-        let is_optional = source.optional == Some(true);
-        let items = source.items.as_deref().unwrap_or_default();
-        from_config_map(&mut files, map, &source.name, items, (source.default_mode, is_optional))?;
-    } else if let Some(source) = &volume.secret {
-        let name = source.secret_name.clone().unwrap_or_default();
-        let is_optional = source.optional == Some(true);
-        let items = source.items.as_deref().unwrap_or_default();
-        let found = sources.secrets.get(&name);
-        from_secret(&mut files, found, &name, items, (source.default_mode, is_optional))?;
-    } else if let Some(source) = &volume.downward_api {
-        let items = source.items.as_deref().unwrap_or_default();
-        from_pod(&mut files, pod, items, source.default_mode, place)?;
-    } else if let Some(source) = &volume.projected {
-        for one in source.sources.iter().flatten() {
-            let default = source.default_mode;
-            if let Some(source) = &one.config_map {
-                let map = sources.config_maps.get(&source.name);
-                let is_optional = source.optional == Some(true);
-                let items = source.items.as_deref().unwrap_or_default();
-                from_config_map(&mut files, map, &source.name, items, (default, is_optional))?;
-            } else if let Some(source) = &one.secret {
-                let is_optional = source.optional == Some(true);
-                let items = source.items.as_deref().unwrap_or_default();
-                let found = sources.secrets.get(&source.name);
-                from_secret(&mut files, found, &source.name, items, (default, is_optional))?;
-            } else if let Some(source) = &one.downward_api {
-                let items = source.items.as_deref().unwrap_or_default();
-                from_pod(&mut files, pod, items, default, place)?;
-            } else {
-                return Err("this agent does not project service account tokens or trust bundles"
-                    .to_owned());
-            }
-        }
-    } else {
-        return Err("this agent mounts hostPath, emptyDir, configMap, secret, downwardAPI and projected volumes; \
-                    this one is of another kind"
-            .to_owned());
-    }
-    Ok(files)
-}
-
-/// Default mode, and whether a missing source is fine.
-type Manner = (Option<i32>, bool);
-
-fn take(
-    files: &mut Files,
-    data: &BTreeMap<String, Vec<u8>>,
-    items: &[KeyToPath],
-    (default, is_optional): Manner,
-) -> Result<(), String> {
-    if items.is_empty() {
-        for (key, bytes) in data {
-            files.insert(PathBuf::from(key), (bytes.clone(), mode(None, default)));
-        }
-        return Ok(());
-    }
-    for item in items {
-        match data.get(&item.key) {
-            Some(bytes) => {
-                let path = inside(&item.path)?;
-                files.insert(path, (bytes.clone(), mode(item.mode, default)));
-            }
-            None if is_optional => {}
-            None => return Err(format!("references non-existent config key: {}", item.key)),
-        }
-    }
-    Ok(())
-}
-
-fn from_config_map(
-    files: &mut Files,
-    map: Option<&ConfigMap>,
-    name: &str,
-    items: &[KeyToPath],
-    manner: Manner,
-) -> Result<(), String> {
-    let Some(map) = map else {
-        return if manner.1 { Ok(()) } else { Err(format!("configmap \"{name}\" not found")) };
-    };
-    let mut data: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    let text = map.data.iter().flatten();
-    data.extend(text.map(|(key, value)| (key.clone(), value.clone().into_bytes())));
-    let binary = map.binary_data.iter().flatten();
-    data.extend(binary.map(|(key, value)| (key.clone(), value.0.clone())));
-    take(files, &data, items, manner)
-}
-
-fn from_secret(
-    files: &mut Files,
-    secret: Option<&Secret>,
-    name: &str,
-    items: &[KeyToPath],
-    manner: Manner,
-) -> Result<(), String> {
-    let Some(secret) = secret else {
-        return if manner.1 { Ok(()) } else { Err(format!("secret \"{name}\" not found")) };
-    };
-    let data = secret.data.iter().flatten();
-    let data = data.map(|(key, value)| (key.clone(), value.0.clone())).collect();
-    take(files, &data, items, manner)
-}
-
-fn from_pod(
-    files: &mut Files,
-    pod: &Pod,
-    items: &[DownwardAPIVolumeFile],
-    default: Option<i32>,
-    place: &Place,
-) -> Result<(), String> {
-    let none = Container::default();
-    for item in items {
-        let value = match (&item.field_ref, &item.resource_field_ref) {
-            (Some(field), _) => env::field_value(pod, field, place)?,
-            (None, Some(resource)) => env::resource_value(pod, &none, resource, place)?,
-            (None, None) => continue,
-        };
-        files.insert(inside(&item.path)?, (value.into_bytes(), mode(item.mode, default)));
     }
     Ok(())
 }
@@ -326,20 +137,21 @@ pub(crate) fn mounts(
 ) -> Result<Vec<v1::Mount>, String> {
     let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
     let mut list = Vec::new();
-    for mount in container.volume_mounts.iter().flatten() {
-        let volume = volumes
-            .iter()
-            .find(|volume| volume.name == mount.name)
-            .ok_or_else(|| format!("volume \"{}\" of a mount is not in the pod", mount.name))?;
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let volume = volumes.iter().find(|volume| volume.name == mount.name).ok_or_else(|| {
+            let Container { name, .. } = container;
+            format!("cannot find volume \"{}\" to mount into container \"{name}\"", mount.name)
+        })?;
         let base = place_of(root, pod, volume);
-        let sub = match (&mount.sub_path, &mount.sub_path_expr) {
-            (Some(path), _) if !path.is_empty() => Some(path.clone()),
-            (_, Some(path)) if !path.is_empty() => Some(env::expand(path, &value)),
-            _ => None,
-        };
-        let host_path = match sub {
+        let host_path = match sub_path_of(mount, &value)? {
             None => base,
-            Some(sub) => sub_path(&base, &sub)?,
+            Some(sub) => {
+                let dir = pod_dir(root, uid(pod));
+                let (volume, container) = (mount.name.as_str(), container.name.as_str());
+                let wanted = sub_path::Wanted { dir: &dir, volume, container, index };
+                let is_shared = mount.mount_propagation.as_deref() == Some("Bidirectional");
+                sub_path::prepare(&base, &sub, &wanted, is_shared)?
+            }
         };
         let propagation = match mount.mount_propagation.as_deref() {
             Some("HostToContainer") => v1::MountPropagation::PropagationHostToContainer,
@@ -349,7 +161,7 @@ pub(crate) fn mounts(
         list.push(v1::Mount {
             container_path: absolute(&mount.mount_path),
             host_path: host_path.to_string_lossy().into_owned(),
-            readonly: mount.read_only == Some(true),
+            readonly: mount.read_only == Some(true) || changes(volume),
             propagation: propagation as i32,
             selinux_relabel: false,
         });
@@ -357,29 +169,31 @@ pub(crate) fn mounts(
     Ok(list)
 }
 
-fn absolute(path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+/// The sub-path with its variables; `Err` where one is not known.
+fn sub_path_of(
+    mount: &VolumeMount,
+    value: impl Fn(&str) -> Option<String>,
+) -> Result<Option<String>, String> {
+    if let Some(path) = mount.sub_path.as_ref().filter(|path| !path.is_empty()) {
+        return Ok(Some(path.clone()));
+    }
+    let Some(path) = mount.sub_path_expr.as_ref().filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let missing = std::cell::RefCell::new(false);
+    let expanded = env::expand(path, |name| {
+        let found = value(name);
+        *missing.borrow_mut() |= found.is_none();
+        found
+    });
+    if missing.into_inner() {
+        return Err(format!("missing value for \"{path}\""));
+    }
+    Ok(Some(expanded))
 }
 
-/// A path inside a volume, made if it is not there. Links that lead out of the volume are refused.
-fn sub_path(base: &Path, sub: &str) -> Result<PathBuf, String> {
-    let path = base.join(inside(sub).map_err(|_| format!("subPath \"{sub}\" leaves the volume"))?);
-    let failed = |error: io::Error| format!("failed to prepare subPath \"{sub}\": {error}");
-    if !path.exists() {
-        let mode = fs::metadata(base).map_err(failed)?.permissions().mode() & 0o7777;
-        let is_absent = |path: &&Path| !path.exists();
-        let new: Vec<&Path> = path.ancestors().take_while(is_absent).collect();
-        for dir in new.into_iter().rev() {
-            fs::create_dir(dir).map_err(failed)?;
-            fs::set_permissions(dir, fs::Permissions::from_mode(mode)).map_err(failed)?;
-        }
-    }
-    let (real, root) = (path.canonicalize().map_err(failed)?, base.canonicalize().map_err(failed)?);
-    if real.starts_with(&root) {
-        Ok(real)
-    } else {
-        Err(format!("subPath \"{sub}\" leads out of the volume"))
-    }
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 /// Removes everything of a pod. What is still mounted there is unmounted first. Blocks.

@@ -91,6 +91,14 @@ pub(crate) mod reason {
     pub(crate) const UNHEALTHY: &str = "Unhealthy";
     /// The node starts its agent.
     pub(crate) const STARTING: &str = "Starting";
+    /// The pod's time is over.
+    pub(crate) const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// The pod takes more room than it may, or the node is short of something.
+    pub(crate) const EVICTED: &str = "Evicted";
+    /// Reason of the condition DisruptionTarget where the node ends a pod for its own sake.
+    pub(crate) const TERMINATION_BY_KUBELET: &str = "TerminationByKubelet";
+    /// A probe was answered in a way that is worth a look.
+    pub(crate) const PROBE_WARNING: &str = "ProbeWarning";
     /// The pod network is missing.
     pub(crate) const NETWORK_NOT_READY: &str = "NetworkNotReady";
 }

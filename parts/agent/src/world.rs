@@ -125,6 +125,19 @@ pub(crate) struct Restarts {
     pub(crate) touched: Timestamp,
 }
 
+/// Why the node ends a pod that it once took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// Reason in the pod's status.
+    pub(crate) reason: &'static str,
+    /// For people.
+    pub(crate) message: String,
+    /// Grace in place of the pod's own.
+    pub(crate) grace: Option<Duration>,
+    /// Reason of the condition DisruptionTarget, if the node ended it for its own sake.
+    pub(crate) disruption: Option<&'static str>,
+}
+
 /// What is remembered between two looks. Lost with the process, and nothing that matters is lost with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
@@ -142,6 +155,8 @@ pub(crate) struct Memory {
     pub(crate) stopping_since: Option<Timestamp>,
     /// Reason and message, if the node refused the pod (spec E1).
     pub(crate) rejection: Option<(String, String)>,
+    /// Why the node ends the pod.
+    pub(crate) ending: Option<Ending>,
 }
 
 /// Key of troubles with volumes and the sandbox.
@@ -244,6 +259,13 @@ impl World {
     /// The object is being deleted, or is gone.
     pub(crate) fn is_deleted(&self) -> bool {
         !self.is_known || self.pod.metadata.deletion_timestamp.is_some()
+    }
+
+    /// When a pod that may run only for so long has to end.
+    pub(crate) fn deadline(&self) -> Option<Timestamp> {
+        let seconds = u64::try_from(self.spec().active_deadline_seconds?).ok()?;
+        let started = self.pod.status.as_ref()?.start_time.as_ref()?;
+        started.0.checked_add(Duration::from_secs(seconds)).ok()
     }
 
     /// Whether the container passed its startup probe; containers without one have when they run.

@@ -75,7 +75,7 @@ pub(crate) const ROWS: &[Row] = &[
         "ends of containers",
         "ends",
         "E14",
-        "exit codes and reasons: 0 Completed, others Error, a signal 128 and its number",
+        "exit codes and reasons: 0 is Completed, all others Error",
         All(&[
             Shows("ends", "/status/containerStatuses/0/state/terminated/reason", "Completed"),
             Shows("ends", "/status/containerStatuses/2/state/terminated/exitCode", "137"),
@@ -205,7 +205,7 @@ pub(crate) const ROWS: &[Row] = &[
         "E43",
         "an exec that takes too long has failed; readiness never restarts",
         Shows(UNREADY, "/status/containerStatuses/3/restartCount", "0"),
-        unhealthy("timed out after 1s"),
+        unhealthy("Readiness probe failed: command timed out: \"sleep 5\" timed out after 1s"),
     ),
     row(
         "livenessProbe",
@@ -231,7 +231,7 @@ pub(crate) const ROWS: &[Row] = &[
             let count = node.field("probes-alive", "/status/containerStatuses/0/restartCount");
             (count.parse::<u32>().unwrap_or(0) > 0)
                 .then_some(())
-                .ok_or(format!("restarts: {count}"))
+                .ok_or_else(|| format!("restarts: {count}"))
         }),
         Shows("probes-alive", "/status/containerStatuses/0/lastState/terminated/exitCode", "137"),
     ),
@@ -265,11 +265,11 @@ pub(crate) const ROWS: &[Row] = &[
         "postStart",
         "lifecycle",
         "E31",
-        "by httpGet to the pod; one that fails is told and the container is stopped",
+        "by httpGet to the pod's address; one that fails is told and the container is stopped",
         Expect::Asks(|node| {
-            let log = node.log("hook-http/c");
+            let log = node.log("hook-http/answers");
             log.iter()
-                .any(|line| line.contains("hook"))
+                .any(|line| line.contains("response:200"))
                 .then_some(())
                 .ok_or_else(|| format!("{log:?}"))
         }),

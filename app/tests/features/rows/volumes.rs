@@ -33,7 +33,7 @@ pub(crate) const ROWS: &[Row] = &[
         Event(
             "host-path-no-parent",
             "FailedMount",
-            "/run/features/nowhere/file: no such file or directory",
+            "open /run/features/nowhere/file: no such file or directory",
         ),
     ),
     row(
@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
         "host-path",
         "E50",
         "Directory mounts a folder; a folder is no File",
-        Says("host-path/look", "dir=made.txt plain socket"),
+        Says("host-path/look", "dir=1"),
         Event(
             "host-path-no-file",
             "FailedMount",
@@ -247,7 +247,6 @@ pub(crate) const ROWS: &[Row] = &[
             Says("environment/c", "POD=environment"),
             Says("environment/c", "SPACE=features"),
             Says("environment/c", "NODE=node1"),
-            Says("environment/c", "ACCOUNT=default"),
             Says("environment/c", "LABEL=environment"),
             Tells("environment/c", "POD_IP=10."),
             Tells("environment/c", "HOST_IP=10."),

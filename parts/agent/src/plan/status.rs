@@ -98,10 +98,12 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
         _ => previous,
     };
     let conditions = conditions(world, previous, &inits, &mains, phase, now);
+    let ending =
+        world.memory.ending.as_ref().filter(|_| phase == "Failed" && told.reason.is_none());
     PodStatus {
         phase: Some(phase.to_owned()),
-        reason: told.reason.clone(),
-        message: told.message.clone(),
+        reason: ending.map(|ending| ending.reason.to_owned()).or_else(|| told.reason.clone()),
+        message: ending.map(|ending| ending.message.clone()).or_else(|| told.message.clone()),
         observed_generation: generation,
         conditions: Some(conditions),
         host_ip: world.host_addresses.first().cloned(),
@@ -303,6 +305,10 @@ pub(crate) fn back_off_message(world: &World, name: &str, wait: std::time::Durat
     )
 }
 
+fn previous_phase(previous: &PodStatus) -> &'static str {
+    if previous.phase.as_deref() == Some("Running") { "Running" } else { "Pending" }
+}
+
 fn phase(
     world: &World,
     previous: &PodStatus,
@@ -325,6 +331,10 @@ fn phase(
         status.state.as_ref().is_some_and(|state| state.running.is_some())
     };
     let is_all_ended = !mains.iter().chain(inits).any(is_running);
+    if world.memory.ending.is_some() {
+        // not before everything has ended
+        return if is_all_ended { "Failed" } else { previous_phase(previous) };
+    }
     if world.is_deleted() && is_all_ended {
         let is_fine = mains.iter().all(|status| exit(status) == Some(0));
         return if is_fine { "Succeeded" } else { "Failed" };
@@ -350,7 +360,8 @@ fn phase(
     if mains.iter().any(never_made) {
         return "Pending";
     }
-    if mains.iter().any(is_running) || policy == "Always" {
+    // sidecars end after the others, and the pod with them
+    if !is_all_ended || policy == "Always" {
         return "Running";
     }
     if mains.iter().all(|status| exit(status) == Some(0)) {
@@ -446,6 +457,18 @@ fn conditions(
     let is_all_ready = not_ready.is_none();
     add("ContainersReady", not_ready, is_all_ready);
     add("PodScheduled", None, true);
+    if let Some((ending, reason)) =
+        world.memory.ending.as_ref().and_then(|ending| Some((ending, ending.disruption?)))
+    {
+        list.push(PodCondition {
+            type_: "DisruptionTarget".to_owned(),
+            status: "True".to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(ending.message.clone()),
+            observed_generation: world.pod.metadata.generation,
+            ..PodCondition::default()
+        });
+    }
     keep_times(&mut list, previous, now);
     list
 }
@@ -471,7 +494,8 @@ fn keep_times(list: &mut Vec<PodCondition>, previous: &PodStatus, now: Timestamp
 impl World {
     /// Nothing of the pod is to be started any more.
     fn is_gone_or_stopped(&self) -> bool {
-        self.is_deleted() && self.containers.iter().all(|seen| seen.state != State::Running)
+        let is_ending = self.is_deleted() || self.memory.ending.is_some();
+        is_ending && self.containers.iter().all(|seen| seen.state != State::Running)
             || is_over(self)
     }
 }

@@ -338,7 +338,9 @@ fn any_world() -> impl Strategy<Value = World> {
                 })
                 .collect();
             world.containers.sort_by_key(|one| std::cmp::Reverse(one.attempt));
-            world.containers.dedup_by_key(|one| one.id.clone());
+            // a container is in one state
+            let mut known = std::collections::BTreeSet::new();
+            world.containers.retain(|one| known.insert(one.id.clone()));
             world.is_known = is_known;
             world.memory.is_prepared = is_prepared;
             if is_deleted {

@@ -120,9 +120,11 @@ impl Worker {
         else {
             return Ok(());
         };
-        let text = format!("PostStartHook failed: {problem}");
         let name = &container.name;
-        self.context.tell(&world.pod, name, true, reason::FAILED_POST_START_HOOK, text.clone());
+        // what a hook says may hold secrets: events tell only that it failed, as upstream's
+        let text = "PostStartHook failed".to_owned();
+        self.context.tell(&world.pod, name, true, reason::FAILED_POST_START_HOOK, text);
+        let text = problem;
         let stopped = self.context.runtime.stop_container(id, Duration::from_secs(30)).await;
         if let Err(failure) = stopped {
             tracing::warn!(pod = world.pod.metadata.name, "container not stopped: {failure}");
@@ -149,7 +151,8 @@ pub(super) async fn stop_one(
         if let Some((container, hook)) = hook {
             let run = run_hook(&context, world, container, &stop.id, hook, stop.grace).await;
             if let Err(problem) = run {
-                let text = format!("PreStopHook failed: {problem}");
+                tracing::debug!(container = stop.name, "hook before the stop: {problem}");
+                let text = "PreStopHook failed".to_owned();
                 let reason = reason::FAILED_PRE_STOP_HOOK;
                 context.tell(&world.pod, &stop.name, true, reason, text);
             }
@@ -176,19 +179,27 @@ async fn run_hook(
     let work = async {
         if let Some(exec) = &hook.exec {
             let command = exec.command.clone().unwrap_or_default();
+            let shown = command.join(" ");
             let answer = context.runtime.exec(id, command, patience).await;
             let answer = answer.map_err(|failure| failure.message)?;
             if answer.exit_code == 0 {
                 return Ok(());
             }
-            let output = String::from_utf8_lossy(&answer.stderr).into_owned();
-            return Err(format!("exited with {}: {output}", answer.exit_code));
+            let output = [answer.stdout, answer.stderr].concat();
+            let output = String::from_utf8_lossy(&output).into_owned();
+            return Err(format!(
+                "Exec lifecycle hook ([{shown}]) for Container \"{}\" in Pod \"{}\" failed - error: command '{shown}' \
+                 exited with {}: {output}, message: {output:?}",
+                container.name,
+                crate::text::pod_name(&world.pod),
+                answer.exit_code
+            ));
         }
         if let Some(http) = &hook.http_get {
             let own = world.ready_sandbox().and_then(|sandbox| sandbox.addresses.first());
             let host = own.or_else(|| context.addresses.first()).cloned().unwrap_or_default();
             let target = probe::http::Target::of(http, container, &host)?;
-            return probe::http::get(&target).await.map(drop);
+            return probe::http::get(target, patience).await.map(drop);
         }
         if let Some(sleep) = &hook.sleep {
             let seconds = u64::try_from(sleep.seconds).unwrap_or(0);

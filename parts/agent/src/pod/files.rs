@@ -74,6 +74,7 @@ impl Worker {
 
     /// Brings volumes whose content can change up to date.
     pub(super) async fn refresh(&mut self) {
+        self.refresh_at = tokio::time::Instant::now() + super::REFRESH;
         let desired = self.desired.borrow().clone();
         let context = Arc::clone(&self.context);
         let addresses = self.addresses.values().next().cloned().unwrap_or_default();
@@ -167,6 +168,7 @@ impl Worker {
         let pod = Arc::clone(&world.pod);
         let done = blocking(move || {
             let uid = uid(&pod);
+            context.tokens.forget(&uid);
             volumes::remove(&context.root, &uid)
                 .map_err(|error| format!("removing the pod's folder: {error}"))?;
             if !context.is_systemd {

@@ -1,6 +1,6 @@
 //! Images of a pod's containers (spec E20 to E23).
 
-use super::{Worker, container};
+use super::{Worker, container, reference};
 use crate::config::ImageUser;
 use crate::cri::v1;
 use crate::text::go_duration;
@@ -56,14 +56,20 @@ impl Worker {
     ) -> Result<Ready, ()> {
         let name = container.image.clone().unwrap_or_default();
         let policy = policy(container);
+        if let Some(fault) = reference::fault(&name) {
+            let text = format!(
+                "Failed to apply default image tag \"{name}\": couldn't parse image name \"{name}\": {fault}"
+            );
+            let (pod, why) = (&world.pod, reason::INVALID_IMAGE_NAME);
+            self.context.tell(pod, &container.name, true, reason::INSPECT_FAILED, text.clone());
+            self.tell_error(world, &container.name, why);
+            self.failed(&container.name, why, text);
+            return Err(());
+        }
         let found = match self.context.runtime.image(&name).await {
             Ok(found) => found,
             Err(failure) => {
-                let reason = if failure.message.contains("invalid reference format") {
-                    reason::INVALID_IMAGE_NAME
-                } else {
-                    reason::IMAGE_INSPECT_ERROR
-                };
+                let reason = reason::IMAGE_INSPECT_ERROR;
                 let text = format!("Failed to inspect image \"{name}\": {failure}");
                 let pod = &world.pod;
                 self.context.tell(pod, &container.name, true, reason::INSPECT_FAILED, text.clone());

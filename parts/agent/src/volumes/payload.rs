@@ -1,6 +1,6 @@
 //! Files that change together: a new folder is filled, then one link is turned to it.
 
-use super::Files;
+use super::content::Files;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
