@@ -1,7 +1,7 @@
 //! The rows. What discovery shows of each kind (short names, categories, verbs, the storage hash) was read
 //! off a Kubernetes 1.36.2 server.
 
-use super::{ALL_VERBS, CREATE, GET_PATCH_UPDATE, Resource, Subresource};
+use super::{ALL_VERBS, CREATE, CREATE_GET, GET_PATCH_UPDATE, Resource, Subresource};
 
 /// Every kind that is served, by group and version, groups in the order in which `/apis` lists them.
 pub const ALL: &[Resource] = &[
@@ -70,9 +70,14 @@ pub const ALL: &[Resource] = &[
         .category(&["all"])
         .hash("xPOwRZ+Yhw8=")
         .below(&[
+            Subresource::new("attach", "PodAttachOptions", CREATE_GET),
             Subresource::new("binding", "Binding", CREATE),
+            Subresource::new("ephemeralcontainers", "Pod", GET_PATCH_UPDATE),
             Subresource::new("eviction", "Eviction", CREATE).of("policy", "v1"),
+            Subresource::new("exec", "PodExecOptions", CREATE_GET),
             Subresource::new("log", "Pod", &["get"]),
+            Subresource::new("portforward", "PodPortForwardOptions", CREATE_GET),
+            Subresource::new("resize", "Pod", GET_PATCH_UPDATE),
             Subresource::new("status", "Pod", GET_PATCH_UPDATE),
         ]),
     Resource::new(

@@ -9,6 +9,7 @@ pub(crate) mod environment;
 mod mounts;
 mod probes;
 pub(crate) mod quality;
+mod resize;
 pub(crate) mod resources;
 mod security;
 pub(crate) mod spec;
@@ -88,6 +89,12 @@ impl Strategy for Pod {
                 object.restore("spec", old);
                 object.object("spec").restore("ephemeralContainers", &added);
                 object.restore("status", old);
+                keep_metadata(object, old);
+                raise_generation(object, old);
+            }
+            "resize" => {
+                resize::keep_the_rest(object, old);
+                keep_metadata(object, old);
                 raise_generation(object, old);
             }
             _ => {
@@ -120,10 +127,10 @@ impl Strategy for Pod {
         let mut found = metadata::validate(object, true, &subdomain);
         found.extend(validate_pod(object));
         annotations::validate_update(&mut found, object, old);
-        if context.subresource == "ephemeralcontainers" {
-            update::validate_ephemeral(&mut found, object, old);
-        } else {
-            update::validate(&mut found, object, old);
+        match context.subresource {
+            "ephemeralcontainers" => update::validate_ephemeral(&mut found, object, old),
+            "resize" => resize::validate(&mut found, object, old),
+            _ => update::validate(&mut found, object, old),
         }
         found
     }
@@ -178,6 +185,13 @@ impl Strategy for Pod {
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         cells::of(object, now)
+    }
+}
+
+/// What a subresource of the spec leaves alone.
+fn keep_metadata(object: &mut Value, old: &Value) {
+    for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        object.object("metadata").restore(key, old.at("metadata"));
     }
 }
 

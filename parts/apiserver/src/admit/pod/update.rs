@@ -137,6 +137,11 @@ fn difference(old: &Value, new: &Value) -> String {
 
 /// Ephemeral containers may be added and never change or go.
 pub(crate) fn validate_ephemeral(found: &mut Faults, object: &Value, old: &Value) {
+    if old.at("metadata").at("annotations").has("kubernetes.io/config.mirror") {
+        let why = "static pods do not support ephemeral containers";
+        *found = Faults::from([FieldError::forbidden(Path::new(""), why)]);
+        return;
+    }
     let path = Path::new("spec").child("ephemeralContainers");
     let new = object.at("spec").list("ephemeralContainers");
     for before in old.at("spec").list("ephemeralContainers") {
