@@ -166,7 +166,7 @@ pub(crate) struct AgentFlags {
     /// auto waits for the runtime's pod network; off runs hostNetwork pods alone
     #[arg(long, default_value = "auto", value_parser = ["auto", "off"])]
     pub(crate) cni: String,
-    /// Port for health and metrics
+    /// Port for logs, streams, health and metrics; 0 for none
     #[arg(long, default_value_t = 10250)]
     pub(crate) port: u16,
     /// Look at this machine and at the server, print what is missing, change nothing

@@ -74,6 +74,7 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
     let log = folder.open_log()?;
     let mut config = config(&flags, &setup, SocketAddr::new(advertise, port))?;
     config.signing_key = Some(Arc::new(SigningKey::open(&folder.pki())?));
+    config.kubelet = Some(kubelet(&pki)?);
     let (server, committer) = Server::open(config, log, stop.clone())
         .map_err(|fault| files::damaged(&flags.data_dir, &fault))?;
     tracing::debug!(elapsed = ?began.elapsed(), "the store is open");
@@ -148,6 +149,12 @@ impl Running {
             tracing::error!(%task, "the store did not close in time; heartbeats of the last second may be lost");
         }
     }
+}
+
+/// What the server shows to nodes, and whom it believes there.
+fn kubelet(pki: &Pki) -> anyhow::Result<apiserver::relay::Kubelet> {
+    apiserver::relay::Kubelet::new(&pki.ca.certificate, &pki.kubelet.certificate, &pki.kubelet.key)
+        .context("cannot use the certificate for nodes")
 }
 
 /// Flags that are accepted on the command line but mean something that is not there yet.

@@ -34,6 +34,26 @@ pub(crate) struct Joined {
     pub(crate) client: kube::Client,
     /// That certificate.
     pub(crate) identity: Arc<Identity>,
+    /// The cluster's authority.
+    pub(crate) roots: rustls::RootCertStore,
+}
+
+/// What a certificate is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub(crate) node: &'a str,
+    pub(crate) signer: &'a str,
+    pub(crate) usages: &'a [&'a str],
+    /// DNS names and addresses; none for a client.
+    pub(crate) names: &'a [String],
+}
+
+impl<'a> Ask<'a> {
+    /// The node's own, as a client of the server.
+    fn client(node: &'a str) -> Self {
+        let usages = &["digital signature", "client auth"];
+        Self { node, signer: words::SIGNER, usages, names: &[] }
+    }
 }
 
 /// Where the key and certificates are.
@@ -98,7 +118,7 @@ async fn try_join(
         use_pem(&identity, &places.node(), &pem)?;
         let client = own()?;
         if is_known(&client, node).await? {
-            return Ok(Joined { client, identity });
+            return Ok(Joined { client, identity, roots });
         }
         tracing::warn!(
             "{} does not know the certificate in {} (was its data folder replaced?); joining anew",
@@ -109,11 +129,11 @@ async fn try_join(
     let token = token(options)?;
     let config = tls::client_config(roots.clone(), None)?;
     let bootstrap = tls::client(server, config, Some(&token), &agent)?;
-    let pem = sign(&bootstrap, node, options.setup.salt).await?;
+    let pem = sign(&bootstrap, &Ask::client(node), options.setup.salt).await?;
     files::replace(&places.node(), pem.as_bytes(), 0o600)?;
     use_pem(&identity, &places.node(), &pem)?;
     tracing::info!(node, "joined: the certificate is in {}", places.node().display());
-    Ok(Joined { client: own()?, identity })
+    Ok(Joined { client: own()?, identity, roots })
 }
 
 /// Whether the server knows whose certificate is shown.
@@ -278,13 +298,13 @@ fn life(pem: &str) -> Result<Life, String> {
 }
 
 /// Files a request, waits until it is signed; certificate and key in one PEM text.
-async fn sign(client: &kube::Client, node: &str, salt: u64) -> Result<String, Error> {
+pub(crate) async fn sign(client: &kube::Client, ask: &Ask<'_>, salt: u64) -> Result<String, Error> {
     let broken = |error: rcgen::Error| Error::Certificate(error.to_string());
     let key = KeyPair::generate().map_err(broken)?;
-    let mut params = CertificateParams::default();
+    let mut params = CertificateParams::new(ask.names.to_vec()).map_err(broken)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, words::NODES_GROUP);
-    let user = format!("{}{node}", words::NODE_USER_PREFIX);
+    let user = format!("{}{}", words::NODE_USER_PREFIX, ask.node);
     params.distinguished_name.push(DnType::CommonName, user);
     let request = params.serialize_request(&key).map_err(broken)?.pem().map_err(broken)?;
     let api: Api<CertificateSigningRequest> = Api::all(client.clone());
@@ -295,8 +315,8 @@ async fn sign(client: &kube::Client, node: &str, salt: u64) -> Result<String, Er
         },
         spec: CertificateSigningRequestSpec {
             request: ByteString(request.into_bytes()),
-            signer_name: words::SIGNER.to_owned(),
-            usages: Some(vec!["digital signature".to_owned(), "client auth".to_owned()]),
+            signer_name: ask.signer.to_owned(),
+            usages: Some(ask.usages.iter().map(|one| (*one).to_owned()).collect()),
             ..CertificateSigningRequestSpec::default()
         },
         status: None,
@@ -347,7 +367,7 @@ pub(crate) async fn rotate(options: Options, node: String, joined: Joined) {
             }
         }
         let renewed = async {
-            let pem = sign(&joined.client, &node, options.setup.salt).await?;
+            let pem = sign(&joined.client, &Ask::client(&node), options.setup.salt).await?;
             files::replace(&path, pem.as_bytes(), 0o600)?;
             use_pem(&joined.identity, &path, &pem)
         };

@@ -11,7 +11,7 @@
 //! - Only sandboxes and containers that carry this node's label are ever touched.
 //!
 //! # Absent
-//! - Log, exec, attach and port-forward streams; eviction by pressure; image garbage collection; device plugins;
+//! - Exec, attach and port-forward streams; eviction by pressure; image garbage collection; device plugins;
 //!   in-place changes of a running pod's image or resources; static pods.
 //!
 //! Start reading at `plan`, then `pod`, then `pods`.
@@ -28,6 +28,7 @@ mod fault;
 mod files;
 mod host;
 mod join;
+mod logs;
 mod node;
 mod options;
 mod plan;

@@ -36,6 +36,6 @@ pub struct Options {
     pub cgroup_root: Option<String>,
     /// `--cni`: `auto` waits for the runtime's pod network, `off` runs hostNetwork pods alone.
     pub cni: String,
-    /// `--port`: health and metrics.
+    /// `--port`: logs, health and metrics; 0 for none.
     pub port: u16,
 }

@@ -1,50 +1,58 @@
-//! The agent's own port: health and figures. Nothing else is served there yet.
+//! The agent's own port: logs, health and figures.
+//!
+//! Clients show a certificate of the cluster's authority; who may do what is [`access`]'s. The certificate that we show
+//! is [`certificate`]'s: our own at first, the authority's as soon as it has signed one.
+
+pub(crate) mod access;
+pub(crate) mod certificate;
 
 use crate::Error;
+use crate::context::Context;
+use crate::logs;
+use access::Caller;
 use bytes::Bytes;
-use http_body_util::Full;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use rcgen::{CertificateParams, KeyPair};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use k8s_openapi::api::core::v1::Pod;
+use kit::Cache;
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
-/// Connections at the same time. A scraper needs one; each takes about 100 KiB with TLS.
-const CONNECTIONS_MAX: usize = 32;
-/// Longest life of a connection: no client of these two paths needs more.
-const CONNECTION_MAX: Duration = Duration::from_secs(60);
+/// Connections at the same time: two for each of 110 pods (a log that is followed, a shell) and some for scrapers.
+/// Each takes about 100 KiB with TLS and buffers: 25 MiB when full.
+const CONNECTIONS_MAX: usize = 256;
+/// Longest TLS handshake, and longest wait for the head of a request: who proved nothing yet must not hold a place.
+const HEAD_MAX: Duration = Duration::from_secs(10);
 
-/// Binds the port with a certificate made for this start.
-pub(crate) async fn bind(
-    port: u16,
-    names: Vec<String>,
-) -> Result<(TcpListener, Arc<ServerConfig>), Error> {
-    let broken = |error: &dyn std::fmt::Display| Error::Certificate(error.to_string());
-    let listener = TcpListener::bind(("0.0.0.0", port))
-        .await
-        .map_err(|source| Error::Port { port, source })?;
-    let key = KeyPair::generate().map_err(|e| broken(&e))?;
-    let params = CertificateParams::new(names).map_err(|e| broken(&e))?;
-    let certificate = params.self_signed(&key).map_err(|e| broken(&e))?;
-    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let config = ServerConfig::builder_with_provider(crate::tls::provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| broken(&e))?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private)
-        .map_err(|e| broken(&e))?;
-    Ok((listener, Arc::new(config)))
+/// The body of an answer.
+pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// What the port serves from.
+pub(crate) struct Port {
+    pub(crate) context: Arc<Context>,
+    pub(crate) pods: Cache<Pod>,
+}
+
+/// Binds the port.
+pub(crate) async fn bind(port: u16) -> Result<TcpListener, Error> {
+    TcpListener::bind(("0.0.0.0", port)).await.map_err(|source| Error::Port { port, source })
 }
 
 /// Serves for as long as the agent runs.
-pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, setup: kit::Setup) {
-    let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, port: Port) {
+    let acceptor = TlsAcceptor::from(tls);
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let port = Arc::new(port);
+    let tasks = port.context.setup.tasks.clone();
     loop {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let tcp = match listener.accept().await {
@@ -56,56 +64,73 @@ pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, setup: ki
                 continue;
             }
         };
-        let (acceptor, own) = (acceptor.clone(), setup.clone());
-        setup.tasks.spawn("connection", async move {
-            let serve = async {
-                let Ok(tls) = acceptor.accept(tcp).await else { return };
-                let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
-                    let answer = answer(request.uri().path(), &own);
-                    async move { Ok::<_, Infallible>(answer) }
-                });
-                let http = hyper::server::conn::http1::Builder::new();
-                if let Err(error) = http.serve_connection(TokioIo::new(tls), service).await {
-                    tracing::debug!("connection ended: {error}");
-                }
-            };
-            let _ = tokio::time::timeout(CONNECTION_MAX, serve).await;
+        let (acceptor, port) = (acceptor.clone(), Arc::clone(&port));
+        tasks.spawn("connection", async move {
+            port.connection(acceptor, tcp).await;
             drop(permit);
         });
     }
 }
 
-fn answer(path: &str, setup: &kit::Setup) -> http::Response<Full<Bytes>> {
-    let (code, kind, text) = match path {
-        "/healthz" => (http::StatusCode::OK, "text/plain; charset=utf-8", "ok".to_owned()),
-        "/metrics" => (
-            http::StatusCode::OK,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            setup.metrics.encode(),
-        ),
-        _ => (
-            http::StatusCode::NOT_FOUND,
-            "text/plain; charset=utf-8",
-            "404 page not found\n".to_owned(),
-        ),
-    };
-    let mut answer = http::Response::new(Full::new(Bytes::from(text)));
+/// An answer of one text.
+pub(crate) fn text(code: StatusCode, text: impl Into<String>) -> Response<Body> {
+    let body = Full::new(Bytes::from(text.into())).map_err(|never| match never {});
+    let mut answer = Response::new(body.boxed_unsync());
     *answer.status_mut() = code;
-    answer.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(kind));
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn missing() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
+}
 
-    #[test]
-    fn only_health_and_figures_are_served() {
-        let setup = kit::Setup::new(kit::Clock::system(), 0);
-        assert_eq!(answer("/healthz", &setup).status(), 200);
-        assert_eq!(answer("/metrics", &setup).status(), 200);
-        for path in ["/", "/pods", "/exec/a/b/c", "/containerLogs/a/b/c"] {
-            assert_eq!(answer(path, &setup).status(), 404, "{path}");
+impl Port {
+    async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, tcp: TcpStream) {
+        let _ = tcp.set_nodelay(true);
+        let Ok(Ok(tls)) = tokio::time::timeout(HEAD_MAX, acceptor.accept(tcp)).await else {
+            return;
+        };
+        let shown = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let caller = shown.and_then(|leaf| Caller::of_certificate(leaf)).map(Arc::new);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (port, caller) = (Arc::clone(&self), caller.clone());
+            async move { Ok::<_, Infallible>(port.answer(request, caller.as_deref()).await) }
+        });
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+        let served = http.serve_connection(TokioIo::new(tls), service).with_upgrades();
+        if let Err(error) = served.await {
+            tracing::debug!("connection ended: {error}");
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        caller: Option<&Caller>,
+    ) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        if path == "/healthz" {
+            return text(StatusCode::OK, "ok");
+        }
+        if let Some(refusal) = access::refusal(caller, request.method(), &path) {
+            return refusal;
+        }
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        match (request.method(), parts.as_slice()) {
+            (&Method::GET, ["metrics"]) => {
+                let mut answer = text(StatusCode::OK, self.context.setup.metrics.encode());
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+                answer
+            }
+            (&Method::GET, ["containerLogs", namespace, pod, container]) => {
+                let wanted = logs::Wanted { namespace, pod, container };
+                logs::answer(&self, wanted, request.uri().query().unwrap_or_default()).await
+            }
+            _ => missing(),
         }
     }
 }

@@ -7,10 +7,11 @@ use crate::host::{self, Machine};
 use crate::node::{self, Facts, Keeper};
 use crate::pods::{self, Pods, RuntimeHealth};
 use crate::reports::Reports;
+use crate::serve::certificate;
 use crate::tokens::Tokens;
 use crate::{Error, Options, files, join, serve, tls, words};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kit::{Backoff, Caches, Events, Note, cache::Scope};
+use kit::{Backoff, Cache, Caches, Events, Note, cache::Scope};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +78,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
     files::make_private_dir(&options.root_dir)?;
     let bound = match options.port {
         0 => None,
-        port => Some(serve::bind(port, vec![name.clone()]).await?),
+        port => Some(serve::bind(port).await?),
     };
     // both at once: whatever is missing is told without waiting for the other
     let found = async { Ok(runtime(options).await) };
@@ -92,6 +93,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
     tracing::info!(node = name, "registered; running pods through {}", facts.runtime_version);
     let uid = registered.metadata.uid.clone();
     setup.tasks.spawn("lease", node::renew(client.clone(), Arc::clone(&facts), uid));
+    let port_tls = port_tls(options, &joined, &facts)?;
     setup.tasks.spawn("certificate", join::rotate(options.clone(), name.clone(), joined));
     let events = Events::start(client.clone(), setup, "kubelet", &name);
     events.publish(Note::normal(
@@ -134,9 +136,9 @@ async fn begin(options: &Options) -> Result<(), Error> {
         pod_logs: PathBuf::from("/var/log/pods"),
         container_logs: PathBuf::from("/var/log/containers"),
     });
-    watch_pods(setup, client, context, health);
-    if let Some((listener, tls)) = bound {
-        setup.tasks.spawn("port", serve::run(listener, tls, setup.clone()));
+    let pods = watch_pods(setup, client, Arc::clone(&context), health);
+    if let Some(listener) = bound {
+        setup.tasks.spawn("port", serve::run(listener, port_tls, serve::Port { context, pods }));
     }
     Ok(())
 }
@@ -146,7 +148,7 @@ fn watch_pods(
     client: kube::Client,
     context: Arc<Context>,
     health: watch::Sender<RuntimeHealth>,
-) {
+) -> Cache<Pod> {
     let caches = Caches::new(client, setup);
     let by = |fields: String| Scope { fields: Some(fields), ..Scope::default() };
     let own_pods = caches.some::<Pod>(by(format!("spec.nodeName={}", context.name)));
@@ -155,8 +157,24 @@ fn watch_pods(
     let (has_events, events_seen) = watch::channel(false);
     let listen = pods::listen(Arc::clone(&context), Arc::clone(&called), has_events);
     setup.tasks.spawn("runtime events", listen);
-    let all = Pods::new(context, own_pods, own_node, health);
+    let all = Pods::new(context, own_pods.clone(), own_node, health);
     setup.tasks.spawn("pods", all.run(called, events_seen));
+    own_pods
+}
+
+/// What the port speaks; its certificate is asked for and renewed from now on.
+fn port_tls(
+    options: &Options,
+    joined: &join::Joined,
+    facts: &Facts,
+) -> Result<Arc<rustls::ServerConfig>, Error> {
+    let mut names = vec![facts.name.clone()];
+    names.extend(facts.addresses.iter().cloned());
+    let shown = certificate::own(names.clone())?;
+    let tls = certificate::config(joined.roots.clone(), &shown)?;
+    let keep = certificate::keep(options.clone(), joined.clone(), facts.name.clone(), names, shown);
+    options.setup.tasks.spawn("port certificate", keep);
+    Ok(tls)
 }
 
 fn node_reference(name: &str) -> k8s_openapi::api::core::v1::ObjectReference {

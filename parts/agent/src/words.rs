@@ -12,6 +12,9 @@ pub(crate) const NODES_GROUP: &str = "system:nodes";
 /// Signer of node certificates.
 pub(crate) const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
+/// Signer of the certificates that nodes' ports show.
+pub(crate) const SIGNER_SERVING: &str = "kubernetes.io/kubelet-serving";
+
 /// Label on sandboxes and containers: pod name.
 pub(crate) const POD_NAME: &str = "io.kubernetes.pod.name";
 /// Label on sandboxes and containers: pod namespace.

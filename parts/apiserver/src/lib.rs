@@ -16,7 +16,7 @@
 //! - Rules know no clock and no chance of their own: both come from [`Config`].
 //!
 //! # Absent
-//! Protobuf (but for the bodies of a few kinds that kubectl sends so), aggregated API servers, webhooks, custom resources, logs and exec (they come with the agent's port).
+//! Protobuf (but for the bodies of a few kinds that kubectl sends so), aggregated API servers, webhooks, custom resources, the proxy of pods and services.
 
 #![expect(
     clippy::result_large_err,
@@ -37,6 +37,7 @@ mod metrics;
 pub mod openapi;
 pub mod pki;
 pub mod records;
+pub mod relay;
 pub mod route;
 mod server;
 pub mod tls;

@@ -23,6 +23,8 @@ pub const CA_LIFETIME: Duration = DAY.saturating_mul(3650);
 pub const LEAF_LIFETIME: Duration = DAY.saturating_mul(365);
 /// A leaf with less than this left is made anew at start: a tenth of its life rounded down to a month.
 pub const RENEW_BEFORE: Duration = DAY.saturating_mul(30);
+/// The name under which the server calls nodes (kubeadm's).
+pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 /// Certificates hold from this long before they were made, for machines whose clocks are behind.
 const BACKDATE: Duration = Duration::from_secs(60 * 60);
 
@@ -117,6 +119,8 @@ pub struct Pki {
     pub serving: Pair,
     /// What `admin.kubeconfig` shows: user `kubernetes-admin`, group `system:masters`.
     pub admin: Pair,
+    /// What the server shows to nodes: user `kube-apiserver-kubelet-client`.
+    pub kubelet: Pair,
     ca_hash: String,
 }
 
@@ -145,10 +149,19 @@ impl Pki {
             names: BTreeSet::new(),
             usage: ExtendedKeyUsagePurpose::ClientAuth,
         };
+        let kubelet = Leaf {
+            folder,
+            stem: "apiserver-kubelet-client",
+            user: KUBELET_CLIENT,
+            group: None,
+            names: BTreeSet::new(),
+            usage: ExtendedKeyUsagePurpose::ClientAuth,
+        };
         let key_id = authority.as_ref().map(|read| read.subject_key.clone()).unwrap_or_default();
         Ok(Self {
             serving: serving.open(&issuer, &key_id, now)?,
             admin: admin.open(&issuer, &key_id, now)?,
+            kubelet: kubelet.open(&issuer, &key_id, now)?,
             ca_hash: authority.map(|read| read.spki_hash).unwrap_or_default(),
             ca,
         })

@@ -17,6 +17,7 @@ use crate::encode::table::Include;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::records::{self, Committer, Key, Log, Options, Records};
+use crate::relay;
 use crate::route::{self, Hints, Route};
 use crate::verbs::services::Held;
 use crate::verbs::{self, Call, shelf};
@@ -76,6 +77,8 @@ pub struct Config {
     pub node_ports: (u16, u16),
     /// Figures of the process's other parts, in the text form of OpenMetrics; shown behind our own at `/metrics`.
     pub figures: Option<Figures>,
+    /// What is shown to nodes when logs and streams are passed on; without it they are refused.
+    pub kubelet: Option<relay::Kubelet>,
 }
 
 /// Writes figures when it is asked for them.
@@ -107,6 +110,7 @@ impl Config {
             service_range: (IpAddr::from([10, 96, 0, 0]), 16),
             node_ports: (30_000, 32_767),
             figures: None,
+            kubelet: None,
         }
     }
 }
@@ -119,6 +123,7 @@ pub(crate) struct Inner {
     pub(crate) authenticator: Authenticator,
     pub(crate) metrics: Metrics,
     pub(crate) stop: CancellationToken,
+    pub(crate) relays: relay::Relays,
     chance: Mutex<StdRng>,
     seats: Arc<Semaphore>,
     /// Held while the access rules take in an object, so that they never go back to an older one.
@@ -168,6 +173,7 @@ impl Server {
             observing: Mutex::new(()),
             held: Mutex::new(Held::default()),
             ready: AtomicBool::new(false),
+            relays: relay::Relays::default(),
             metrics: Metrics::default(),
             config,
             records,
@@ -327,6 +333,11 @@ impl Inner {
         let Some(row) = target.row else { return paths::unknown(&target).map(Answer::Whole) };
         said.resource = row.plural;
         said.subresource.clone_from(&target.attributes.subresource);
+        if relay::is_for(&target) {
+            let server = Arc::clone(self);
+            let asked = relay::Asked { server, identity, target, parts, body };
+            return Box::pin(relay::answer(asked)).await.map(Answer::Stream);
+        }
         let streams = parts.method == Method::GET && target.name.is_empty();
         let form = negotiate(text(&parts.headers, header::ACCEPT), streams)?;
         let call = Call {

@@ -1,0 +1,263 @@
+//! The one arrow that runs downhill: logs, exec, attach, port-forward and proxy, passed on to the node's own port.
+//!
+//! Nothing is understood here but who may do it and where it goes. Streams are bytes in both directions: the agent
+//! speaks the protocols ([`pipe`]). The node proves its name with a certificate of our CA ([`backend`]); we show it
+//! the certificate of `kube-apiserver-kubelet-client`.
+
+mod backend;
+mod options;
+mod pipe;
+
+pub use backend::Kubelet;
+
+use crate::identity::Identity;
+use crate::route::{Attributes, Target};
+use crate::server::Inner;
+use crate::verbs::{method_not_allowed, shelf};
+use api::Status;
+use axum::body::Body;
+use backend::Place;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, header};
+use serde_json::Value;
+use std::borrow::Cow;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+/// Streams passed on at once; one more is 429. Each is two TLS connections and two buffers of 16 KiB, about 150 KiB:
+/// 300 MB when full.
+pub(crate) const RELAYS_MAX: usize = 2_000;
+/// Seconds after which a caller may come again then.
+const RELAYS_RETRY_SECONDS: u32 = 5;
+
+/// Streams under way.
+#[derive(Debug)]
+pub(crate) struct Relays {
+    room: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Default for Relays {
+    fn default() -> Self {
+        Self { room: Arc::new(Semaphore::new(RELAYS_MAX)), tasks: TaskTracker::new() }
+    }
+}
+
+/// A request to be passed on: routed and allowed.
+pub(crate) struct Asked {
+    pub(crate) server: Arc<Inner>,
+    pub(crate) identity: Identity,
+    pub(crate) target: Target,
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
+}
+
+/// Whether a path is one of those that are passed on.
+pub(crate) fn is_for(target: &Target) -> bool {
+    let attributes = &target.attributes;
+    let is_core = attributes.group.is_empty() && !target.name.is_empty();
+    match (attributes.resource.as_str(), attributes.subresource.as_str()) {
+        ("pods", "log" | "exec" | "attach" | "portforward") => {
+            is_core && !target.namespace.is_empty() && target.rest.is_empty()
+        }
+        ("nodes", "proxy") => is_core && target.namespace.is_empty(),
+        _ => false,
+    }
+}
+
+/// Passes a request on.
+pub(crate) async fn answer(asked: Asked) -> Result<Response<Body>, Status> {
+    let method = asked.parts.method.clone();
+    let name = asked.target.attributes.subresource.clone();
+    let fits = match name.as_str() {
+        "log" => method == Method::GET,
+        "proxy" => true,
+        _ => method == Method::GET || method == Method::POST,
+    };
+    if !fits {
+        return Err(method_not_allowed());
+    }
+    match name.as_str() {
+        "log" => log(asked).await,
+        "proxy" => proxy(asked).await,
+        _ => stream(asked, &name).await,
+    }
+}
+
+async fn log(asked: Asked) -> Result<Response<Body>, Status> {
+    let name = &asked.target.name;
+    let query = asked.parts.uri.query().unwrap_or_default();
+    let options = options::Log::read(query, name)?;
+    let pod = asked.pod()?;
+    let container = options::container(&pod, name, &options.container)?;
+    let node = text(&pod, "/spec/nodeName");
+    if node.is_empty() {
+        // as upstream: a pod that is nowhere has an empty log
+        return Ok(plain(Body::empty()));
+    }
+    let place = asked.node_of_pod(&node)?;
+    let path = format!(
+        "/containerLogs/{}/{name}/{container}{}",
+        asked.target.namespace,
+        options.for_kubelet()
+    );
+    let relayed = asked.server.send(&place, pipe::get(&path, &place)).await?;
+    let status = relayed.status();
+    if status.is_success() {
+        return Ok(plain(Body::new(relayed.into_body())));
+    }
+    let message = pipe::text(relayed.into_body()).await;
+    Err(refusal(status.as_u16(), name, message))
+}
+
+/// Exec, attach and port-forward: a connection that becomes something else.
+async fn stream(mut asked: Asked, name: &str) -> Result<Response<Body>, Status> {
+    let pod_name = asked.target.name.clone();
+    let query = asked.parts.uri.query().unwrap_or_default().to_owned();
+    let is_upgrade = pipe::is_upgrade(&asked.parts.headers);
+    if asked.parts.method == Method::GET && is_upgrade {
+        // upstream since 1.35: whoever may only read must not get in through a GET
+        let creating =
+            Attributes { verb: Cow::Borrowed("create"), ..asked.target.attributes.clone() };
+        asked.server.authorizer.authorize(&asked.identity, &creating)?;
+    }
+    let pod = asked.pod()?;
+    let options = options::Stream::read(&query);
+    let container = match name {
+        "portforward" => String::new(),
+        _ => options::container(&pod, &pod_name, &options.container)?,
+    };
+    let node = text(&pod, "/spec/nodeName");
+    if node.is_empty() {
+        return Err(Status::bad_request(format!("pod {pod_name} does not have a host assigned")));
+    }
+    let place = asked.node_of_pod(&node)?;
+    if !is_upgrade {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    let namespace = &asked.target.namespace;
+    let path = match name {
+        "portforward" => format!("/portForward/{namespace}/{pod_name}{}", options.ports_query()),
+        _ => format!("/{name}/{namespace}/{pod_name}/{container}{}", options.for_kubelet(name)),
+    };
+    let onward = pipe::upgrade(&asked.parts, &path, &place);
+    upgraded(&mut asked, &place, onward).await
+}
+
+async fn upgraded(
+    asked: &mut Asked,
+    place: &Place,
+    onward: http::Request<Body>,
+) -> Result<Response<Body>, Status> {
+    let server = Arc::clone(&asked.server);
+    let permit = Arc::clone(&server.relays.room).try_acquire_owned().map_err(|_| {
+        server.metrics.refused();
+        let message = "too many streams are open, please try again later";
+        Status::too_many_requests(message, RELAYS_RETRY_SECONDS)
+    })?;
+    let near = hyper::upgrade::on(http::Request::from_parts(
+        std::mem::replace(&mut asked.parts, http::Request::new(()).into_parts().0),
+        (),
+    ));
+    let mut far = server.send(place, onward).await?;
+    if far.status() != http::StatusCode::SWITCHING_PROTOCOLS {
+        let (parts, body) = far.into_parts();
+        return Ok(pipe::passed_on(&parts, Body::new(body)));
+    }
+    let stop = server.stop.clone();
+    let other = hyper::upgrade::on(&mut far);
+    server.relays.tasks.spawn(async move {
+        pipe::join(near, other, stop).await;
+        drop(permit);
+    });
+    let (parts, _) = far.into_parts();
+    Ok(pipe::switched(&parts))
+}
+
+/// Everything below `nodes/x/proxy/` as asked, with the node's own answer.
+async fn proxy(mut asked: Asked) -> Result<Response<Body>, Status> {
+    let (scheme, name, port) = options::host(&asked.target.name).ok_or_else(|| {
+        Status::bad_request(format!("invalid node request {:?}", asked.target.name))
+    })?;
+    let mut place = asked.node(&name, "nodes")?;
+    if scheme == "http" || port.as_deref().is_some_and(|port| port != place.port.to_string()) {
+        return Err(Status::bad_request(format!(
+            "invalid node request {:?}: only the node's own port is served",
+            asked.target.name
+        )));
+    }
+    place.insist_on_name = true;
+    let path = options::proxied(asked.parts.uri.path(), "/proxy");
+    let path = match asked.parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    };
+    if pipe::is_upgrade(&asked.parts.headers) {
+        let onward = pipe::upgrade(&asked.parts, &path, &place);
+        return upgraded(&mut asked, &place, onward).await;
+    }
+    let onward = pipe::onward(&asked.parts, &path, &place, asked.body);
+    let (parts, body) = asked.server.send(&place, onward).await?.into_parts();
+    Ok(pipe::passed_on(&parts, Body::new(body)))
+}
+
+impl Asked {
+    fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let row = api::resource::by_plural("", "v1", plural)?;
+        let record = shelf::find(&self.server.records, row, namespace, name)?;
+        serde_json::from_slice(&record.bytes).ok()
+    }
+
+    fn pod(&self) -> Result<Value, Status> {
+        let (namespace, name) = (&self.target.namespace, &self.target.name);
+        self.object("pods", namespace, name).ok_or_else(|| Status::not_found("", "pods", name))
+    }
+
+    /// Where a node answers. Upstream looks it up in the words of the request: a pod's node that is missing is
+    /// `pods "node-1" not found`.
+    fn node(&self, name: &str, missing_as: &str) -> Result<Place, Status> {
+        let node = self.object("nodes", "", name);
+        let node = node.ok_or_else(|| Status::not_found("", missing_as, name))?;
+        Place::of(name, &node).map_err(|message| Status::failure(500, "", message))
+    }
+
+    fn node_of_pod(&self, name: &str) -> Result<Place, Status> {
+        self.node(name, "pods")
+    }
+}
+
+fn text(object: &Value, pointer: &str) -> String {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn plain(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
+    headers.insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// What a node's refusal is to the caller (upstream's checker of answers, and its words).
+fn refusal(code: u16, name: &str, message: String) -> Status {
+    let (reason, text) = match code {
+        500 => return Status::internal(&message),
+        400 => return Status::bad_request(message),
+        401 => ("Unauthorized", "the server has asked for the client to provide credentials"),
+        403 => ("Forbidden", message.as_str()),
+        404 => ("NotFound", "the server could not find the requested resource"),
+        503 => ("ServiceUnavailable", "the server is currently unable to handle the request"),
+        _ => ("", message.as_str()),
+    };
+    Status::failure(code, reason, format!("{text} ( pods/log {name})")).with_details(
+        api::status::Details {
+            name: name.to_owned(),
+            kind: "pods/log".to_owned(),
+            ..api::status::Details::default()
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests;
