@@ -18,7 +18,9 @@ const ROOTS: &[&str] = &[
 
 fn main() -> Outcome<()> {
     println!("cargo:rerun-if-changed=data/schema.json");
+    println!("cargo:rerun-if-changed=data/order.json");
     println!("cargo:rerun-if-changed=src/resource/table.rs");
+    let order: Value = serde_json::from_str(&std::fs::read_to_string("data/order.json")?)?;
     let document: Value = serde_json::from_str(&std::fs::read_to_string("data/schema.json")?)?;
     let types = document["types"].as_object().ok_or("schema.json has no types")?;
     let rows = std::fs::read_to_string("src/resource/table.rs")?;
@@ -41,7 +43,7 @@ fn main() -> Outcome<()> {
         reached.iter().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
     let mut out = String::new();
     for (name, number) in &numbers {
-        write_type(&mut out, *number, name, &types[*name], &numbers)?;
+        write_type(&mut out, (*number, name), &types[*name], &order["order"][*name], &numbers)?;
     }
     let all: Vec<String> = (0..numbers.len()).map(|number| format!("&T{number}")).collect();
     writeln!(
@@ -72,9 +74,9 @@ fn references(value: &Value, found: &mut Vec<String>) {
 
 fn write_type(
     out: &mut String,
-    number: usize,
-    name: &str,
+    (number, name): (usize, &str),
     value: &Value,
+    order: &Value,
     numbers: &BTreeMap<&str, usize>,
 ) -> Outcome<()> {
     let none = serde_json::Map::new();
@@ -107,10 +109,18 @@ fn write_type(
             format!("({:?}, {:?}, {:?})", word("group"), word("version"), word("kind"))
         })
         .collect();
+    let declared: Vec<String> = order
+        .as_str()
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter_map(|field| fields.keys().position(|known| known == field))
+        .map(|place| place.to_string())
+        .collect();
     writeln!(
         out,
-        "static T{number}: Type = Type {{ name: {name:?}, fields: &[{}], atomic: {}, kinds: &[{}] }};",
+        "static T{number}: Type = Type {{ name: {name:?}, fields: &[{}], declared: &[{}], atomic: {}, kinds: &[{}] }};",
         lines.join(", "),
+        declared.join(", "),
         value["x-kubernetes-map-type"] == "atomic",
         kinds.join(", "),
     )?;

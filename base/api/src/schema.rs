@@ -13,6 +13,8 @@ pub struct Type {
     pub name: &'static str,
     /// Fields, by name. None at all for types whose content is not described.
     pub fields: &'static [Field],
+    /// Places in `fields` in the order in which Go declares them; empty where that is the alphabet's.
+    declared: &'static [u16],
     /// Owned as a whole in apply.
     pub atomic: bool,
     /// Group, version and kind for types that stand at the top of a document.
@@ -116,6 +118,14 @@ impl Type {
         fields.binary_search_by(|field| field.name.cmp(name)).ok().and_then(|at| fields.get(at))
     }
 
+    /// The fields in the order in which Go declares, and therefore encodes, them.
+    pub fn declared(&self) -> impl Iterator<Item = &'static Field> {
+        let fields: &'static [Field] = self.fields;
+        let alphabet = if self.declared.is_empty() { fields } else { &[] };
+        let places = self.declared.iter().filter_map(|place| fields.get(usize::from(*place)));
+        alphabet.iter().chain(places)
+    }
+
     /// The last part of the name, which is the Go struct's: `DaemonSetSpec`.
     pub fn go_name(&self) -> &'static str {
         self.name.rsplit('.').next().unwrap_or(self.name)
@@ -185,6 +195,19 @@ mod tests {
         assert!(all().is_sorted_by_key(|found| found.name));
         for found in all() {
             assert!(found.fields.is_sorted_by_key(|field| field.name), "{}", found.name);
+        }
+    }
+
+    #[test]
+    fn fields_are_known_in_the_order_of_go() {
+        let metadata = by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap();
+        let names: Vec<&str> = metadata.declared().map(|field| field.name).take(3).collect();
+        assert_eq!(names, ["name", "generateName", "namespace"]);
+        for found in all() {
+            let mut names: Vec<&str> = found.declared().map(|field| field.name).collect();
+            names.sort_unstable();
+            let known: Vec<&str> = found.fields.iter().map(|field| field.name).collect();
+            assert_eq!(names, known, "{}", found.name);
         }
     }
 

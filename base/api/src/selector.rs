@@ -1,5 +1,7 @@
 //! Label selectors and field selectors: read from query strings and from objects, and matched.
 
+mod parse;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector as TypedSelector;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,7 +73,7 @@ impl LabelSelector {
 
     /// Reads a query string: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Parser { rest: text }.selector()
+        parse::selector(text)
     }
 
     /// From an object's `selector` field. An absent selector is the caller's to judge; an empty one selects all.
@@ -140,177 +142,6 @@ fn sorted(list: &[String]) -> String {
     list.join(",")
 }
 
-fn fault(found: &Token<'_>, expected: &str) -> SelectorError {
-    let found = match found {
-        Token::End => "",
-        Token::Word(word) => word,
-        Token::Sign(sign) => sign,
-    };
-    SelectorError(format!("unable to parse requirement: found '{found}', expected: {expected}"))
-}
-
-struct Parser<'a> {
-    rest: &'a str,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Token<'a> {
-    End,
-    Word(&'a str),
-    Sign(&'static str),
-}
-
-const SIGNS: [&str; 9] = ["==", "!=", "=", "!", ",", "(", ")", ">", "<"];
-
-impl<'a> Parser<'a> {
-    fn peek(&self) -> (Token<'a>, &'a str) {
-        let rest = self.rest.trim_start();
-        if rest.is_empty() {
-            return (Token::End, rest);
-        }
-        if let Some(sign) = SIGNS.iter().find(|s| rest.starts_with(**s)) {
-            return (Token::Sign(sign), &rest[sign.len()..]);
-        }
-        let stop = |c: char| c.is_whitespace() || "=!,()><".contains(c);
-        let end = rest.find(stop).unwrap_or(rest.len());
-        (Token::Word(&rest[..end]), &rest[end..])
-    }
-
-    fn next(&mut self) -> Token<'a> {
-        let (token, rest) = self.peek();
-        self.rest = rest;
-        token
-    }
-
-    fn selector(mut self) -> Result<LabelSelector, SelectorError> {
-        let mut requirements = Vec::new();
-        if self.peek().0 == Token::End {
-            return Ok(LabelSelector::default());
-        }
-        loop {
-            requirements.push(self.requirement()?);
-            match self.next() {
-                Token::End => return Ok(LabelSelector { requirements }),
-                Token::Sign(",") => match self.peek().0 {
-                    Token::Word(_) | Token::Sign("!") => {}
-                    found => return Err(fault(&found, "identifier after ','")),
-                },
-                found => return Err(fault(&found, "',' or 'end of string'")),
-            }
-        }
-    }
-
-    fn requirement(&mut self) -> Result<Requirement, SelectorError> {
-        let mut absent = false;
-        if self.peek().0 == Token::Sign("!") {
-            self.next();
-            absent = true;
-        }
-        let key = match self.next() {
-            Token::Word(word) => word.to_owned(),
-            found => return Err(fault(&found, "identifier")),
-        };
-        check_key(&key)?;
-        if absent {
-            return Ok(Requirement { key, operator: Operator::DoesNotExist });
-        }
-        let operator = match self.peek().0 {
-            Token::End | Token::Sign(",") => Operator::Exists,
-            Token::Sign("=" | "==") => {
-                self.next();
-                Operator::In(vec![self.value()?])
-            }
-            Token::Sign("!=") => {
-                self.next();
-                Operator::NotIn(vec![self.value()?])
-            }
-            Token::Sign(">") => {
-                self.next();
-                Operator::GreaterThan(self.number()?)
-            }
-            Token::Sign("<") => {
-                self.next();
-                Operator::LessThan(self.number()?)
-            }
-            Token::Word("in") => {
-                self.next();
-                Operator::In(self.list()?)
-            }
-            Token::Word("notin") => {
-                self.next();
-                Operator::NotIn(self.list()?)
-            }
-            found => return Err(fault(&found, "in, notin, =, ==, !=, gt, lt")),
-        };
-        Ok(Requirement { key, operator })
-    }
-
-    /// The word after a sign; none is the empty value.
-    fn value(&mut self) -> Result<String, SelectorError> {
-        match self.peek().0 {
-            Token::Word(word) => {
-                self.next();
-                check_value(word)?;
-                Ok(word.to_owned())
-            }
-            Token::End | Token::Sign(",") => Ok(String::new()),
-            found @ Token::Sign(_) => Err(fault(&found, "identifier")),
-        }
-    }
-
-    fn number(&mut self) -> Result<i64, SelectorError> {
-        let word = self.value()?;
-        word.parse().map_err(|_| {
-            SelectorError(format!(
-                "for 'Gt', 'Lt' operators, the value must be an integer: {word:?}"
-            ))
-        })
-    }
-
-    fn list(&mut self) -> Result<Vec<String>, SelectorError> {
-        match self.next() {
-            Token::Sign("(") => {}
-            found => return Err(fault(&found, "'('")),
-        }
-        let mut values = Vec::new();
-        loop {
-            match self.next() {
-                Token::Word(word) => {
-                    check_value(word)?;
-                    values.push(word.to_owned());
-                    match self.next() {
-                        Token::Sign(",") => {}
-                        Token::Sign(")") => return Ok(values),
-                        found => return Err(fault(&found, "',' or ')'")),
-                    }
-                }
-                Token::Sign(",") => values.push(String::new()),
-                Token::Sign(")") => {
-                    values.push(String::new());
-                    return Ok(values);
-                }
-                found => return Err(fault(&found, "',', ')' or identifier")),
-            }
-        }
-    }
-}
-
-fn check_key(key: &str) -> Result<(), SelectorError> {
-    let faults = crate::names::qualified_name(key);
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(SelectorError(format!("key: Invalid value: {key:?}: {}", faults.join("; "))))
-}
-
-fn check_value(value: &str) -> Result<(), SelectorError> {
-    let faults = crate::names::label_value(value);
-    if faults.is_empty() {
-        return Ok(());
-    }
-    Err(SelectorError(format!("values[0][]: Invalid value: {value:?}: {}", faults.join("; "))))
-}
-
 /// A field selector: `spec.nodeName=a,status.phase!=Running`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSelector {
@@ -326,24 +157,17 @@ impl FieldSelector {
             if part.is_empty() {
                 continue;
             }
-            let found = part.find(['=', '!']).and_then(|at| {
-                let rest = &part[at..];
-                let (sign, equal) = if rest.starts_with("!=") {
-                    (2, false)
-                } else if rest.starts_with("==") {
-                    (2, true)
-                } else if rest.starts_with('=') {
-                    (1, true)
-                } else {
-                    return None;
-                };
-                Some((part[..at].to_owned(), unescape(&rest[sign..])?, equal))
+            let sign = part.char_indices().find_map(|(at, _)| {
+                let signs = [("!=", false), ("==", true), ("=", true)];
+                let found = signs.iter().find(|(sign, _)| part[at..].starts_with(sign))?;
+                Some((at, found.0.len(), found.1))
             });
-            let Some(term) = found else {
+            let Some((at, length, equal)) = sign else {
                 return Err(SelectorError(format!(
                     "invalid selector: '{text}'; can't understand '{part}'"
                 )));
             };
+            let term = (part[..at].to_owned(), unescape(&part[at + length..])?, equal);
             terms.push(term);
         }
         Ok(Self { terms })
@@ -378,18 +202,30 @@ fn split_unescaped(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Takes escapes away; `None` for a stray one or an unescaped sign.
-fn unescape(text: &str) -> Option<String> {
+/// Takes escapes away; a stray one and an unescaped sign are refused.
+fn unescape(text: &str) -> Result<String, SelectorError> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => out.push(chars.next().filter(|c| matches!(c, '\\' | ',' | '='))?),
-            ',' | '=' => return None,
+            '\\' => match chars.next() {
+                Some(c @ ('\\' | ',' | '=')) => out.push(c),
+                next => {
+                    let next = next.map(String::from).unwrap_or_default();
+                    let why = format!("invalid field selector: invalid escape sequence: \\{next}");
+                    return Err(SelectorError(why));
+                }
+            },
+            // Go prints the number of the character here.
+            ',' | '=' => {
+                let number = u32::from(c);
+                let why = format!("invalid field selector: unescaped character in value: {number}");
+                return Err(SelectorError(why));
+            }
             c => out.push(c),
         }
     }
-    Some(out)
+    Ok(out)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod proto;
 pub mod strict;
 pub mod syntax;
 mod time;
+mod yaml;
 
 use api::{Resource, Status};
 use bytes::Bytes;
@@ -133,11 +134,8 @@ pub fn object(
     let refuse = |why: &str| about.refuse(wanted, why);
     let typed = strict::object(&read.node, wanted.schema).map_err(|fault| refuse(&fault))?;
     let mut faults = read.faults;
-    let kind =
-        if faults.is_empty() { String::new() } else { "yaml: unmarshal errors:\n  ".to_owned() };
-    let strict =
-        faults.iter().map(|fault| format!("{kind}{fault}")).chain(typed.faults.iter().cloned());
-    let strict: Vec<String> = strict.collect();
+    let twice = (!faults.is_empty()).then(|| set_twice(&faults));
+    let strict: Vec<String> = twice.into_iter().chain(typed.faults.iter().cloned()).collect();
     if validation == FieldValidation::Strict && !strict.is_empty() {
         return Err(refuse(&format!("strict decoding error: {}", strict.join(", "))));
     }
@@ -151,35 +149,50 @@ pub fn object(
     Ok(Decoded { object, warnings })
 }
 
+/// How Go tells of keys that YAML sets twice.
+fn set_twice(faults: &[String]) -> String {
+    format!("yaml: unmarshal errors:\n  {}", faults.join("\n  "))
+}
+
+/// A patched object on its way back to its type.
+#[derive(Debug)]
+pub struct Patched<'a> {
+    /// The object.
+    pub node: &'a Node,
+    /// What refusals quote; the object where nothing is given.
+    pub quoted: Option<String>,
+    /// What a strict reader said of the patch itself.
+    pub told: Vec<String>,
+}
+
 /// Holds a patched object against its type: what does not fit is 422 on the field `patch`, with an empty kind
 /// and name, as upstream has it.
 pub fn patched(
-    patched: &Value,
+    patched: Patched<'_>,
     wanted: Wanted,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
+    let Patched { node, quoted, mut told } = patched;
     let refuse = |why: &str| {
-        let shown = String::from_utf8_lossy(&crate::encode::object_bytes(patched)).into_owned();
-        let body = format!("Invalid value: {}: {why}", options::quote(&shown));
+        let quoted = quoted.clone().unwrap_or_else(|| node.to_json());
         let fault = api::FieldError {
             path: api::Path::new("patch"),
             fault: api::field::Fault::Invalid,
-            body,
+            body: format!("Invalid value: {}: {why}", options::quote(&quoted)),
         };
         api::field::invalid("", "", "", &[fault])
     };
-    let text = |key: &str| patched.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (kind, version) = (text("kind"), text("apiVersion"));
-    if kind != wanted.kind || version != wanted.api_version() {
-        let why =
-            format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}");
-        return Err(refuse(&why));
+    let about = kind_of(node).map_err(|why| refuse(&why))?;
+    let about = About::with_defaults(about, wanted);
+    if !about.is(wanted) {
+        return Err(refuse(&about.mistaken(wanted)));
     }
-    let typed = strict::object(&Node::from(patched), wanted.schema).map_err(|why| refuse(&why))?;
-    if validation == FieldValidation::Strict && !typed.faults.is_empty() {
-        return Err(refuse(&format!("strict decoding error: {}", typed.faults.join(", "))));
+    let typed = strict::object(node, wanted.schema).map_err(|why| refuse(&why))?;
+    told.extend(typed.faults);
+    if validation == FieldValidation::Strict && !told.is_empty() {
+        return Err(refuse(&format!("strict decoding error: {}", told.join(", "))));
     }
-    let warnings = if validation == FieldValidation::Warn { typed.faults } else { Vec::new() };
+    let warnings = if validation == FieldValidation::Warn { told } else { Vec::new() };
     let mut object = typed.object;
     if let Some(fields) = object.as_object_mut() {
         fields.insert("kind".into(), wanted.kind.into());
@@ -210,9 +223,78 @@ pub fn delete_options(body: &[u8], media: Media) -> Result<Option<Value>, Status
     Ok(Some(read.node.into_value()))
 }
 
-/// A patch as plain JSON; JSON is YAML too, so `Media::Yaml` reads both.
-pub fn plain(body: &[u8], media: Media) -> Result<Value, String> {
-    node::read(body, media).map(|read| read.node.into_value()).map_err(|fault| fault.to_string())
+/// A merge patch or strategic merge patch.
+///
+/// # Errors
+/// What Go says of a body that is no JSON object.
+pub fn merge_patch(body: &[u8]) -> Result<Decoded, String> {
+    let node = node::read(body, Media::Json).map_err(|fault| fault.to_string())?.node;
+    if !matches!(node, Node::Object(_) | Node::Null) {
+        return Err(cannot_unmarshal(&node, "map[string]interface {}"));
+    }
+    let told = strict::object(&node, "")?.faults;
+    Ok(Decoded { object: node.into_value(), warnings: told })
+}
+
+/// A JSON patch: a list of operations.
+///
+/// # Errors
+/// What Go says of a body that is none.
+pub fn json_patch(body: &[u8]) -> Result<Decoded, String> {
+    let node = node::read(body, Media::Json).map_err(|fault| fault.to_string())?.node;
+    let items = match &node {
+        Node::Null => &[][..],
+        Node::List(items) => items.as_slice(),
+        other => return Err(cannot_unmarshal(other, "[]handlers.jsonPatchOp")),
+    };
+    let mut told = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let fields = match item {
+            Node::Object(fields) => fields.as_slice(),
+            Node::Null => &[][..],
+            other => return Err(cannot_unmarshal(other, "handlers.jsonPatchOp")),
+        };
+        for (place, (key, value)) in fields.iter().enumerate() {
+            if !matches!(key.as_str(), "op" | "path" | "from" | "value") {
+                told.push(format!("json patch unknown field \"[{at}].{key}\""));
+            } else if fields.iter().take(place).any(|(earlier, _)| earlier == key) {
+                told.push(format!("json patch duplicate field \"[{at}].{key}\""));
+            } else if key != "value" && !matches!(value, Node::Text(_) | Node::Null) {
+                return Err(format!(
+                    "json: cannot unmarshal {} into Go struct field jsonPatchOp.{key} of type string",
+                    value.go_kind()
+                ));
+            }
+        }
+    }
+    Ok(Decoded { object: node.into_value(), warnings: told })
+}
+
+fn cannot_unmarshal(found: &Node, wanted: &str) -> String {
+    format!("json: cannot unmarshal {} into Go value of type {wanted}", found.go_kind())
+}
+
+/// An applied document, which is YAML or JSON, and what a strict reader says of it.
+///
+/// # Errors
+/// 400 for what is no object, and for keys set twice where that is asked for.
+pub fn applied(body: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
+    const ABOUT: &str = "error converting YAML to JSON: ";
+    let refuse = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+    let read =
+        node::read(body, Media::Yaml).map_err(|why| refuse(format!("{ABOUT}yaml: {why}")))?;
+    if !matches!(read.node, Node::Object(_) | Node::Null) {
+        return Err(refuse(format!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            read.node.go_kind()
+        )));
+    }
+    if validation == FieldValidation::Strict && !read.faults.is_empty() {
+        let twice = set_twice(&read.faults);
+        return Err(Status::bad_request(format!("error strict decoding YAML: {ABOUT}{twice}")));
+    }
+    let warnings = if validation == FieldValidation::Warn { read.faults } else { Vec::new() };
+    Ok(Decoded { object: read.node.into_value(), warnings })
 }
 
 /// `kind` and `apiVersion` as the body has them.
@@ -305,37 +387,46 @@ impl About {
         ))
     }
 
-    fn check(&self, wanted: Wanted) -> Result<(), Status> {
-        let mine = crate::encode::api_version(&self.group, &self.version);
-        if self.kind == wanted.kind && mine == wanted.api_version() {
-            return Ok(());
-        }
+    fn is(&self, wanted: Wanted) -> bool {
+        let mine = (self.group.as_str(), self.version.as_str(), self.kind.as_str());
+        mine == (wanted.group, wanted.version, wanted.kind)
+    }
+
+    /// What Go says of a type that is another one, or none.
+    fn mistaken(&self, wanted: Wanted) -> String {
         let known = api::resource::ALL.iter().any(|row| {
             (row.group, row.version, row.kind)
                 == (self.group.as_str(), self.version.as_str(), self.kind.as_str())
         });
-        let group_known = api::resource::ALL.iter().any(|row| row.group == self.group);
         if known {
-            let why = format!(
+            return format!(
                 "converting ({}.{}) to ({}.{}): unknown conversion",
                 self.version,
                 self.kind,
                 crate::encode::go_package(wanted.group),
                 wanted.kind
             );
-            Err(self.refuse(wanted, &why))
-        } else if group_known || self.kind != wanted.kind {
-            let why = format!(
-                "no kind {:?} is registered for version {mine:?} in scheme {SCHEME:?}",
-                self.kind
-            );
-            Err(self.refuse(wanted, &why))
-        } else {
-            Err(Status::bad_request(format!(
-                "the API version in the data ({mine}) does not match the expected API version ({})",
-                wanted.api_version()
-            )))
         }
+        let version = crate::encode::api_version(&self.group, &self.version);
+        format!(
+            "no kind {:?} is registered for version {version:?} in scheme {SCHEME:?}",
+            self.kind
+        )
+    }
+
+    fn check(&self, wanted: Wanted) -> Result<(), Status> {
+        if self.is(wanted) {
+            return Ok(());
+        }
+        let group_known = api::resource::ALL.iter().any(|row| row.group == self.group);
+        if group_known || self.kind != wanted.kind {
+            return Err(self.refuse(wanted, &self.mistaken(wanted)));
+        }
+        let mine = crate::encode::api_version(&self.group, &self.version);
+        Err(Status::bad_request(format!(
+            "the API version in the data ({mine}) does not match the expected API version ({})",
+            wanted.api_version()
+        )))
     }
 }
 

@@ -10,15 +10,19 @@
 
 mod apply;
 mod form;
+mod json;
 mod owners;
 mod patch;
 mod set;
 mod strategic;
+mod touched;
 mod tree;
 
 pub use apply::{Manager, apply, track_update};
-pub use patch::{json_patch, merge_patch};
-pub use strategic::strategic;
+pub use json::json_patch;
+pub use patch::merge_patch;
+pub use strategic::{shown, strategic};
+pub use touched::Touched;
 
 #[cfg(test)]
 mod tests;

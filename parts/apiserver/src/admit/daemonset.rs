@@ -72,8 +72,9 @@ impl Strategy for DaemonSet {
         if context.subresource == "status" {
             return validate_status(object, old);
         }
-        let mut found = validate_spec(object.at("spec"));
+        let mut found = Faults::default();
         workload::validate_selector_kept(&mut found, object, old);
+        found.extend(validate_spec(object.at("spec")));
         found
     }
 

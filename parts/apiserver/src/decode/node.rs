@@ -50,8 +50,56 @@ impl Node {
         }
     }
 
+    /// As JSON, the way Go writes it: `<`, `>` and `&` escaped.
+    pub fn to_json(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) {
+        let text = |text: &str, out: &mut String| {
+            for c in Value::from(text).to_string().chars() {
+                match c {
+                    '<' => out.push_str("\\u003c"),
+                    '>' => out.push_str("\\u003e"),
+                    '&' => out.push_str("\\u0026"),
+                    c => out.push(c),
+                }
+            }
+        };
+        match self {
+            Self::Null => out.push_str("null"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Number(number) => out.push_str(&number.to_string()),
+            Self::Text(value) => text(value, out),
+            Self::List(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    item.write(out);
+                }
+                out.push(']');
+            }
+            Self::Object(fields) => {
+                out.push('{');
+                for (at, (key, value)) in fields.iter().enumerate() {
+                    if at > 0 {
+                        out.push(',');
+                    }
+                    text(key, out);
+                    out.push(':');
+                    value.write(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+
     /// Fields in the order of their names, the last of equals only: what Go makes of YAML.
-    fn sorted(self) -> Self {
+    pub(super) fn sorted(self) -> Self {
         match self {
             Self::List(items) => Self::List(items.into_iter().map(Self::sorted).collect()),
             Self::Object(fields) => {
@@ -115,59 +163,11 @@ pub fn read(body: &[u8], media: Media) -> Result<Read, Unreadable> {
                 |error| Unreadable::Json(syntax::fault(body).unwrap_or_else(|| error.to_string())),
             )
         }
-        Media::Yaml => read_yaml(body),
+        Media::Yaml => super::yaml::read(body).map_err(Unreadable::Yaml),
         Media::Protobuf => super::proto::read(body)
             .map(|node| Read { node, faults: Vec::new() })
             .map_err(Unreadable::Protobuf),
     }
-}
-
-/// Aliases may expand a document to this many times its events; enough for any honest use, and small against
-/// the 3 MiB a body may have.
-const ALIAS_EVENTS_MAX: usize = 10_000;
-
-fn yaml_options(duplicates: serde_saphyr::options::DuplicateKeyPolicy) -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        duplicate_keys: duplicates,
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: ALIAS_EVENTS_MAX,
-        },
-    }
-}
-
-fn read_yaml(body: &[u8]) -> Result<Read, Unreadable> {
-    use serde_saphyr::options::DuplicateKeyPolicy::{Error, LastWins};
-    let text = std::str::from_utf8(body)
-        .map_err(|_| Unreadable::Yaml("invalid leading UTF-8 octet".to_owned()))?;
-    let strict: Result<Node, _> = serde_saphyr::from_str_with_options(text, yaml_options(Error));
-    let error = match strict {
-        Ok(node) => return Ok(Read { node: node.sorted(), faults: Vec::new() }),
-        Err(error) => error,
-    };
-    let lenient: Result<Node, _> =
-        serde_saphyr::from_str_with_options(text, yaml_options(LastWins));
-    match lenient {
-        Ok(node) => Ok(Read { node: node.sorted(), faults: vec![duplicate(&error)] }),
-        Err(error) => Err(Unreadable::Yaml(yaml_fault(&error))),
-    }
-}
-
-fn duplicate(error: &serde_saphyr::Error) -> String {
-    let line = error.location().map_or(0, |location| location.line());
-    match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("line {line}: key {key:?} already set in map")
-        }
-        other => format!("line {line}: {other}"),
-    }
-}
-
-fn yaml_fault(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    if text.contains("mapping values are not allowed") {
-        return "mapping values are not allowed in this context".to_owned();
-    }
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -238,7 +238,7 @@ impl<'de> Visitor<'de> for AnyNode {
     }
 }
 
-/// A key: YAML has keys that look like numbers or booleans, which Go turns into texts.
+/// A key.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {

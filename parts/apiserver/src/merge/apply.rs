@@ -342,6 +342,9 @@ fn renew_last_applied(object: &mut Value, applied: &Value) {
 
 fn misfit(applied: &Value, faults: &[String]) -> Status {
     let text = |pointer: &str| applied.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    // Go prints an empty group with its slash.
+    let version = text("/apiVersion");
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
     let list = match faults {
         [one] => one.clone(),
         several => format!(
@@ -353,10 +356,9 @@ fn misfit(applied: &Value, faults: &[String]) -> Status {
         500,
         "",
         format!(
-            "failed to create typed patch object ({}/{}; {}, Kind={}): {list}",
+            "failed to create typed patch object ({}/{}; {group}/{version}, Kind={}): {list}",
             text("/metadata/namespace"),
             text("/metadata/name"),
-            text("/apiVersion"),
             text("/kind"),
         ),
     )

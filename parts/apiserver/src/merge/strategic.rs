@@ -23,7 +23,7 @@ type Fields = Map<String, Value>;
 pub fn strategic(document: &Value, patch: &Value, kind: &'static Type) -> Result<Value, Status> {
     let (Value::Object(original), Value::Object(fields)) = (document, patch) else {
         return Err(Status::bad_request(
-            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+            "json: cannot unmarshal array into Go value of type map[string]interface {}",
         ));
     };
     let merged = merge_map(original.clone(), fields.clone(), Some(Node::Struct(kind)))
@@ -281,7 +281,7 @@ fn unknown_directive(directive: &Value, fields: &Fields) -> String {
 }
 
 /// A value as Go's `%v` prints it.
-pub(super) fn shown(value: &Value) -> String {
+pub fn shown(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),

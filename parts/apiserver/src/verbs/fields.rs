@@ -58,21 +58,6 @@ pub(crate) fn updated(call: &Call, old: &Value, object: &mut Value, name: &str) 
     }
 }
 
-/// Applies a JSON patch.
-pub(crate) fn json_patch(old: &Value, patch: &Value) -> Result<Value, Status> {
-    merge::json_patch(old, patch)
-}
-
-/// Applies a merge patch.
-pub(crate) fn merge_patch(old: &Value, patch: &Value) -> Value {
-    merge::merge_patch(old, patch)
-}
-
-/// Applies a strategic merge patch.
-pub(crate) fn strategic(call: &Call, old: &Value, patch: &Value) -> Result<Value, Status> {
-    merge::strategic(old, patch, kind(call)?)
-}
-
 /// Checks what every applied object must have.
 pub(crate) fn check_applied(call: &Call, applied: &Value) -> Result<(), Status> {
     let text = |pointer: &str| applied.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
@@ -111,7 +96,9 @@ pub(crate) fn apply(
     let merged = merge::apply(old, applied, &manager, kind(call)?, options.force)?;
     // Back through the decoder, for Go's form of quantities and the like; unknown fields were refused above.
     let wanted = Wanted::of(call.row);
-    let mut object = decode::patched(&merged, wanted, FieldValidation::Ignore)?.object;
+    let node = (&merged).into();
+    let patched = decode::Patched { node: &node, quoted: None, told: Vec::new() };
+    let mut object = decode::patched(patched, wanted, FieldValidation::Ignore)?.object;
     call.strategy.default(&mut object);
     Ok(object)
 }

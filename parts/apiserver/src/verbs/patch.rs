@@ -2,13 +2,14 @@
 
 use super::update::{self, Changed};
 use super::{Call, create, fields, shelf};
-use crate::decode::options::WriteOptions;
-use crate::decode::{self, Media, Wanted};
+use crate::decode::options::{FieldValidation, WriteOptions};
+use crate::decode::{self, Decoded, Wanted};
 use crate::encode::Reply;
-use api::Status;
+use crate::merge::{self, Touched};
 use api::status::Details;
+use api::{Resource, Status, schema};
 use axum::body::Body;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The kinds of patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,60 @@ pub(crate) fn kind(content_type: Option<&str>) -> Result<Kind, Status> {
     }
 }
 
+/// A patch that is no apply, read, and what a strict reader says of it.
+#[derive(Debug)]
+pub(crate) struct Patch {
+    kind: Kind,
+    patch: Value,
+    told: Vec<String>,
+    touched: Touched,
+}
+
+impl Patch {
+    pub(crate) fn read(kind: Kind, body: &[u8]) -> Result<Self, Status> {
+        let read = match kind {
+            Kind::Json => decode::json_patch(body),
+            _ => decode::merge_patch(body),
+        };
+        let Decoded { object: patch, warnings: told } = read.map_err(|why| match kind {
+            Kind::Strategic => Status::bad_request(why),
+            _ => Status::bad_request(format!("error decoding patch: {why}")),
+        })?;
+        let patch = if patch.is_null() && kind != Kind::Json { json!({}) } else { patch };
+        let touched = match kind {
+            Kind::Json => Touched::by_operations(&patch),
+            _ => Touched::by_merge(&patch),
+        };
+        Ok(Self { kind, patch, told, touched })
+    }
+
+    /// The object after the patch, of its type, which is that of `row`.
+    pub(crate) fn apply(
+        &self,
+        row: &'static Resource,
+        old: &Value,
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
+        let shape = schema::of(row).ok_or_else(|| Status::internal("the resource has no type"))?;
+        let (patched, quoted) = match self.kind {
+            Kind::Json => (merge::json_patch(old, &self.patch)?, None),
+            Kind::Merge => (merge::merge_patch(old, &self.patch), None),
+            Kind::Strategic | Kind::Apply => {
+                let mut patched = merge::strategic(old, &self.patch, shape)?;
+                // Upstream goes by the type it expects here, whatever the patch says it is.
+                if let Some(fields) = patched.as_object_mut() {
+                    fields.insert("kind".into(), row.kind.into());
+                    fields.insert("apiVersion".into(), row.api_version().into());
+                }
+                (patched, Some(merge::shown(&self.patch)))
+            }
+        };
+        let node = self.touched.ordered(&patched, shape);
+        let patched = decode::Patched { node: &node, quoted, told: self.told.clone() };
+        decode::patched(patched, Wanted::of(row), validation)
+    }
+}
+
 /// Answers a PATCH.
 pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     let kind = kind(call.content_type())?;
@@ -38,16 +93,11 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     if kind == Kind::Apply {
         return apply(call, &body, &options).await;
     }
-    let patch = read(kind, &body)?;
+    let patch = Patch::read(kind, &body)?;
     let manager = call.manager(&options);
     let mut told = Vec::new();
     let written = update::rewrite(call, &options, |old| {
-        let patched = match kind {
-            Kind::Json => fields::json_patch(old, &patch)?,
-            Kind::Merge => fields::merge_patch(old, &patch),
-            Kind::Strategic | Kind::Apply => fields::strategic(call, old, &patch)?,
-        };
-        let decoded = retyped(call, &patched, &options)?;
+        let decoded = patch.apply(call.row, old, options.validation)?;
         let mut object = decoded.object;
         call.strategy.convert(&object)?;
         call.strategy.default(&mut object);
@@ -62,38 +112,9 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     Ok(reply)
 }
 
-/// Reads a patch that is no apply.
-pub(crate) fn read(kind: Kind, body: &[u8]) -> Result<Value, Status> {
-    let patch = decode::plain(body, Media::Json)
-        .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
-    if kind == Kind::Json && !patch.is_array() {
-        return Err(Status::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
-            decode::go_kind(&patch)
-        )));
-    }
-    if kind != Kind::Json && !patch.is_object() {
-        return Err(Status::bad_request(format!(
-            "error decoding patch: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
-            decode::go_kind(&patch)
-        )));
-    }
-    Ok(patch)
-}
-
-/// The patched object must still be of its type; what is not is 422 on the field `patch`.
-fn retyped(
-    call: &Call,
-    patched: &Value,
-    options: &WriteOptions,
-) -> Result<decode::Decoded, Status> {
-    decode::patched(patched, Wanted::of(call.row), options.validation)
-}
-
 /// Server-side apply: creates what is missing.
 async fn apply(call: &Call, body: &[u8], options: &WriteOptions) -> Result<Reply, Status> {
-    let applied = decode::plain(body, Media::Yaml)
-        .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
+    let Decoded { object: applied, warnings: twice } = decode::applied(body, options.validation)?;
     fields::check_applied(call, &applied)?;
     let there =
         shelf::find(&call.server.records, call.row, call.namespace(), call.name()).is_some();
@@ -108,7 +129,7 @@ async fn apply(call: &Call, body: &[u8], options: &WriteOptions) -> Result<Reply
             create::set(&mut object, "namespace", call.namespace());
         }
         create::fill_system_fields(call, &mut object);
-        let mut warnings = Vec::new();
+        let mut warnings = twice;
         let bytes = create::store_new(call, object, options, "", &mut warnings).await?;
         let mut reply = call.source().object(201, &bytes)?;
         reply.warnings = warnings;
@@ -121,6 +142,7 @@ async fn apply(call: &Call, body: &[u8], options: &WriteOptions) -> Result<Reply
     })
     .await?;
     let mut reply = call.source().object(200, &written.bytes)?;
-    reply.warnings = written.warnings;
+    reply.warnings = twice;
+    reply.warnings.extend(written.warnings);
     Ok(reply)
 }

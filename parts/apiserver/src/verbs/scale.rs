@@ -1,17 +1,16 @@
 //! The subresource `scale`: a workload seen as a number of pods.
 
-use super::patch::{self, Kind};
+use super::patch::{self, Kind, Patch};
 use super::update::{Changed, check_place, check_uid, rewrite};
 use super::{Call, create, fields, shelf};
 use crate::admit::json::{Json, JsonMut};
 use crate::admit::{Column, Strategy, metadata, table};
 use crate::decode::options::WriteOptions;
-use crate::decode::{self, Media, Wanted};
+use crate::decode::{self, Wanted};
 use crate::encode::{self, Reply, Source};
-use crate::merge;
 use api::field::FieldError;
 use api::resource::SCALE;
-use api::{Path, Status, schema};
+use api::{Path, Status};
 use axum::body::Body;
 use serde_json::{Map, Value, json};
 
@@ -76,19 +75,14 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     let manager = call.manager(&options);
     let mut warnings = Vec::new();
     let written = if kind == Kind::Apply {
-        let applied = decode::plain(&body, Media::Yaml)
-            .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
+        let decode::Decoded { object: applied, warnings: twice } =
+            decode::applied(&body, options.validation)?;
+        warnings = twice;
         rewrite(call, &options, |old| apply(call, old, &applied, &options)).await?
     } else {
-        let patch = patch::read(kind, &body)?;
+        let patch = Patch::read(kind, &body)?;
         rewrite(call, &options, |old| {
-            let view = view(old);
-            let patched = match kind {
-                Kind::Json => fields::json_patch(&view, &patch)?,
-                Kind::Merge => fields::merge_patch(&view, &patch),
-                Kind::Strategic | Kind::Apply => merge::strategic(&view, &patch, shape()?)?,
-            };
-            let decoded = decode::patched(&patched, Wanted::of(SCALE), options.validation)?;
+            let decoded = patch.apply(SCALE, &view(old), options.validation)?;
             warnings = decoded.warnings;
             let object = scaled(call, old, &decoded.object, &manager)?;
             Ok(Changed { object, warnings: Vec::new() })
@@ -98,10 +92,6 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     let mut reply = answer(call, &encode::parse(&written.bytes)?)?;
     reply.warnings = warnings;
     Ok(reply)
-}
-
-fn shape() -> Result<&'static schema::Type, Status> {
-    schema::of(SCALE).ok_or_else(|| Status::internal("Scale has no type"))
 }
 
 fn answer(call: &Call, object: &Value) -> Result<Reply, Status> {

@@ -38,7 +38,18 @@ fn every_failing_json_operation_is_the_same_422() {
         json!({"op": "remove", "path": "/spec/absent"}),
         json!({"op": "add", "path": "/spec/template/spec/containers/9", "value": {}}),
         json!({"op": "tickle", "path": "/spec"}),
-        json!({"op": "copy", "from": "/nowhere", "path": "/spec/x"}),
+        json!({"op": "copy", "from": "/nowhere/at/all", "path": "/spec/x"}),
+        json!({"op": "move", "from": "/nowhere", "path": "/spec/x"}),
+        json!({"op": "replace", "path": "/spec/absent/deeper", "value": 1}),
+        json!({"op": "replace", "path": "/metadata/finalizers/1", "value": "b"}),
+        json!({"op": "remove", "path": "/metadata/finalizers/-2"}),
+        json!({"op": "remove", "path": "/metadata/finalizers/-"}),
+        json!({"op": "add", "path": "/metadata/finalizers/x", "value": "b"}),
+        json!({"op": "test", "path": "/spec/minReadySeconds"}),
+        json!({"op": "remove", "path": ""}),
+        json!({"op": "replace", "path": "", "value": "text"}),
+        json!({"op": "add"}),
+        json!(null),
     ] {
         let status = json_patch(&probe(), &json!([operation])).unwrap_err();
         assert_eq!((status.code, status.reason.as_str()), (422, "Invalid"), "{operation}");
@@ -47,14 +58,39 @@ fn every_failing_json_operation_is_the_same_422() {
             "the server rejected our request due to an error in our request"
         );
     }
-    let status = json_patch(&probe(), &json!({"op": "add"})).unwrap_err();
-    assert_eq!(status.code, 400);
+}
+
+#[test]
+fn json_operations_are_as_kind_as_upstreams_library() {
+    let document = json!({"list": [1, 2, 3], "map": {"a/b": 1, "c~d": 2}});
+    let after = |operations: Value| json_patch(&document, &operations).unwrap();
+    let list = |operations: Value| after(operations)["list"].clone();
+    assert_eq!(list(json!([{"op": "replace", "path": "/list/-1", "value": 9}])), json!([1, 2, 9]));
+    assert_eq!(list(json!([{"op": "remove", "path": "/list/-3"}])), json!([2, 3]));
+    assert_eq!(list(json!([{"op": "add", "path": "/list/-1", "value": 9}])), json!([1, 2, 3, 9]));
+    assert_eq!(list(json!([{"op": "add", "path": "/list/3", "value": 9}])), json!([1, 2, 3, 9]));
+    assert_eq!(list(json!([{"op": "add", "path": "/list/-", "value": 9}])), json!([1, 2, 3, 9]));
+    let new = after(json!([
+        {"op": "replace", "path": "/map/new", "value": 1},
+        {"op": "test", "path": "/map/none", "value": null},
+        {"op": "copy", "from": "/map/none", "path": "/map/nothing"},
+        {"op": "add", "path": "/map/silent"},
+        {"op": "move", "from": "/map/a~1b", "path": "/map/c~0d"},
+    ]));
+    assert_eq!(new["map"], json!({"new": 1, "nothing": null, "silent": null, "c~d": 1}));
+}
+
+#[test]
+fn merge_patches_leave_no_nulls_in_what_is_new() {
+    let document = json!({"a": {"b": 1, "c": 2}, "l": [1]});
+    let patch = json!({"a": {"b": null, "n": {"x": null, "y": [{"z": null}]}}, "l": {"k": null}});
+    assert_eq!(merge_patch(&document, &patch), json!({"a": {"c": 2, "n": {"y": [{}]}}, "l": {}}));
 }
 
 #[test]
 fn copies_cannot_grow_a_document_without_end() {
-    let document = json!({"a": "x".repeat(1024)});
-    let copy = |n: usize| json!({"op": "copy", "from": "", "path": format!("/b{n}")});
+    let document = json!({"a": {"x": "x".repeat(1024)}});
+    let copy = |n: usize| json!({"op": "copy", "from": "/a", "path": format!("/a/b{n}")});
     let operations: Vec<Value> = (0..40).map(copy).collect();
     assert_eq!(json_patch(&document, &operations.into()).unwrap_err().code, 422);
     let many = vec![json!({"op": "test", "path": "/a", "value": 1}); 10_001];
