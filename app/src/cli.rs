@@ -104,6 +104,12 @@ pub(crate) struct ServerFlags {
     /// Range of service addresses; its first one is among the names of the serving certificate
     #[arg(long, default_value = "10.96.0.0/16")]
     pub(crate) service_cluster_ip_range: Range,
+    /// Range of pod addresses; each node gets a part of it as its podCIDR
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub(crate) cluster_cidr: Range,
+    /// Bits of a node's part of --cluster-cidr [default: 24, or 64 for IPv6]
+    #[arg(long)]
+    pub(crate) node_cidr_mask_size: Option<u8>,
     /// Range of node ports
     #[arg(long, default_value = "30000-32767", value_parser = node_ports)]
     pub(crate) service_node_port_range: (u16, u16),
@@ -216,6 +222,17 @@ impl Range {
             IpAddr::V4(ip) => IpAddr::from((u32::from(ip) + 1).to_be_bytes()),
             IpAddr::V6(ip) => IpAddr::from((u128::from(ip) + 1).to_be_bytes()),
         }
+    }
+}
+
+impl Range {
+    /// What nodes get their ranges from.
+    pub(crate) fn for_nodes(
+        self,
+        mask: Option<u8>,
+    ) -> Result<caretaker::ClusterRange, caretaker::BadRange> {
+        let usual = if self.base.is_ipv4() { 24 } else { 64 };
+        caretaker::ClusterRange::new(self.base, self.bits, mask.unwrap_or(usual).max(self.bits))
     }
 }
 

@@ -54,6 +54,11 @@ pub(crate) async fn signal() -> anyhow::Result<&'static str> {
 pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
     let began = tokio::time::Instant::now();
     refuse_what_is_not_there(&flags)?;
+    let settings = parts::Settings {
+        parts: flags.parts(),
+        range: flags.cluster_cidr.for_nodes(flags.node_cidr_mask_size).context("--cluster-cidr")?,
+        upstream: flags.compat.is_some(),
+    };
     host::raise_open_files();
     let folder = files::Folder::open(&flags.data_dir)?;
     let listener = listen(flags.listen).await?;
@@ -95,7 +100,7 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
             .map_err(|fault| anyhow::anyhow!("cannot write what must exist: {fault}"))?;
         tracing::debug!(elapsed = ?began.elapsed(), "what must exist is there");
         let token = folder.keep_join_token(&server, running.setup.clock.now()).await?;
-        parts::start(&flags.parts(), &server, &running.setup, &pki);
+        parts::start(&settings, &server, &running.setup, &pki);
         files::greet(&folder, &url, &token, pki.ca_hash(), began.elapsed());
         anyhow::Ok(())
     };

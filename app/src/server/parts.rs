@@ -11,12 +11,21 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tower::ServiceBuilder;
 
-/// Starts `wanted`. All share one set of caches, which acts as upstream's controller manager does: it may read
+/// Which parts, and how.
+pub(super) struct Settings {
+    pub(super) parts: BTreeSet<Part>,
+    /// Where nodes' ranges of pod addresses are taken from.
+    pub(super) range: caretaker::ClusterRange,
+    /// As upstream where we chose better.
+    pub(super) upstream: bool,
+}
+
+/// Starts the parts. All share one set of caches, which acts as upstream's controller manager does: it may read
 /// everything and write nothing; each part writes under the name that upstream gives its like.
-pub(super) fn start(wanted: &BTreeSet<Part>, server: &Server, setup: &Setup, pki: &Pki) {
+pub(super) fn start(settings: &Settings, server: &Server, setup: &Setup, pki: &Pki) {
     let reader = Identity::new("system:kube-controller-manager", &[]);
     let caches = Caches::new(client(server, reader, "pernode-caches"), setup);
-    for part in wanted {
+    for part in &settings.parts {
         let (setup, caches) = (setup.clone(), caches.clone());
         match part {
             Part::Apiserver => {}
@@ -38,12 +47,12 @@ pub(super) fn start(wanted: &BTreeSet<Part>, server: &Server, setup: &Setup, pki
                 let options = scheduler::Options { setup: setup.clone(), caches };
                 setup.tasks.spawn("scheduler", scheduler::run(client, options));
             }
-            Part::Caretaker => caretaker(server, setup, caches, pki),
+            Part::Caretaker => caretaker(settings, server, (setup, caches), pki),
         }
     }
 }
 
-fn caretaker(server: &Server, setup: Setup, caches: Caches, pki: &Pki) {
+fn caretaker(settings: &Settings, server: &Server, (setup, caches): (Setup, Caches), pki: &Pki) {
     let server = server.clone();
     let options = caretaker::Options {
         setup: setup.clone(),
@@ -56,6 +65,8 @@ fn caretaker(server: &Server, setup: Setup, caches: Caches, pki: &Pki) {
             key: pki.ca.key.clone(),
         }),
         duties: caretaker::Duty::ALL.into_iter().collect(),
+        cluster_range: Some(settings.range),
+        upstream: settings.upstream,
     };
     let tasks = setup.tasks.clone();
     setup.tasks.spawn("caretaker", async move {

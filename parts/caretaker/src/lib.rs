@@ -12,21 +12,26 @@
 //!   watched.
 //!
 //! # Absent
-//! Cloud nodes, volumes, services, endpoints, quotas, budgets.
+//! Cloud nodes, volumes, services, endpoints; controllers of Deployments, StatefulSets and Jobs.
 //!
 //! Start with [`run`], then any duty's `plan`.
 
+mod budgets;
 mod certificates;
+mod cluster_roles;
 mod evictions;
 mod namespace;
 mod namespace_defaults;
 mod nodes;
 mod owners;
 mod pod_gc;
+mod quotas;
+mod ranges;
 mod replica_set;
 pub mod words;
 
 pub use certificates::BadAuthority;
+pub use ranges::{BadRange, ClusterRange};
 
 use kube::discovery::Discovery;
 use std::collections::BTreeSet;
@@ -54,8 +59,12 @@ pub type ClientFor = Arc<dyn Fn(&'static str) -> kube::Client + Send + Sync>;
 /// A duty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Duty {
+    /// Say how many pods each disruption budget lets go.
+    Budgets,
     /// Approve and sign certificates of nodes.
     Certificates,
+    /// Gather the rules of ClusterRoles.
+    ClusterRoles,
     /// Remove pods that do not tolerate a NoExecute taint.
     Evictions,
     /// Empty namespaces that are being deleted.
@@ -66,6 +75,10 @@ pub enum Duty {
     Owners,
     /// Remove pods that nobody will finish.
     PodGarbage,
+    /// Count what each quota has used.
+    Quotas,
+    /// Give every node a range of pod addresses.
+    Ranges,
     /// Keep the number of pods of each ReplicaSet.
     ReplicaSets,
     /// Publish the API server's certificate in every namespace.
@@ -76,13 +89,17 @@ pub enum Duty {
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
+        Self::Budgets,
         Self::Certificates,
+        Self::ClusterRoles,
         Self::Evictions,
         Self::Namespaces,
         Self::Nodes,
         Self::Owners,
         Self::PodGarbage,
+        Self::Quotas,
+        Self::Ranges,
         Self::ReplicaSets,
         Self::RootCertificates,
         Self::ServiceAccounts,
@@ -96,7 +113,8 @@ pub struct Options {
     pub setup: kit::Setup,
     /// Shared caches; their user needs `list` and `watch` on everything.
     pub caches: kit::Caches,
-    /// A client for each controller: `certificate-controller`, `node-controller`, `pod-garbage-collector`,
+    /// A client for each controller: `certificate-controller`, `clusterrole-aggregation-controller`,
+    /// `disruption-controller`, `node-controller`, `pod-garbage-collector`, `resourcequota-controller`,
     /// `generic-garbage-collector`, `namespace-controller`, `replicaset-controller`, `root-ca-cert-publisher`,
     /// `service-account-controller`.
     pub client_for: ClientFor,
@@ -104,6 +122,10 @@ pub struct Options {
     pub authority: Option<Authority>,
     /// Which duties to do.
     pub duties: BTreeSet<Duty>,
+    /// Where nodes' ranges of pod addresses are taken from; without it they get none.
+    pub cluster_range: Option<ClusterRange>,
+    /// Behave as upstream where we chose better (spec C51).
+    pub upstream: bool,
 }
 
 impl fmt::Debug for Options {
@@ -119,12 +141,16 @@ impl fmt::Debug for Options {
 pub async fn run(options: Options) -> Result<(), BadAuthority> {
     for duty in &options.duties {
         match duty {
+            Duty::Budgets => budgets::start(&options),
             Duty::Certificates => certificates::start(&options)?,
+            Duty::ClusterRoles => cluster_roles::start(&options),
             Duty::Evictions => evictions::start(&options),
             Duty::Namespaces => namespace::start(&options),
             Duty::Nodes => nodes::start(&options),
             Duty::Owners => owners::start(&options),
             Duty::PodGarbage => pod_gc::start(&options),
+            Duty::Quotas => quotas::start(&options),
+            Duty::Ranges => ranges::start(&options),
             Duty::ReplicaSets => replica_set::start(&options),
             Duty::RootCertificates => namespace_defaults::start_certificates(&options),
             Duty::ServiceAccounts => namespace_defaults::start_accounts(&options),

@@ -107,3 +107,44 @@ pub const ANNOTATION_DESCRIPTION: &str = "kubernetes.io/description";
 pub const DESCRIPTION_ROOT_CA: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes clusters.";
 /// Cause of a refusal: nothing new is made in a namespace that goes.
 pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+
+/// Name of the controller that counts what quotas have used.
+pub const CONTROLLER_QUOTAS: &str = "resourcequota-controller";
+/// Name of the controller of disruption budgets.
+pub const CONTROLLER_BUDGETS: &str = "disruption-controller";
+/// Event source of the same.
+pub const COMPONENT_BUDGETS: &str = "controllermanager";
+/// Condition of a budget: whether a pod may be evicted.
+pub const DISRUPTION_ALLOWED: &str = "DisruptionAllowed";
+/// Reason: a pod may be evicted.
+pub const REASON_SUFFICIENT: &str = "SufficientPods";
+/// Reason: none may be evicted.
+pub const REASON_INSUFFICIENT: &str = "InsufficientPods";
+/// Reason: nobody can say how many pods there should be.
+pub const REASON_SYNC_FAILED: &str = "SyncFailed";
+/// Event: a budget selects nothing.
+pub const EVENT_NO_PODS: &str = "NoPods";
+/// Its message.
+pub const MESSAGE_NO_PODS: &str = "No matching pods found";
+/// Event: nobody can say how many pods there should be (spec C51).
+pub const EVENT_NOT_COUNTED: &str = "CalculateExpectedPodCountFailed";
+/// Event: an eviction was granted and the pod is still there.
+pub const EVENT_NOT_DELETED: &str = "NotDeleted";
+/// Event: a budget selects pods without a controller.
+pub const EVENT_UNMANAGED: &str = "UnmanagedPods";
+
+/// Message of [`EVENT_UNMANAGED`].
+pub fn unmanaged_pods(selector: &str) -> String {
+    format!(
+        "Pods selected by this PodDisruptionBudget (selector: {selector}) were found to be unmanaged. As a result, \
+         the status of the PDB cannot be calculated correctly, which may result in undefined behavior. To account for \
+         these pods please set \".spec.minAvailable\" field of the PDB to an integer value."
+    )
+}
+
+/// Name of the controller that gathers ClusterRoles.
+pub const CONTROLLER_ROLES: &str = "clusterrole-aggregation-controller";
+/// Event source of pod address ranges.
+pub const COMPONENT_RANGES: &str = "cidrAllocator";
+/// Event: no range of pod addresses is left for a node.
+pub const EVENT_RANGE_NOT_AVAILABLE: &str = "CIDRNotAvailable";

@@ -243,6 +243,8 @@ impl Cluster {
             client_for: Arc::new(client_for),
             authority: None,
             duties: caretaker::Duty::ALL.into_iter().collect(),
+            cluster_range: None,
+            upstream: false,
         };
         let gate = Arc::clone(&self.gate);
         setup.tasks.spawn("caretaker", async move {

@@ -221,6 +221,20 @@ const CONTROLLERS: &[Row] = &[
         &["sa:daemon-set-controller"],
     ),
     role(
+        "system:controller:disruption-controller",
+        &[
+            "get,list,watch extensions,apps deployments,replicasets",
+            "get,list,watch - replicationcontrollers",
+            "get,list,watch policy poddisruptionbudgets",
+            "get,list,watch apps statefulsets,daemonsets",
+            "update policy poddisruptionbudgets/status",
+            "patch,update - pods/status",
+            "get * */scale",
+            EVENTS,
+        ],
+        &["sa:disruption-controller"],
+    ),
+    role(
         "system:controller:generic-garbage-collector",
         &["get,list,watch,patch,update,delete * *", EVENTS],
         &["sa:generic-garbage-collector"],
@@ -260,6 +274,11 @@ const CONTROLLERS: &[Row] = &[
             EVENTS,
         ],
         &["sa:replicaset-controller"],
+    ),
+    role(
+        "system:controller:resourcequota-controller",
+        &["list,watch * *", "update - resourcequotas/status", EVENTS],
+        &["sa:resourcequota-controller"],
     ),
     role(
         "system:controller:root-ca-cert-publisher",

@@ -166,6 +166,10 @@ fn taints(node: &Node, old: &[Taint], expel: Option<&'static str>, now: Timestam
         !ours(taint) || wanted.contains(&(taint.key.as_str(), taint.effect.as_str()))
     };
     let mut taints: Vec<Taint> = old.iter().filter(keep).cloned().collect();
+    // what drives pods away says since when, so that a restart of ours does not count from the start again
+    for taint in taints.iter_mut().filter(|taint| taint.effect == NO_EXECUTE) {
+        taint.time_added.get_or_insert(Time(now));
+    }
     for (key, effect) in wanted {
         if !taints.iter().any(|taint| taint.key == key && taint.effect == effect) {
             taints.push(Taint {
@@ -193,8 +197,13 @@ mod tests {
             .iter()
             .map(|(kind, status)| json!({"type": kind, "status": status}))
             .collect();
-        let taints: Vec<_> =
-            taints.iter().map(|(key, effect)| json!({"key": key, "effect": effect})).collect();
+        let taints: Vec<_> = taints
+            .iter()
+            .map(|(key, effect)| {
+                let since = (*effect == NO_EXECUTE).then_some("2026-01-01T00:00:00Z");
+                json!({"key": key, "effect": effect, "timeAdded": since})
+            })
+            .collect();
         serde_json::from_value(json!({
             "metadata": {"name": "n"}, "spec": {"taints": taints}, "status": {"conditions": conditions},
         }))
@@ -267,6 +276,20 @@ mod tests {
             (Some(vec![format!("{TAINT_UNREACHABLE}:NoSchedule")]), None)
         );
         assert_eq!(after(&lost, Mood::Normal), (None, None));
+    }
+
+    #[test]
+    fn a_taint_that_drives_pods_away_says_since_when() {
+        let mut node = node(&[("Ready", "True")], &[("a", "NoExecute"), ("b", "NoSchedule")]);
+        let taints = |node: &Node| plan(node, false, Mood::Normal, now()).taints;
+        assert_eq!(taints(&node), None);
+        let spec = node.spec.as_mut().unwrap();
+        for taint in spec.taints.iter_mut().flatten() {
+            taint.time_added = None;
+        }
+        let times: Vec<bool> =
+            taints(&node).unwrap().iter().map(|taint| taint.time_added.is_some()).collect();
+        assert_eq!(times, [true, false]);
     }
 
     #[test]

@@ -1,0 +1,201 @@
+//! Duty: what each ResourceQuota has used, counted anew when the quota changes and when something goes.
+//!
+//! Upstream's controller: `resource-quota-controller`, as `resourcequota-controller`. What a new object costs is added
+//! by the server when it admits the object; here is what makes that right again.
+
+mod plan;
+mod usage;
+
+use crate::{Options, words};
+use api::Quantity;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Service};
+use kit::{Cache, Caches, Change, Key, Queue, QueueLimits, Tasks};
+use kube::api::PostParams;
+use kube::discovery::{ApiResource, Discovery, Scope};
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use plan::Counted;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Every quota is counted anew at least this often (upstream: 5 minutes).
+const RECOUNT: Duration = Duration::from_mins(5);
+
+struct Quotas {
+    client: Client,
+    caches: Caches,
+    tasks: Tasks,
+    quotas: Cache<ResourceQuota>,
+    pods: Cache<Pod>,
+    queue: Queue<Key>,
+    /// Kinds that some quota counts, by the name in the quota.
+    kinds: Mutex<BTreeMap<String, ApiResource>>,
+    /// Kinds whose goings are listened to.
+    heard: Mutex<BTreeSet<String>>,
+}
+
+/// Starts the duty's tasks.
+pub(crate) fn start(options: &Options) {
+    let setup = &options.setup;
+    let duty = Arc::new(Quotas {
+        client: (options.client_for)(words::CONTROLLER_QUOTAS),
+        caches: options.caches.clone(),
+        tasks: setup.tasks.clone(),
+        quotas: options.caches.of(),
+        pods: options.caches.of(),
+        queue: Queue::new("quotas", QueueLimits::default(), setup),
+        kinds: Mutex::default(),
+        heard: Mutex::default(),
+    });
+    let keys = |quota: &ResourceQuota| vec![Key::of(quota)];
+    let feed = kit::feed(duty.quotas.clone(), duty.queue.clone(), keys, Vec::new);
+    setup.tasks.spawn("quotas feed", feed);
+    setup.tasks.spawn("quotas pod feed", Arc::clone(&duty).hear_pods());
+    let queue = duty.queue.clone();
+    let reconcile = move |key: Key| {
+        let duty = Arc::clone(&duty);
+        async move { duty.reconcile(&key).await }
+    };
+    setup.tasks.spawn("quotas", kit::work(queue, reconcile));
+}
+
+impl Quotas {
+    fn recount(&self, namespace: &str) {
+        self.quotas.list_in(namespace).iter().for_each(|quota| {
+            self.queue.add(Key::of(quota.as_ref()));
+        });
+    }
+
+    /// A pod that goes or ends gives back what it took.
+    async fn hear_pods(self: Arc<Self>) {
+        let mut changes = self.pods.subscribe();
+        loop {
+            let pod = match changes.next().await {
+                Change::Deleted(pod) => pod,
+                Change::Applied { old: Some(old), new } if usage::gives_back(&old, &new) => new,
+                Change::Applied { .. } => continue,
+                Change::Resync => {
+                    for quota in self.quotas.list() {
+                        self.queue.add(Key::of(quota.as_ref()));
+                    }
+                    continue;
+                }
+            };
+            self.recount(pod.metadata.namespace.as_deref().unwrap_or_default());
+        }
+    }
+
+    async fn reconcile(self: &Arc<Self>, key: &Key) -> Result<Option<Duration>, kube::Error> {
+        let Some(quota) = self.quotas.get(key) else { return Ok(None) };
+        self.pods.synced().await;
+        let mut used = BTreeMap::new();
+        let mut pods = usage::Totals::default();
+        let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+        let names: Vec<&String> = hard.into_iter().flat_map(BTreeMap::keys).collect();
+        if names.iter().any(|name| plan::counted(name) == Counted::Pods) {
+            for pod in self.pods.list_in(&key.namespace) {
+                if plan::in_scope(&quota, &pod) {
+                    pods.add(&pod);
+                }
+            }
+        }
+        for name in names {
+            let amount = match plan::counted(name) {
+                Counted::Pods => Some(pods.of(name)),
+                // nothing but pods is in any scope
+                _ if plan::is_scoped(&quota) => Some(Quantity::ZERO),
+                Counted::Services => Some(self.services(&key.namespace, name).await),
+                Counted::Objects { plural, group } => {
+                    self.objects(&key.namespace, &plural, &group).await?
+                }
+                Counted::Nothing => None,
+            };
+            if let Some(amount) = amount {
+                used.insert(name.clone(), amount);
+            }
+        }
+        if let Some(changed) = plan::status(&quota, used) {
+            let api: Api<ResourceQuota> = Api::namespaced(self.client.clone(), &key.namespace);
+            let name = &key.name;
+            crate::gone(api.replace_status(name, &PostParams::default(), &changed).await)?;
+        }
+        Ok(Some(RECOUNT))
+    }
+
+    async fn services(self: &Arc<Self>, namespace: &str, name: &str) -> Quantity {
+        let services: Cache<Service> = self.caches.of();
+        services.synced().await;
+        self.hear("Service", services.clone());
+        let services = services.list_in(namespace);
+        Quantity::from_units(services.iter().map(|one| usage::of_service(one, name)).sum())
+    }
+
+    /// How many objects of a kind; `None` when the kind is not served.
+    async fn objects(
+        self: &Arc<Self>,
+        namespace: &str,
+        plural: &str,
+        group: &str,
+    ) -> Result<Option<Quantity>, kube::Error> {
+        let Some(kind) = self.kind(plural, group).await? else { return Ok(None) };
+        let cache = self.caches.metadata(&kind);
+        cache.synced().await;
+        self.hear(&format!("{group}/{plural}"), cache.clone());
+        let count = i64::try_from(cache.list_in(namespace).len()).unwrap_or(i64::MAX);
+        Ok(Some(Quantity::from_units(count)))
+    }
+
+    async fn kind(&self, plural: &str, group: &str) -> Result<Option<ApiResource>, kube::Error> {
+        let id = format!("{plural}.{group}");
+        if let Some(known) = self.kinds.lock().get(&id) {
+            return Ok(Some(known.clone()));
+        }
+        let discovery: Discovery = crate::discover(&self.client).await?;
+        let found = discovery.groups().find_map(|served| {
+            let mut kinds = served.recommended_resources().into_iter();
+            let (kind, _) = kinds.find(|(kind, capabilities)| {
+                kind.group == group
+                    && kind.plural == plural
+                    && capabilities.scope == Scope::Namespaced
+            })?;
+            Some(kind)
+        });
+        if let Some(kind) = &found {
+            self.kinds.lock().insert(id, kind.clone());
+        }
+        Ok(found)
+    }
+
+    /// Listens to a kind from the first time that a quota counts it.
+    fn hear<K: kit::cache::Object>(self: &Arc<Self>, name: &str, cache: Cache<K>) {
+        if !self.heard.lock().insert(name.to_owned()) {
+            return;
+        }
+        let duty = Arc::clone(self);
+        self.tasks.spawn(format!("quotas {name}"), async move {
+            let mut changes = cache.subscribe();
+            loop {
+                match changes.next().await {
+                    Change::Deleted(old) => {
+                        duty.recount(old.meta().namespace.as_deref().unwrap_or_default());
+                    }
+                    Change::Applied { old: Some(old), .. } if name_is_service::<K>(&old) => {
+                        duty.recount(old.meta().namespace.as_deref().unwrap_or_default());
+                    }
+                    Change::Applied { .. } => {}
+                    Change::Resync => {
+                        for quota in duty.quotas.list() {
+                            duty.queue.add(Key::of(quota.as_ref()));
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A service that changes its type gives ports back; other kinds only when they go.
+fn name_is_service<K: kit::cache::Object>(object: &K) -> bool {
+    (object as &dyn std::any::Any).is::<Service>()
+}

@@ -1,0 +1,210 @@
+//! What a quota counts, and its status. Pure.
+
+use api::Quantity;
+use k8s_openapi::api::core::v1::{
+    Pod, PodAffinityTerm, ResourceQuota, ScopedResourceSelectorRequirement,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
+use std::collections::BTreeMap;
+
+/// Core kinds that may be counted by their plain plural.
+const BY_PLURAL: [&str; 5] =
+    ["configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "secrets"];
+
+/// What a name in `hard` stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    Pods,
+    Services,
+    Objects {
+        plural: String,
+        group: String,
+    },
+    /// Nobody counts it; its usage stays unknown.
+    Nothing,
+}
+
+pub(super) fn counted(name: &str) -> Counted {
+    let objects =
+        |plural: &str, group: &str| Counted::Objects { plural: plural.into(), group: group.into() };
+    match name {
+        "count/pods" | "pods" | "cpu" | "memory" | "ephemeral-storage" => Counted::Pods,
+        "services" | "services.nodeports" | "services.loadbalancers" => Counted::Services,
+        _ if BY_PLURAL.contains(&name) => objects(name, ""),
+        _ if name.starts_with("hugepages-") => Counted::Pods,
+        _ => {
+            if let Some(counted) = name.strip_prefix("count/") {
+                let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
+                return objects(plural, group);
+            }
+            let resource = name.strip_prefix("requests.").or_else(|| name.strip_prefix("limits."));
+            let known = ["cpu", "memory", "ephemeral-storage"];
+            match resource {
+                Some(resource)
+                    if known.contains(&resource)
+                        || resource.contains('/')
+                        || resource.starts_with("hugepages-") =>
+                {
+                    Counted::Pods
+                }
+                _ => Counted::Nothing,
+            }
+        }
+    }
+}
+
+/// The quota with a status that is due, if it is not so already.
+pub(super) fn status(
+    quota: &ResourceQuota,
+    counted: BTreeMap<String, Quantity>,
+) -> Option<ResourceQuota> {
+    let hard = quota.spec.as_ref().and_then(|spec| spec.hard.clone()).unwrap_or_default();
+    let old = quota.status.clone().unwrap_or_default();
+    // what nobody counts keeps what was said of it
+    let mut used = old.used.clone().unwrap_or_default();
+    used.retain(|name, _| hard.contains_key(name));
+    used.extend(counted.into_iter().map(|(name, amount)| (name, Text(amount.to_string()))));
+    let same = |a: Option<&BTreeMap<String, Text>>, b: &BTreeMap<String, Text>| {
+        let amount = |text: &Text| Quantity::parse(&text.0).ok();
+        a.is_some_and(|a| a.len() == b.len())
+            && a.into_iter()
+                .flatten()
+                .all(|(name, text)| b.get(name).is_some_and(|other| amount(text) == amount(other)))
+    };
+    if same(old.hard.as_ref(), &hard) && same(old.used.as_ref(), &used) {
+        return None;
+    }
+    let mut changed = quota.clone();
+    changed.status = Some(k8s_openapi::api::core::v1::ResourceQuotaStatus {
+        hard: Some(hard),
+        used: Some(used),
+    });
+    Some(changed)
+}
+
+/// Whether the quota speaks of some pods only.
+pub(super) fn is_scoped(quota: &ResourceQuota) -> bool {
+    let Some(spec) = &quota.spec else { return false };
+    let selected = spec.scope_selector.as_ref().and_then(|s| s.match_expressions.as_ref());
+    spec.scopes.as_ref().is_some_and(|scopes| !scopes.is_empty())
+        || selected.is_some_and(|terms| !terms.is_empty())
+}
+
+/// Whether all scopes of the quota hold for the pod.
+pub(super) fn in_scope(quota: &ResourceQuota, pod: &Pod) -> bool {
+    let Some(spec) = &quota.spec else { return true };
+    let plain = spec.scopes.iter().flatten().map(|scope| ScopedResourceSelectorRequirement {
+        operator: "Exists".to_owned(),
+        scope_name: scope.clone(),
+        values: None,
+    });
+    let selected = spec.scope_selector.iter().flat_map(|s| s.match_expressions.iter().flatten());
+    plain.chain(selected.cloned()).all(|scope| holds(&scope, pod))
+}
+
+fn holds(scope: &ScopedResourceSelectorRequirement, pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let ends = spec.active_deadline_seconds.is_some();
+    let best_effort = super::usage::is_best_effort(spec);
+    match scope.scope_name.as_str() {
+        "Terminating" => ends,
+        "NotTerminating" => !ends,
+        "BestEffort" => best_effort,
+        "NotBestEffort" => !best_effort,
+        "CrossNamespacePodAffinity" => crosses_namespaces(pod),
+        "PriorityClass" => {
+            let class = spec.priority_class_name.as_deref().filter(|class| !class.is_empty());
+            let listed = class
+                .is_some_and(|class| scope.values.iter().flatten().any(|value| value == class));
+            match scope.operator.as_str() {
+                "Exists" => class.is_some(),
+                "DoesNotExist" => class.is_none(),
+                "In" => listed,
+                "NotIn" => !listed,
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+fn crosses_namespaces(pod: &Pod) -> bool {
+    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
+    let near = affinity.and_then(|a| a.pod_affinity.as_ref()).map(|near| {
+        (
+            near.required_during_scheduling_ignored_during_execution.as_ref(),
+            near.preferred_during_scheduling_ignored_during_execution.as_ref(),
+        )
+    });
+    let far = affinity.and_then(|a| a.pod_anti_affinity.as_ref()).map(|far| {
+        (
+            far.required_during_scheduling_ignored_during_execution.as_ref(),
+            far.preferred_during_scheduling_ignored_during_execution.as_ref(),
+        )
+    });
+    let crosses = |term: &PodAffinityTerm| {
+        term.namespaces.as_ref().is_some_and(|names| !names.is_empty())
+            || term.namespace_selector.is_some()
+    };
+    [near, far].into_iter().flatten().any(|(required, preferred)| {
+        required.into_iter().flatten().any(crosses)
+            || preferred.into_iter().flatten().any(|term| crosses(&term.pod_affinity_term))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn names_say_what_is_counted() {
+        for name in ["pods", "cpu", "limits.memory", "requests.example.com/x", "hugepages-2Mi"] {
+            assert_eq!(counted(name), Counted::Pods, "{name}");
+        }
+        let objects = |plural: &str, group: &str| Counted::Objects {
+            plural: plural.into(),
+            group: group.into(),
+        };
+        assert_eq!(counted("count/daemonsets.apps"), objects("daemonsets", "apps"));
+        assert_eq!(counted("count/configmaps"), objects("configmaps", ""));
+        assert_eq!(counted("secrets"), objects("secrets", ""));
+        assert_eq!(counted("services.nodeports"), Counted::Services);
+        assert_eq!(counted("limits.nonsense"), Counted::Nothing);
+    }
+
+    #[test]
+    fn a_status_is_written_only_when_an_amount_differs() {
+        let quota = |used: &str| -> ResourceQuota {
+            serde_json::from_value(
+                json!({"metadata": {"name": "q"}, "spec": {"hard": {"cpu": "2"}},
+                "status": {"hard": {"cpu": "2000m"}, "used": {"cpu": used}}}),
+            )
+            .unwrap()
+        };
+        let used = || BTreeMap::from([("cpu".to_owned(), Quantity::from_milli(500))]);
+        assert_eq!(status(&quota("0.5"), used()), None);
+        let changed = status(&quota("1"), used()).unwrap().status.unwrap();
+        assert_eq!(changed.used.unwrap()["cpu"].0, "500m");
+    }
+
+    #[test]
+    fn scopes_choose_pods() {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": {
+            "containers": [{"name": "c"}], "priorityClassName": "high"}}))
+        .unwrap();
+        let quota = |spec: serde_json::Value| -> ResourceQuota {
+            serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+        };
+        let by_class = |operator: &str, values: serde_json::Value| {
+            quota(json!({"scopeSelector": {"matchExpressions": [
+                {"scopeName": "PriorityClass", "operator": operator, "values": values}]}}))
+        };
+        assert!(in_scope(&quota(json!({})), &pod));
+        assert!(in_scope(&quota(json!({"scopes": ["BestEffort", "NotTerminating"]})), &pod));
+        assert!(!in_scope(&quota(json!({"scopes": ["NotBestEffort"]})), &pod));
+        assert!(in_scope(&by_class("In", json!(["high"])), &pod));
+        assert!(!in_scope(&by_class("NotIn", json!(["high"])), &pod));
+        assert!(!in_scope(&by_class("DoesNotExist", json!(null)), &pod));
+    }
+}
