@@ -284,6 +284,42 @@ impl Runtime {
         Ok(self.pods.clone().exec_sync(request(ask, wait)).await?.into_inner())
     }
 
+    /// Where a command may be run in a container with its streams: a URL of the runtime's own server.
+    pub(crate) async fn exec_url(&self, ask: v1::ExecRequest) -> Answer<String> {
+        Ok(self.pods.clone().exec(request(ask, ANSWER_MAX)).await?.into_inner().url)
+    }
+
+    /// Where the streams of a container's first process are.
+    pub(crate) async fn attach_url(&self, ask: v1::AttachRequest) -> Answer<String> {
+        Ok(self.pods.clone().attach(request(ask, ANSWER_MAX)).await?.into_inner().url)
+    }
+
+    /// Where connections into a sandbox's network begin.
+    pub(crate) async fn port_forward_url(&self, sandbox: &str, ports: Vec<i32>) -> Answer<String> {
+        let ask = v1::PortForwardRequest { pod_sandbox_id: sandbox.to_owned(), port: ports };
+        Ok(self.pods.clone().port_forward(request(ask, ANSWER_MAX)).await?.into_inner().url)
+    }
+
+    /// What containers that carry all these labels use.
+    #[expect(dead_code, reason = "the figures at the port are read from it")]
+    pub(crate) async fn stats(
+        &self,
+        labels: &BTreeMap<String, String>,
+    ) -> Answer<Vec<v1::ContainerStats>> {
+        let filter = v1::ContainerStatsFilter {
+            label_selector: labels.clone(),
+            ..v1::ContainerStatsFilter::default()
+        };
+        let ask = v1::ListContainerStatsRequest { filter: Some(filter) };
+        Ok(self
+            .pods
+            .clone()
+            .list_container_stats(request(ask, ANSWER_MAX))
+            .await?
+            .into_inner()
+            .stats)
+    }
+
     /// An image that is on this machine.
     pub(crate) async fn image(&self, name: &str) -> Answer<Option<v1::Image>> {
         let ask = v1::ImageStatusRequest { image: Some(spec(name)), verbose: false };

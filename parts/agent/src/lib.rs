@@ -11,8 +11,8 @@
 //! - Only sandboxes and containers that carry this node's label are ever touched.
 //!
 //! # Absent
-//! - Exec, attach and port-forward streams; eviction by pressure; image garbage collection; device plugins;
-//!   in-place changes of a running pod's image or resources; static pods.
+//! - Eviction by pressure; image garbage collection; device plugins; in-place changes of a running pod's image or
+//!   resources; static pods.
 //!
 //! Start reading at `plan`, then `pod`, then `pods`.
 
@@ -39,6 +39,7 @@ mod reports;
 mod resources;
 mod serve;
 mod start;
+mod stream;
 mod text;
 mod tls;
 mod tokens;

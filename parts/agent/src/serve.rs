@@ -1,4 +1,4 @@
-//! The agent's own port: logs, health and figures.
+//! The agent's own port: logs, streams, health and figures.
 //!
 //! Clients show a certificate of the cluster's authority; who may do what is [`access`]'s. The certificate that we show
 //! is [`certificate`]'s: our own at first, the authority's as soon as it has signed one.
@@ -8,7 +8,7 @@ pub(crate) mod certificate;
 
 use crate::Error;
 use crate::context::Context;
-use crate::logs;
+use crate::{logs, stream};
 use access::Caller;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -119,6 +119,9 @@ impl Port {
             return refusal;
         }
         let parts: Vec<&str> = path.split('/').skip(1).collect();
+        if let Some(wanted) = stream::Wanted::of(request.method(), &parts) {
+            return stream::answer(&self, wanted, request).await;
+        }
         match (request.method(), parts.as_slice()) {
             (&Method::GET, ["metrics"]) => {
                 let mut answer = text(StatusCode::OK, self.context.setup.metrics.encode());
