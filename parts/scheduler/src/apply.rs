@@ -1,6 +1,6 @@
 //! What the scheduler does to the API: bind, tell, preempt.
 
-use crate::plan::Preempt;
+use crate::plan::{Failure, Outlook};
 use crate::words;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,6 +16,15 @@ pub(crate) struct Hand {
     client: kube::Client,
     events: Events,
     clock: Clock,
+}
+
+/// Where a pod waits for room.
+#[derive(Clone, Copy)]
+enum Nominate<'a> {
+    /// Where it did before.
+    Same,
+    Nowhere,
+    To(&'a str),
 }
 
 /// How a request about a pod ended.
@@ -71,36 +80,38 @@ impl Hand {
             }
             Err(error) => {
                 tracing::warn!(pod = name, node, %error, "not bound; trying again");
-                self.tell(&pod, words::SCHEDULER_ERROR, &error.to_string(), None).await;
+                self.tell(&pod, words::SCHEDULER_ERROR, &error.to_string(), Nominate::Same).await;
                 Done::Unbound { pod, lost: false }
             }
         }
     }
 
     /// Makes room, then tells that there is no node yet.
-    pub(crate) async fn fail(
-        self,
-        pod: Arc<Pod>,
-        message: String,
-        preempt: Option<Preempt>,
-    ) -> Done {
-        if let Some(preempt) = &preempt {
-            for victim in &preempt.victims {
-                self.evict(victim, &pod, &preempt.node).await;
+    pub(crate) async fn fail(self, pod: Arc<Pod>, failure: Failure) -> Done {
+        let nominate = match &failure.outlook {
+            Outlook::Same => Nominate::Same,
+            Outlook::None => Nominate::Nowhere,
+            Outlook::Room(room) => {
+                for victim in &room.victims {
+                    self.evict(victim, &pod, &room.node).await;
+                }
+                for other in &room.displaced {
+                    self.patch_status(other, json!({"nominatedNodeName": null})).await;
+                }
+                Nominate::To(&room.node)
             }
-        }
-        let node = preempt.as_ref().map(|preempt| preempt.node.as_str());
-        self.tell(&pod, words::UNSCHEDULABLE, &message, node).await;
+        };
+        self.tell(&pod, words::UNSCHEDULABLE, &failure.message, nominate).await;
         Done::Told
     }
 
     /// Says that gates are left; no event, as upstream.
     pub(crate) async fn gate(self, pod: Arc<Pod>) -> Done {
-        self.condition(&pod, words::SCHEDULING_GATED, words::GATED_MESSAGE, None).await;
+        self.condition(&pod, words::SCHEDULING_GATED, words::GATED_MESSAGE, Nominate::Same).await;
         Done::Told
     }
 
-    async fn tell(&self, pod: &Pod, reason: &str, message: &str, nominate: Option<&str>) {
+    async fn tell(&self, pod: &Pod, reason: &str, message: &str, nominate: Nominate<'_>) {
         self.events.publish(
             Note::warning(reference(pod), words::FAILED_SCHEDULING, message.to_owned())
                 .with_action(words::ACTION_SCHEDULING),
@@ -109,7 +120,7 @@ impl Hand {
     }
 
     /// Writes PodScheduled=False, if it says something new.
-    async fn condition(&self, pod: &Pod, reason: &str, message: &str, nominate: Option<&str>) {
+    async fn condition(&self, pod: &Pod, reason: &str, message: &str, nominate: Nominate<'_>) {
         let status = pod.status.as_ref();
         let mut conditions = status.iter().flat_map(|s| s.conditions.iter().flatten());
         let old = conditions.find(|condition| condition.type_ == words::POD_SCHEDULED);
@@ -119,7 +130,12 @@ impl Hand {
                 && condition.message.as_deref() == Some(message)
         });
         let nominated = status.and_then(|status| status.nominated_node_name.as_deref());
-        if said && (nominate.is_none() || nominate == nominated) {
+        let nominate = match nominate {
+            Nominate::Nowhere => nominated.map(|_| Value::Null),
+            Nominate::To(node) if nominated != Some(node) => Some(json!(node)),
+            Nominate::Same | Nominate::To(_) => None,
+        };
+        if said && nominate.is_none() {
             return;
         }
         let since = old.filter(|condition| condition.status == "False");
@@ -130,7 +146,7 @@ impl Hand {
             "observedGeneration": pod.metadata.generation,
         }]});
         if let Some(node) = nominate {
-            status["nominatedNodeName"] = json!(node);
+            status["nominatedNodeName"] = node;
         }
         self.patch_status(pod, status).await;
     }

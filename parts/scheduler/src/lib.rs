@@ -12,8 +12,9 @@
 //! - Whether a pod may run on a node is `fit`'s answer alone.
 //!
 //! # Absent
-//! Disruption budgets in the choice of victims, volumes, pod affinity, topology spread, several profiles, sampling of nodes: an
-//! unpinned pod looks at all of them.
+//! Required pod affinity, topology spread that must be kept, claims of volumes and devices: a pod that asks for them waits
+//! and says why (spec C10). Preferred ones are not weighed. Several profiles, sampling of nodes: an unpinned pod looks at
+//! all of them.
 //!
 //! Start with [`run`], then `plan`.
 
@@ -33,7 +34,7 @@ use kit::{Caches, Events, Setup};
 pub struct Options {
     /// Time, tasks, figures.
     pub setup: Setup,
-    /// Shared caches of pods and nodes.
+    /// Shared caches of pods, nodes and disruption budgets.
     pub caches: Caches,
 }
 

@@ -2,12 +2,13 @@
 
 use crate::apply::{Done, Hand};
 use crate::backlog::Backlog;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Outlook, Plan};
 use crate::snapshot::{Snapshot, bound_to, uid};
 use crate::{Options, words};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kit::{Cache, Change, Changes, Key};
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -19,6 +20,7 @@ pub(crate) struct Scheduler {
     hand: Hand,
     pods: Cache<Pod>,
     nodes: Cache<Node>,
+    budgets: Cache<PodDisruptionBudget>,
     pod_changes: Changes<Pod>,
     node_changes: Changes<Node>,
     snapshot: Snapshot,
@@ -35,6 +37,7 @@ impl Scheduler {
             node_changes: nodes.subscribe(),
             pods,
             nodes,
+            budgets: options.caches.of(),
             snapshot: Snapshot::default(),
             backlog: Backlog::default(),
             requests: FuturesUnordered::new(),
@@ -154,17 +157,25 @@ impl Scheduler {
         let Some(pod) = self.pods.get(&key).filter(|pod| bound_to(pod).is_none()) else {
             return self.backlog.forget(&key);
         };
-        match plan::plan(&pod, &self.snapshot) {
+        match plan::plan(&pod, &self.snapshot, &|| self.budgets.list()) {
             Plan::Bind(node) => {
                 self.snapshot.assume(&pod, &node);
                 self.requests.push(Box::pin(self.hand.clone().bind(pod, node)));
             }
-            Plan::Fail { message, preempt } => {
+            Plan::Fail(failure) => {
                 self.backlog.failed(&key, Instant::now());
-                if let Some(preempt) = &preempt {
-                    self.snapshot.nominate(&pod, Some(&preempt.node));
+                match &failure.outlook {
+                    Outlook::Same => {}
+                    Outlook::None => self.snapshot.nominate(&pod, None),
+                    Outlook::Room(room) => {
+                        self.snapshot.nominate(&pod, Some(&room.node));
+                        for other in &room.displaced {
+                            self.snapshot.nominate(other, None);
+                            self.backlog.wake_one(&Key::of(other.as_ref()), Instant::now());
+                        }
+                    }
                 }
-                self.requests.push(Box::pin(self.hand.clone().fail(pod, message, preempt)));
+                self.requests.push(Box::pin(self.hand.clone().fail(pod, failure)));
             }
         }
     }

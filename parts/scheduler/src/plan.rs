@@ -4,10 +4,13 @@ mod score;
 
 use crate::snapshot::{Seat, Snapshot, uid};
 use crate::words;
+use api::selector::LabelSelector;
 use fit::reason::{NO_VICTIMS, NOT_PINNED, PREEMPTION_NOT_HELPFUL, Tally, failure_text};
-use fit::victims::{may_preempt, priority};
+use fit::victims::{Budget, may_preempt, priority};
 use fit::{Incoming, Reason, Reasons};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Nodes on which victims are tried out for one pod: upstream tries at least 100.
@@ -19,27 +22,49 @@ pub(crate) enum Plan {
     /// Bind it to this node.
     Bind(String),
     /// No node; tell, and wait.
-    Fail {
-        message: String,
-        /// Make room first.
-        preempt: Option<Preempt>,
-    },
+    Fail(Failure),
 }
+
+/// Why there is no node, and what follows.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    pub(crate) outlook: Outlook,
+}
+
+/// What a pod without a node waits for.
+#[derive(Clone, Debug)]
+pub(crate) enum Outlook {
+    /// For what it waited for before.
+    Same,
+    /// For news; room that was being made for it is of no use.
+    None,
+    /// For room that is to be made.
+    Room(Preempt),
+}
+
+/// The budgets that protect pods; asked for only when pods are to go.
+pub(crate) type Budgets<'a> = &'a dyn Fn() -> Vec<Arc<PodDisruptionBudget>>;
 
 /// Whom to preempt, and where.
 #[derive(Clone, Debug)]
 pub(crate) struct Preempt {
     pub(crate) node: String,
     pub(crate) victims: Vec<Arc<Pod>>,
+    /// Less important pods that waited for room there: it is not for them any more (spec C36).
+    pub(crate) displaced: Vec<Arc<Pod>>,
 }
 
 /// Decides about one pod.
-pub(crate) fn plan(pod: &Pod, snapshot: &Snapshot) -> Plan {
-    let Some(spec) = pod.spec.as_ref() else {
-        return Plan::Fail { message: words::NO_NODES.to_owned(), preempt: None };
+pub(crate) fn plan(pod: &Pod, snapshot: &Snapshot, budgets: Budgets<'_>) -> Plan {
+    let fail = |message: String| Plan::Fail(Failure { message, outlook: Outlook::None });
+    let Some(spec) = pod.spec.as_ref().filter(|_| snapshot.nodes > 0) else {
+        return fail(words::NO_NODES.to_owned());
     };
-    if snapshot.nodes == 0 {
-        return Plan::Fail { message: words::NO_NODES.to_owned(), preempt: None };
+    if let Some(why) = unsupported(spec) {
+        let mut tally = Tally::default();
+        tally.add_text(why, snapshot.nodes);
+        return fail(failure_text(snapshot.nodes, &tally, None));
     }
     let incoming = Incoming::of(spec);
     let pinned = fit::pinned_nodes(spec);
@@ -66,14 +91,13 @@ pub(crate) fn plan(pod: &Pod, snapshot: &Snapshot) -> Plan {
         tally.add(reasons);
     }
     tally.add_text(NOT_PINNED, snapshot.nodes - refused.len());
-    preempt(pod, snapshot, &refused, &tally)
+    Plan::Fail(preempt(pod, snapshot, &refused, &tally, budgets))
 }
 
 /// Reasons against a node that is there, beside pods nominated to it of at least the same priority (spec C36).
 fn judge(pod: &Pod, incoming: &Incoming<'_>, seat: &Seat) -> Option<Reasons> {
     let node = seat.node.as_ref()?;
-    let ahead = |other: &&Arc<Pod>| uid(other) != uid(pod) && priority(other) >= priority(pod);
-    let mut ahead = seat.nominated.values().filter(ahead).peekable();
+    let mut ahead = seat.nominated.values().filter(|other| is_ahead(pod, other)).peekable();
     if ahead.peek().is_none() {
         return Some(fit::filter(incoming, node, &seat.allocatable, &seat.occupied));
     }
@@ -87,12 +111,14 @@ fn preempt(
     snapshot: &Snapshot,
     refused: &[(&String, &Seat, Reasons)],
     tally: &Tally,
-) -> Plan {
+    budgets: Budgets<'_>,
+) -> Failure {
     if let Some(why) = ineligible(pod, snapshot) {
         let first = failure_text(snapshot.nodes, tally, None);
         let message = format!("{first} no new claims to deallocate, preemption: {why}");
-        return Plan::Fail { message, preempt: None };
+        return Failure { message, outlook: Outlook::Same };
     }
+    let mut protection: Option<Vec<Arc<PodDisruptionBudget>>> = None;
     let mut tried = Tally::default();
     let mut found = Vec::new();
     let mut names = Vec::new();
@@ -105,8 +131,11 @@ fn preempt(
         let Some(node) = seat.node.as_ref().filter(|_| found.len() < VICTIM_NODES_MAX) else {
             continue;
         };
-        let occupants: Vec<&Pod> = seat.pods.values().map(Arc::as_ref).collect();
-        match fit::victims(pod, node, &occupants, &[]) {
+        // those who wait there with at least the same priority take their room before this pod
+        let waiting = seat.nominated.values().filter(|other| is_ahead(pod, other));
+        let occupants: Vec<&Pod> = seat.pods.values().chain(waiting).map(Arc::as_ref).collect();
+        let budgets = budgets_of(protection.get_or_insert_with(budgets), &occupants);
+        match fit::victims(pod, node, &occupants, &budgets) {
             Some(victims) if !victims.pods.is_empty() => {
                 found.push(victims);
                 names.push((*name, *seat));
@@ -118,11 +147,73 @@ fn preempt(
     if let Some(((name, seat), victims)) = chosen {
         let keys = victims.pods.iter().map(|victim| kit::Key::of(*victim));
         let victims = keys.filter_map(|key| seat.pods.get(&key).cloned()).collect();
-        let preempt = Some(Preempt { node: (*name).clone(), victims });
-        return Plan::Fail { message: failure_text(snapshot.nodes, tally, None), preempt };
+        let others = seat.nominated.values().filter(|other| uid(other) != uid(pod));
+        let displaced = others.filter(|other| !is_ahead(pod, other)).cloned().collect();
+        let room = Outlook::Room(Preempt { node: (*name).clone(), victims, displaced });
+        return Failure { message: failure_text(snapshot.nodes, tally, None), outlook: room };
     }
     tried.add_text(PREEMPTION_NOT_HELPFUL, snapshot.nodes - helpful);
-    Plan::Fail { message: failure_text(snapshot.nodes, tally, Some(&tried)), preempt: None }
+    let message = failure_text(snapshot.nodes, tally, Some(&tried));
+    Failure { message, outlook: Outlook::None }
+}
+
+/// Whether another pod that is nominated to a node has its room before this one (spec C36).
+fn is_ahead(pod: &Pod, other: &Pod) -> bool {
+    uid(other) != uid(pod) && priority(other) >= priority(pod)
+}
+
+/// The budgets over these pods. As upstream, one that selects everything protects nobody here, and a pod that was
+/// already let go is not counted twice (spec C33).
+fn budgets_of(all: &[Arc<PodDisruptionBudget>], pods: &[&Pod]) -> Vec<Budget> {
+    let empty = BTreeMap::new();
+    let read = |budget: &Arc<PodDisruptionBudget>| {
+        let selector = budget.spec.as_ref()?.selector.as_ref()?;
+        let is_empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+            && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
+        let matcher = LabelSelector::from_typed(selector).ok().filter(|_| !is_empty)?;
+        let status = budget.status.as_ref();
+        let let_go = status.and_then(|status| status.disrupted_pods.as_ref());
+        let covered = pods.iter().filter(|pod| {
+            pod.metadata.namespace == budget.metadata.namespace
+                && matcher.matches(pod.metadata.labels.as_ref().unwrap_or(&empty))
+                && !pod
+                    .metadata
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| let_go.is_some_and(|pods| pods.contains_key(name)))
+        });
+        let covers: BTreeSet<String> = covered.map(|pod| uid(pod).to_owned()).collect();
+        let allowed = status.and_then(|status| status.disruptions_allowed).unwrap_or(0);
+        (!covers.is_empty()).then(|| Budget { covers, allowed: i64::from(allowed) })
+    };
+    all.iter().filter_map(read).collect()
+}
+
+/// What a pod asks for that nobody here looks after: it waits and says why, rather than run where it must not
+/// (spec C10).
+fn unsupported(spec: &PodSpec) -> Option<&'static str> {
+    let affinity = spec.affinity.as_ref();
+    let near = affinity.and_then(|a| a.pod_affinity.as_ref());
+    let near = near.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+    let far = affinity.and_then(|a| a.pod_anti_affinity.as_ref());
+    let far = far.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+    let mut spread = spec.topology_spread_constraints.iter().flatten();
+    let claims = spec
+        .volumes
+        .iter()
+        .flatten()
+        .any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
+    if near.is_some_and(|terms| !terms.is_empty()) || far.is_some_and(|terms| !terms.is_empty()) {
+        Some(words::NO_POD_AFFINITY)
+    } else if spread.any(|constraint| constraint.when_unsatisfiable == "DoNotSchedule") {
+        Some(words::NO_SPREADING)
+    } else if claims {
+        Some(words::NO_VOLUME_CLAIMS)
+    } else if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
+        Some(words::NO_RESOURCE_CLAIMS)
+    } else {
+        None
+    }
 }
 
 /// Why a pod may not preempt at all (spec C31).

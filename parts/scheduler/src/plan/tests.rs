@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn node(name: &str, cpu: &str) -> Arc<k8s_openapi::api::core::v1::Node> {
     Arc::new(
@@ -35,9 +35,25 @@ fn snapshot(nodes: &[(&str, &str)], pods: &[(&str, Arc<Pod>)]) -> Snapshot {
     snapshot
 }
 
+/// Without budgets.
+fn plan(pod: &Pod, snapshot: &Snapshot) -> Plan {
+    super::plan(pod, snapshot, &Vec::new)
+}
+
 fn told(pod: &Pod, snapshot: &Snapshot) -> String {
     match plan(pod, snapshot) {
-        Plan::Fail { message, preempt: None } => message,
+        Plan::Fail(Failure { message, outlook: Outlook::Same | Outlook::None }) => message,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn room(pod: &Pod, snapshot: &Snapshot, budgets: &[Value]) -> (String, Vec<String>, Vec<String>) {
+    let read = |budget: &Value| Arc::new(serde_json::from_value(budget.clone()).unwrap());
+    let names = |pods: &[Arc<Pod>]| pods.iter().map(|pod| uid(pod).to_owned()).collect();
+    match super::plan(pod, snapshot, &|| budgets.iter().map(read).collect()) {
+        Plan::Fail(Failure { outlook: Outlook::Room(room), .. }) => {
+            (room.node, names(&room.victims), names(&room.displaced))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -77,7 +93,7 @@ fn a_more_important_pod_makes_room_and_then_waits_for_it() {
     let mut busy = snapshot(&[("a", "4")], &[("a", Arc::clone(&victim))]);
     let important = pod("high", "2", 5, None);
     match plan(&important, &busy) {
-        Plan::Fail { message, preempt: Some(preempt) } => {
+        Plan::Fail(Failure { message, outlook: Outlook::Room(preempt) }) => {
             assert_eq!(message, "0/1 nodes are available: 1 Insufficient cpu.");
             assert_eq!(preempt.node, "a");
             assert_eq!(preempt.victims.iter().map(|pod| uid(pod)).collect::<Vec<_>>(), ["low"]);
@@ -105,9 +121,69 @@ fn a_more_important_pod_makes_room_and_then_waits_for_it() {
 fn a_nominated_pod_keeps_its_room_from_its_equals_and_not_from_its_betters() {
     let mut snapshot = snapshot(&[("a", "4")], &[]);
     snapshot.nominate(&pod("first", "3", 5, None), Some("a"));
-    assert!(matches!(plan(&pod("equal", "2", 5, None), &snapshot), Plan::Fail { .. }));
+    assert!(matches!(plan(&pod("equal", "2", 5, None), &snapshot), Plan::Fail(_)));
     assert!(matches!(plan(&pod("better", "2", 6, None), &snapshot), Plan::Bind(_)));
     assert!(matches!(plan(&pod("first", "3", 5, None), &snapshot), Plan::Bind(_)));
+}
+
+#[test]
+fn a_budget_turns_preemption_to_another_node_and_never_forbids_it() {
+    let labelled = |name: &str, app: &str| {
+        let mut pod = Pod::clone(&pod(name, "3", 1, None));
+        pod.metadata.labels = Some(BTreeMap::from([("app".into(), app.into())]));
+        Arc::new(pod)
+    };
+    let pods = [("a", labelled("guarded", "x")), ("b", labelled("free", "y"))];
+    let busy = snapshot(&[("a", "4"), ("b", "4")], &pods);
+    let budget = |allowed: i32, let_go: &Value| {
+        json!({"metadata": {"name": "b", "namespace": "d"}, "spec": {"selector": {"matchLabels": {"app": "x"}}},
+            "status": {"disruptionsAllowed": allowed, "disruptedPods": let_go, "currentHealthy": 1,
+                "desiredHealthy": 1, "expectedPods": 1}})
+    };
+    let (none, gone) = (json!({}), json!({"guarded": "2026-01-01T00:00:00Z"}));
+    let anywhere = pod("high", "2", 5, None);
+    let at = |pod: &Pod, budget: Value| room(pod, &busy, &[budget]).0;
+    assert_eq!(at(&anywhere, budget(0, &none)), "b");
+    assert_eq!(at(&anywhere, budget(1, &none)), "a");
+    assert_eq!(at(&anywhere, budget(0, &gone)), "a", "it was let go already");
+    // C33: with nowhere else to go the budget is broken
+    assert_eq!(at(&pod("high", "2", 5, Some("a")), budget(0, &none)), "a");
+}
+
+#[test]
+fn who_waits_there_is_sent_away_only_by_its_betters() {
+    let low = pod("low", "3", 1, None);
+    let mut busy = snapshot(&[("a", "4")], &[("a", low)]);
+    busy.nominate(&pod("middle", "1", 3, None), Some("a"));
+    let (_, victims, displaced) = room(&pod("high", "4", 5, None), &busy, &[]);
+    assert_eq!((victims, displaced), (vec!["low".to_owned()], vec!["middle".to_owned()]));
+    // beside one that keeps its room, going would not help
+    busy.nominate(&pod("equal", "1", 5, None), Some("a"));
+    assert!(told(&pod("high", "4", 5, None), &busy).contains("No preemption victims found"));
+}
+
+#[test]
+fn what_is_not_supported_is_refused_with_a_reason() {
+    let term = json!([{"topologyKey": "kubernetes.io/hostname", "labelSelector": {}}]);
+    let required = |terms: &Value| json!({"requiredDuringSchedulingIgnoredDuringExecution": terms});
+    for (spec, why) in [
+        (json!({"affinity": {"podAffinity": required(&term)}}), words::NO_POD_AFFINITY),
+        (json!({"affinity": {"podAntiAffinity": required(&term)}}), words::NO_POD_AFFINITY),
+        (
+            json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]}),
+            words::NO_SPREADING,
+        ),
+        (
+            json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}),
+            words::NO_VOLUME_CLAIMS,
+        ),
+    ] {
+        let mut spec = spec;
+        spec["containers"] = json!([]);
+        let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+        let text = told(&pod, &snapshot(&[("a", "4"), ("b", "4")], &[]));
+        assert_eq!(text, format!("0/2 nodes are available: 2 {why}."));
+    }
 }
 
 proptest! {
@@ -140,7 +216,7 @@ proptest! {
         steps in prop::collection::vec((0_usize..6, 0_usize..4, 0_u8..4), 0..80),
     ) {
         let mut snapshot = Snapshot::default();
-        let mut truth = std::collections::BTreeMap::<usize, Arc<Pod>>::new();
+        let mut truth = BTreeMap::<usize, Arc<Pod>>::new();
         for (n, at, action) in steps {
             let mut one = Pod::clone(&pod(&format!("p{n}"), "100m", 0, None));
             one.spec.as_mut().unwrap().node_name = Some(format!("n{at}"));
