@@ -301,7 +301,6 @@ impl Runtime {
     }
 
     /// What containers that carry all these labels use.
-    #[expect(dead_code, reason = "the figures at the port are read from it")]
     pub(crate) async fn stats(
         &self,
         labels: &BTreeMap<String, String>,

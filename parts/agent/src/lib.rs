@@ -25,6 +25,7 @@ mod cri;
 mod env;
 mod error;
 mod fault;
+mod figures;
 mod files;
 mod host;
 mod join;

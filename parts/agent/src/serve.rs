@@ -8,7 +8,7 @@ pub(crate) mod certificate;
 
 use crate::Error;
 use crate::context::Context;
-use crate::{logs, stream};
+use crate::{figures, logs, stream};
 use access::Caller;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -40,6 +40,7 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub(crate) struct Port {
     pub(crate) context: Arc<Context>,
     pub(crate) pods: Cache<Pod>,
+    pub(crate) rates: figures::Memory,
 }
 
 /// Binds the port.
@@ -121,6 +122,11 @@ impl Port {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         if let Some(wanted) = stream::Wanted::of(request.method(), &parts) {
             return stream::answer(&self, wanted, request).await;
+        }
+        if request.method() == Method::GET
+            && let Some(figures) = figures::answer(&self, &path).await
+        {
+            return figures;
         }
         match (request.method(), parts.as_slice()) {
             (&Method::GET, ["metrics"]) => {
