@@ -45,9 +45,10 @@ impl Manager<'_> {
         }
     }
 
-    fn time(&self) -> String {
+    /// When the manager wrote; what comes by way of a Scale has no time, as upstream has it.
+    fn time(&self) -> Option<String> {
         let seconds = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-        seconds.to_string()
+        (self.subresource != "scale").then(|| seconds.to_string())
     }
 
     /// What a write through this door cannot set, so nobody owns it by such a write.
@@ -55,8 +56,18 @@ impl Manager<'_> {
         let mut set = Set::default();
         let has = |name: &str| kind.field(name).is_some();
         match self.subresource {
-            "" if has("status") => set.insert_path(&["status"]),
-            "status" | "approval" if has("spec") => set.insert_path(&["spec"]),
+            "" | "finalize" if has("status") => set.insert_path(&["status"]),
+            "status" | "approval" if has("spec") => {
+                set.insert_path(&["spec"]);
+                match kind.go_name() {
+                    "Deployment" => set.insert_path(&["metadata", "labels"]),
+                    "Pod" => {
+                        set.insert_path(&["metadata", "deletionTimestamp"]);
+                        set.insert_path(&["metadata", "ownerReferences"]);
+                    }
+                    _ => {}
+                }
+            }
             _ => {}
         }
         set
@@ -130,7 +141,7 @@ fn updated(
         let owned = known.entry(owner).or_default();
         owned.fields = owned.fields.union(&taken);
         manager.api_version.clone_into(&mut owned.api_version);
-        owned.time = Some(manager.time());
+        owned.time = manager.time();
     }
     owners::cap(&mut known);
     known
@@ -275,7 +286,7 @@ impl Job<'_> {
         if !found.is_none()
             && let Some(owned) = known.get_mut(&owner)
         {
-            owned.time = Some(self.manager.time());
+            owned.time = self.manager.time();
         }
         // The same once more on the object as it is, without what only the form has.
         let merged = tree::merge(self.live, self.applied, self.kind);

@@ -156,6 +156,7 @@ fn fields(value: &Value, node: Node, path: &str, faults: &mut Vec<Fault>) -> (bo
             }
         }
         (Shape::List(list), Value::Array(items)) => {
+            let known = by_step(list, Some(value));
             for item in items {
                 let at = match step(list, item) {
                     Ok(at) => at,
@@ -171,7 +172,10 @@ fn fields(value: &Value, node: Node, path: &str, faults: &mut Vec<Fault>) -> (bo
                 }
                 let (_, below) = fields(item, list.items, &format!("{path}{shown}"), faults);
                 set.insert(at.clone());
-                set.graft(at, below);
+                // Items with the same key are owned as one, without their parts.
+                if known.get(&at).is_some_and(|same| same.len() == 1) {
+                    set.graft(at, below);
+                }
             }
         }
         _ => {}
@@ -285,8 +289,9 @@ fn differ(old: Option<&Value>, new: Option<&Value>, node: Node) -> (Fate, Differ
     if let Shape::List(list) = &shape {
         let (old, new) = (by_step(list, old), by_step(list, new));
         for at in old.keys().chain(new.keys().filter(|at| !old.contains_key(*at))) {
-            let (old, new) = (old.get(at).copied(), new.get(at).copied());
-            record(&mut found, at.clone(), differ(old, new, list.items));
+            let (old, new) = (old.get(at), new.get(at));
+            let pair = (old.map_or(&[][..], Vec::as_slice), new.map_or(&[][..], Vec::as_slice));
+            differ_items(&mut found, at, pair, list.items);
         }
     } else {
         let none = Map::new();
@@ -299,6 +304,35 @@ fn differ(old: Option<&Value>, new: Option<&Value>, node: Node) -> (Fate, Differ
     }
     // What is walked is never modified itself; only its parts are.
     (if fate == Fate::Modified { Fate::Same } else { fate }, found)
+}
+
+/// Compares items of one key. Several items of one key count as one value, without parts.
+fn differ_items(found: &mut Difference, at: &Step, items: (&[&Value], &[&Value]), node: Node) {
+    let mut one = |old: Option<&Value>, new: Option<&Value>| {
+        record(found, at.clone(), differ(old, new, node));
+    };
+    match items {
+        ([], []) => {}
+        ([old], [new]) => one(Some(old), Some(new)),
+        ([old], []) => one(Some(old), None),
+        ([], [new]) => one(None, Some(new)),
+        ([_, _, ..], []) => found.removed.insert(at.clone()),
+        ([_, _, ..], [new]) => {
+            one(None, Some(new));
+            found.removed.insert(at.clone());
+        }
+        ([], [_, _, ..]) => found.added.insert(at.clone()),
+        ([old], [_, _, ..]) => {
+            one(Some(old), None);
+            found.added.insert(at.clone());
+        }
+        (old, new) => {
+            let equal = old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b));
+            if !equal {
+                found.modified.insert(at.clone());
+            }
+        }
+    }
 }
 
 fn record(found: &mut Difference, at: Step, (fate, below): (Fate, Difference)) {
@@ -331,15 +365,25 @@ fn items(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Items by step; of duplicates, which only old objects have, the first counts.
-fn by_step<'v>(list: &List, value: Option<&'v Value>) -> BTreeMap<Step, &'v Value> {
-    let mut found = BTreeMap::new();
+/// Items by step; several of one step are there where nobody refuses them (environment variables).
+type Items<'v> = BTreeMap<Step, Vec<&'v Value>>;
+
+fn by_step<'v>(list: &List, value: Option<&'v Value>) -> Items<'v> {
+    let mut found = Items::new();
     for item in items(value) {
         if let Ok(at) = step(list, item) {
-            found.entry(at).or_insert(item);
+            found.entry(at).or_default().push(item);
         }
     }
     found
+}
+
+/// The item of a step, if there is just one: several are not merged with what is applied, but replaced.
+fn only<'v>(items: &Items<'v>, at: &Step) -> Option<&'v Value> {
+    match items.get(at).map(Vec::as_slice) {
+        Some([one]) => Some(one),
+        _ => None,
+    }
 }
 
 /// Merges what is applied into what is there.
@@ -381,7 +425,7 @@ fn merged_list(live: Option<&Value>, applied: Option<&Value>, list: &List) -> Ve
         .peekable();
     let pair = |at: &Option<Step>| {
         let at = at.as_ref()?;
-        merged(live_by.get(at).copied(), applied_by.get(at).copied(), list.items)
+        merged(only(&live_by, at), only(&applied_by, at), list.items)
     };
     let mut out = Vec::new();
     let (mut l, mut r) = (0, 0);

@@ -131,7 +131,7 @@ fn dry(call: &Call, name: &str, object: &Value) -> Result<bytes::Bytes, CommitEr
 }
 
 /// The namespace of the path holds; a different one in the object is an error.
-fn settle_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
+pub(crate) fn settle_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
     let sent = text(object, "namespace");
     let asked = call.namespace();
     if !sent.is_empty() && !asked.is_empty() && sent != asked {

@@ -58,7 +58,7 @@ pub(crate) fn updated(call: &Call, old: &Value, object: &mut Value, name: &str) 
     }
 }
 
-/// Checks what every applied object must have.
+/// Checks what every applied object must say of itself.
 pub(crate) fn check_applied(call: &Call, applied: &Value) -> Result<(), Status> {
     let text = |pointer: &str| applied.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (version, kind) = (text("/apiVersion"), text("/kind"));
@@ -67,19 +67,6 @@ pub(crate) fn check_applied(call: &Call, applied: &Value) -> Result<(), Status> 
         return Err(Status::bad_request(format!(
             "invalid object type: {group}/{version}, Kind={kind}"
         )));
-    }
-    let name = text("/metadata/name");
-    if !name.is_empty() && name != call.name() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            call.name()
-        )));
-    }
-    let namespace = text("/metadata/namespace");
-    if !namespace.is_empty() && namespace != call.namespace() {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
     }
     Ok(())
 }

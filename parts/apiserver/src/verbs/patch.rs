@@ -101,6 +101,7 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
         let mut object = decoded.object;
         call.strategy.convert(&object)?;
         call.strategy.default(&mut object);
+        update::settle_place(call, &mut object)?;
         fields::updated(call, old, &mut object, &manager);
         told = decoded.warnings;
         Ok(Changed { object, warnings: Vec::new() })
@@ -125,9 +126,14 @@ async fn apply(call: &Call, body: &[u8], options: &WriteOptions) -> Result<Reply
         update::authorize_create(call)?;
         let mut object = fields::apply(call, None, &applied, options)?;
         call.strategy.convert(&object)?;
-        if call.row.namespaced {
-            create::set(&mut object, "namespace", call.namespace());
+        let uid = create::text(&object, "uid");
+        if !uid.is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            return Err(Status::conflict(call.row.group, call.row.plural, call.name(), &why));
         }
+        update::settle_place(call, &mut object)?;
         create::fill_system_fields(call, &mut object);
         let mut warnings = twice;
         let bytes = create::store_new(call, object, options, "", &mut warnings).await?;
@@ -136,8 +142,9 @@ async fn apply(call: &Call, body: &[u8], options: &WriteOptions) -> Result<Reply
         return Ok(reply);
     }
     let written = update::rewrite(call, options, |old| {
-        let object = fields::apply(call, Some(old), &applied, options)?;
+        let mut object = fields::apply(call, Some(old), &applied, options)?;
         call.strategy.convert(&object)?;
+        update::settle_place(call, &mut object)?;
         Ok(Changed { object, warnings: Vec::new() })
     })
     .await?;

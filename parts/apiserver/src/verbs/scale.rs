@@ -1,7 +1,7 @@
 //! The subresource `scale`: a workload seen as a number of pods.
 
 use super::patch::{self, Kind, Patch};
-use super::update::{Changed, check_place, check_uid, rewrite};
+use super::update::{Changed, check_uid, rewrite, settle_place};
 use super::{Call, create, fields, shelf};
 use crate::admit::json::{Json, JsonMut};
 use crate::admit::{Column, Strategy, metadata, table};
@@ -54,7 +54,7 @@ pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
     let options = WriteOptions::read(&call.query, "UpdateOptions")?;
     let decoded = decode::object(&body, media, Wanted::of(SCALE), options.validation)?;
     let mut scale = decoded.object;
-    check_place(call, &scale)?;
+    settle_place(call, &mut scale)?;
     create::set(&mut scale, "namespace", call.namespace());
     let manager = call.manager(&options);
     let written = rewrite(call, &options, |old| {
@@ -181,6 +181,7 @@ fn apply(
         part.set("spec", json!({"replicas": applied.at("spec").at("replicas")}));
     }
     fields::check_applied(call, &part)?;
-    let object = fields::apply(call, Some(old), &part, options)?;
+    let mut object = fields::apply(call, Some(old), &part, options)?;
+    settle_place(call, &mut object)?;
     Ok(Changed { object, warnings: Vec::new() })
 }

@@ -46,7 +46,7 @@ pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
     let Decoded { mut object, mut warnings } =
         decode::object(&body, media, Wanted::of(call.row), options.validation)?;
     call.strategy.convert(&object)?;
-    check_place(call, &object)?;
+    settle_place(call, &mut object)?;
     call.strategy.default(&mut object);
     let manager = call.manager(&options);
     let missing =
@@ -97,24 +97,22 @@ pub(crate) fn authorize_create(call: &Call) -> Result<(), Status> {
     call.server.authorizer.authorize(&call.identity, &attributes)
 }
 
-/// Name and namespace of the object must be those of the path.
-pub(crate) fn check_place(call: &Call, object: &Value) -> Result<(), Status> {
-    let (name, namespace) = (text(object, "name"), text(object, "namespace"));
-    let (asked_name, asked_namespace) = (call.name(), call.namespace());
-    let message = if name.is_empty() {
-        format!(
-            "the name of the object ({asked_name} based on URL) was undeterminable: name must be provided"
-        )
-    } else if name != asked_name {
-        format!("the name of the object ({name}) does not match the name on the URL ({asked_name})")
-    } else if !namespace.is_empty() && !asked_namespace.is_empty() && namespace != asked_namespace {
-        format!(
-            "the namespace of the object ({namespace}) does not match the namespace on the request ({asked_namespace})"
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Status::bad_request(message))
+/// Name and namespace of the object must be those of the path; a missing namespace is filled in, and one of a
+/// cluster-scoped object forgotten.
+pub(crate) fn settle_place(call: &Call, object: &mut Value) -> Result<(), Status> {
+    create::settle_namespace(call, object)?;
+    let (name, asked) = (text(object, "name"), call.name());
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({asked} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if name != asked {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({asked})"
+        )));
+    }
+    Ok(())
 }
 
 /// A resourceVersion must be a number, and some kinds insist on one.

@@ -281,3 +281,45 @@ fn kubectl_takes_over_from_its_client_side_apply() {
         apply(Some(&edited), &wanted, &by("kubectl", "v1", 4), config(), false).unwrap_err();
     assert_eq!(status.code, 409, "a value that is not what was applied is somebody's");
 }
+
+#[test]
+fn items_of_one_key_are_owned_together_without_their_parts() {
+    let with = |variables: Value| {
+        let container = json!({"name": "m", "env": variables});
+        json!({"metadata": {"name": "d"}, "spec": {"template": {"spec": {"containers": [container]}}}})
+    };
+    let env = |object: &Value| {
+        let entries = owned(object);
+        let fields = &entries.last().expect("an entry").1;
+        fields["f:spec"]["f:template"]["f:spec"]["f:containers"]["k:{\"name\":\"m\"}"]["f:env"]
+            .clone()
+    };
+    let twice = json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
+    let mut first = with(twice.clone());
+    track_update(None, &mut first, &by("one", "apps/v1", 1), daemon());
+    assert_eq!(env(&first), json!({".": {}, "k:{\"name\":\"A\"}": {}}));
+    let mut same = first.clone();
+    track_update(Some(&first), &mut same, &by("two", "apps/v1", 2), daemon());
+    assert_eq!(owned(&same).len(), 1, "nothing changed");
+    let mut once = with(json!([{"name": "A", "value": "2"}]));
+    track_update(Some(&first), &mut once, &by("two", "apps/v1", 2), daemon());
+    assert_eq!(
+        env(&once),
+        json!({"k:{\"name\":\"A\"}": {".": {}, "f:name": {}, "f:value": {}}}),
+        "the one that is left belongs to who left it"
+    );
+}
+
+#[test]
+fn what_comes_by_a_scale_has_no_time() {
+    let mut old = json!({"metadata": {"name": "d"}, "spec": {"replicas": 1}});
+    let kind = kind("io.k8s.api.apps.v1.Deployment");
+    track_update(None, &mut old, &by("one", "apps/v1", 1), kind);
+    let mut new = old.clone();
+    new["spec"]["replicas"] = 2.into();
+    let scaler = Manager { subresource: "scale", ..by("hpa", "apps/v1", 2) };
+    track_update(Some(&old), &mut new, &scaler, kind);
+    let entries = new["metadata"]["managedFields"].as_array().expect("entries");
+    let scaled = entries.iter().find(|entry| entry["manager"] == "hpa").expect("an entry");
+    assert_eq!(scaled.get("time"), None);
+}
