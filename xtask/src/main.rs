@@ -7,6 +7,7 @@ mod cluster;
 mod demo;
 mod image;
 mod images;
+mod python;
 mod sh;
 mod suite;
 mod walk;

@@ -1,6 +1,6 @@
 //! `make test`: what CI runs, step by step, each under its name and with its time.
 
-use crate::{cluster, say, sh};
+use crate::{cluster, python, say, sh};
 use anyhow::{Result, bail};
 use std::process::Command;
 
@@ -18,6 +18,8 @@ pub(crate) fn run() -> Result<()> {
     step("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     step("build", &["build", "--workspace", "--bins"])?;
     step("tape", &["run", "--quiet", "--package", "tape", "--", "--quiet"])?;
+    say("== python client");
+    python::run()?;
     if sh::is_on_path("cargo-nextest") {
         step("test", &["nextest", "run", "--workspace"])?;
         step("doctest", &["test", "--workspace", "--doc", "--quiet"])

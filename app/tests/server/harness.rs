@@ -47,8 +47,13 @@ impl Place {
 
     /// A server command on a free port, the API alone.
     pub(crate) fn command(&self) -> Command {
+        self.command_on(0)
+    }
+
+    fn command_on(&self, port: u16) -> Command {
         let mut command = pernode();
-        command.args(["server", "--listen", "127.0.0.1:0", "--parts", "apiserver", "--data-dir"]);
+        let address = format!("127.0.0.1:{port}");
+        command.args(["server", "--listen", &address, "--parts", "apiserver", "--data-dir"]);
         command
             .arg(self.data())
             .arg("--token-auth-file")
@@ -59,6 +64,11 @@ impl Place {
     /// A server that is ready.
     pub(crate) fn start(&self) -> Running {
         Self::start_with(self.command())
+    }
+
+    /// The API alone on this port, ready.
+    pub(crate) fn start_on(&self, port: u16) -> Running {
+        Self::start_with(self.command_on(port))
     }
 
     /// A server with all its parts that is ready, on this port (0: a free one).

@@ -9,6 +9,8 @@
 
 mod access;
 mod harness;
+mod informer;
 mod joining;
+mod kubectl;
 mod lifecycle;
 mod refusals;

@@ -31,6 +31,25 @@ pub trait Lookup: Send + Sync + std::fmt::Debug {
     fn pods_of_node(&self, node: &str) -> Vec<(Arc<str>, Bytes)>;
 }
 
+/// A question in words, for tests: `verb group resource[/subresource] [namespace [name [node]]]`; `-` is empty.
+#[cfg(test)]
+pub(crate) fn asked(text: &str) -> Attributes {
+    let words: Vec<&str> =
+        text.split(' ').map(|word| if word == "-" { "" } else { word }).collect();
+    let word = |at: usize| words.get(at).copied().unwrap_or_default();
+    let (resource, subresource) = word(2).split_once('/').unwrap_or((word(2), ""));
+    Attributes {
+        verb: word(0).to_owned().into(),
+        group: word(1).into(),
+        resource: resource.into(),
+        subresource: subresource.into(),
+        namespace: word(3).into(),
+        name: word(4).into(),
+        node: words.get(5).map(|node| (*node).to_owned()),
+        ..Attributes::default()
+    }
+}
+
 /// A world without objects.
 #[cfg(test)]
 #[derive(Debug)]

@@ -179,6 +179,7 @@ fn names(spec: &Value, kind: Reference, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authorize::asked;
     use bytes::Bytes;
     use serde_json::json;
     use std::sync::Arc;
@@ -226,23 +227,6 @@ mod tests {
             }}),
             json!({"metadata": {"namespace": "n", "name": "pending"}, "spec": {}}),
         ])
-    }
-
-    /// `verb group resource[/sub] namespace name [node]`; `-` is empty.
-    fn asked(text: &str) -> Attributes {
-        let words: Vec<&str> =
-            text.split(' ').map(|word| if word == "-" { "" } else { word }).collect();
-        let (resource, subresource) = words[2].split_once('/').unwrap_or((words[2], ""));
-        Attributes {
-            verb: words[0].to_owned().into(),
-            group: words[1].into(),
-            resource: resource.into(),
-            subresource: subresource.into(),
-            namespace: words[3].into(),
-            name: words[4].into(),
-            node: words.get(5).map(|node| (*node).to_owned()),
-            ..Attributes::default()
-        }
     }
 
     #[test]

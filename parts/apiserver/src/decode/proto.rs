@@ -1,8 +1,10 @@
 //! Protobuf bodies of the few kinds that kubectl 1.32 and later send so: `kubectl create namespace` and its like,
-//! access reviews, evictions. Answers are JSON, which these clients take as well. All other kinds are 415.
+//! access reviews, evictions, and those in [`more`]. Answers are JSON, which these clients take as well. All other kinds are 415.
 //!
 //! The wire: the four bytes `k8s\0`, then an envelope (1: {1: apiVersion, 2: kind}, 2: the object). Go writes
 //! every field that is no pointer, set or not, so empty texts, empty messages and zero counts mean "not set".
+
+mod more;
 
 use super::node::Node;
 use base64::Engine;
@@ -37,11 +39,18 @@ enum Holds {
     ByteMap,
     /// Map from text to a list of texts.
     ListMap,
+    /// Map from text to quantities.
+    Quantities,
+    /// A number or a text.
+    Either,
     /// The server's own business.
     Ignored,
 }
 
-use Holds::{Bool, ByteMap, Count, Flag, Ignored, Int, ListMap, Many, Map, One, Text, Texts, Time};
+use Holds::{
+    Bool, ByteMap, Count, Either, Flag, Ignored, Int, ListMap, Many, Map, One, Quantities, Text,
+    Texts, Time,
+};
 
 const OWNER: &[Field] = &[
     (1, "kind", Text),
@@ -169,6 +178,11 @@ fn fields(kind: &str) -> Option<&'static [Field]> {
         "SelfSubjectReview" => &[METADATA, (2, "status", Ignored)],
         "Eviction" => &[METADATA, (2, "deleteOptions", One(DELETE_OPTIONS))],
         "DeleteOptions" => DELETE_OPTIONS,
+        "Deployment" => more::DEPLOYMENT,
+        "PodDisruptionBudget" => more::BUDGET,
+        "ResourceQuota" => more::RESOURCE_QUOTA,
+        "Service" => more::SERVICE,
+        "TokenRequest" => more::TOKEN_REQUEST,
         _ => return None,
     })
 }
@@ -300,7 +314,8 @@ fn value(part: Part<'_>, holds: Holds, depth: usize) -> Result<Option<Node>, Str
         (Many(fields), Part::Bytes(bytes)) => {
             Some(Node::List(vec![Node::Object(message(bytes, fields, depth + 1)?)]))
         }
-        (Map | ByteMap | ListMap, Part::Bytes(bytes)) => {
+        (Either, Part::Bytes(bytes)) => Some(either(bytes)?),
+        (Map | ByteMap | ListMap | Quantities, Part::Bytes(bytes)) => {
             Some(Node::Object(vec![entry(bytes, holds)?]))
         }
         _ => return Err("a field is of a wrong wire type".to_owned()),
@@ -325,9 +340,32 @@ fn entry(bytes: &[u8], holds: Holds) -> Result<(String, Node), String> {
             });
             Node::List(items.collect::<Result<_, _>>()?)
         }
+        Quantities => {
+            let mut amount = String::new();
+            for part in Parts(held) {
+                if let (1, Part::Bytes(bytes)) = part? {
+                    amount = text(bytes)?;
+                }
+            }
+            Node::Text(amount)
+        }
         _ => Node::Text(text(held)?),
     };
     Ok((key, value))
+}
+
+/// A number or a text: which of the two, then both.
+fn either(bytes: &[u8]) -> Result<Node, String> {
+    let (mut is_text, mut number, mut held) = (false, 0, String::new());
+    for part in Parts(bytes) {
+        match part? {
+            (1, Part::Number(kind)) => is_text = kind == 1,
+            (2, Part::Number(value)) => number = value.cast_signed(),
+            (3, Part::Bytes(bytes)) => held = text(bytes)?,
+            _ => {}
+        }
+    }
+    Ok(if is_text { Node::Text(held) } else { Node::Number(number.into()) })
 }
 
 /// A moment, to the second; nothing for the zero one.
@@ -370,6 +408,23 @@ mod tests {
         assert_eq!(
             read(&body("ConfigMap", &object)).expect("read").into_value(),
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"k": "v", "l": "w"}})
+        );
+    }
+
+    #[test]
+    fn quantities_and_numbers_or_texts_are_read() {
+        let hard = [field(1, b"pods"), field(2, &field(1, b"3"))].concat();
+        let object = [field(1, &field(1, b"q")), field(2, &field(1, &hard))].concat();
+        assert_eq!(
+            read(&body("ResourceQuota", &object)).expect("read").into_value()["spec"],
+            json!({"hard": {"pods": "3"}})
+        );
+        let percent = [vec![1 << 3, 1, 2 << 3, 0], field(3, b"10%")].concat();
+        let number = [vec![1 << 3, 0, 2 << 3, 4], field(3, b"")].concat();
+        let spec = [field(1, &percent), field(3, &number)].concat();
+        assert_eq!(
+            read(&body("PodDisruptionBudget", &field(2, &spec))).expect("read").into_value()["spec"],
+            json!({"minAvailable": "10%", "maxUnavailable": 4})
         );
     }
 

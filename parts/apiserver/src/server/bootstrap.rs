@@ -28,6 +28,7 @@ const PRIORITIES: [(&str, i64, &str); 2] = [
 ];
 
 /// Writes what is missing; what does not depend on one another at once, so that a first start costs a few syncs.
+/// Namespaces come first, since roles are within them.
 pub(super) async fn write(server: &Server) -> Result<(), Status> {
     let namespaces = NAMESPACES.map(|name| Write::Create {
         path: "/api/v1/namespaces".to_owned(),
@@ -45,7 +46,9 @@ pub(super) async fn write(server: &Server) -> Result<(), Status> {
         }),
     });
     let policy = plan(&super::RecordsLookup(server.inner.records.clone()));
-    let all = namespaces.into_iter().chain(classes).chain(policy);
+    let before = namespaces.into_iter().map(|write| apply(server, write));
+    futures::future::try_join_all(before).await?;
+    let all = classes.into_iter().chain(policy);
     futures::future::try_join_all(all.map(|write| apply(server, write))).await?;
     Ok(())
 }

@@ -1,0 +1,363 @@
+//! Roles of controllers, each bound to the service account in kube-system that has the rest of its name.
+
+use super::rows::EVENTS;
+use super::{Row, role};
+
+/// By name.
+pub(super) const ALL: &[Row] = &[
+    role(
+        "system:controller:attachdetach-controller",
+        &[
+            "list,watch - persistentvolumes,persistentvolumeclaims",
+            "get,list,watch - nodes",
+            "patch,update - nodes/status",
+            "list,watch - pods",
+            EVENTS,
+            "get,create,delete,list,watch storage.k8s.io volumeattachments",
+            "get,watch,list storage.k8s.io csidrivers",
+            "get,watch,list storage.k8s.io csinodes",
+        ],
+        &["sa:attachdetach-controller"],
+    ),
+    role(
+        "system:controller:certificate-controller",
+        &[
+            "get,list,watch,delete certificates.k8s.io certificatesigningrequests",
+            "update certificates.k8s.io certificatesigningrequests/status,certificatesigningrequests/approval",
+            "approve certificates.k8s.io signers kubernetes.io/kube-apiserver-client-kubelet",
+            "sign certificates.k8s.io signers kubernetes.io/legacy-unknown,kubernetes.io/kube-apiserver-client,kubernetes.io/kube-apiserver-client-kubelet,kubernetes.io/kubelet-serving",
+            "create authorization.k8s.io subjectaccessreviews",
+            EVENTS,
+        ],
+        &["sa:certificate-controller"],
+    ),
+    role(
+        "system:controller:clusterrole-aggregation-controller",
+        &["escalate,get,list,watch,update,patch rbac.authorization.k8s.io clusterroles"],
+        &["sa:clusterrole-aggregation-controller"],
+    ),
+    role(
+        "system:controller:cronjob-controller",
+        &[
+            "get,list,watch,update batch cronjobs",
+            "get,list,watch,create,update,delete,patch batch jobs",
+            "update batch cronjobs/status",
+            "update batch cronjobs/finalizers",
+            "list,watch,delete - pods",
+            EVENTS,
+        ],
+        &["sa:cronjob-controller"],
+    ),
+    role(
+        "system:controller:daemon-set-controller",
+        &[
+            "get,list,watch extensions,apps daemonsets",
+            "update extensions,apps daemonsets/status",
+            "update extensions,apps daemonsets/finalizers",
+            "list,watch - nodes",
+            "list,watch,create,delete,patch - pods",
+            "create - pods/binding",
+            "get,list,watch,create,delete,update,patch apps controllerrevisions",
+            EVENTS,
+        ],
+        &["sa:daemon-set-controller"],
+    ),
+    role(
+        "system:controller:deployment-controller",
+        &[
+            "get,list,watch,update extensions,apps deployments",
+            "update extensions,apps deployments/status",
+            "update extensions,apps deployments/finalizers",
+            "get,list,watch,create,update,patch,delete apps,extensions replicasets",
+            "get,list,watch,update - pods",
+            EVENTS,
+        ],
+        &["sa:deployment-controller"],
+    ),
+    role(
+        "system:controller:disruption-controller",
+        &[
+            "get,list,watch extensions,apps deployments,replicasets",
+            "get,list,watch - replicationcontrollers",
+            "get,list,watch policy poddisruptionbudgets",
+            "get,list,watch apps statefulsets,daemonsets",
+            "update policy poddisruptionbudgets/status",
+            "patch,update - pods/status",
+            "get * */scale",
+            EVENTS,
+        ],
+        &["sa:disruption-controller"],
+    ),
+    role(
+        "system:controller:endpoint-controller",
+        &[
+            "get,list,watch - services,pods",
+            "get,list,watch,create,update,delete - endpoints",
+            "create - endpoints/restricted",
+            EVENTS,
+        ],
+        &["sa:endpoint-controller"],
+    ),
+    role(
+        "system:controller:endpointslice-controller",
+        &[
+            "get,list,watch - services,pods,nodes",
+            "update - services/finalizers",
+            "get,list,watch,create,update,delete discovery.k8s.io endpointslices",
+            EVENTS,
+        ],
+        &["sa:endpointslice-controller"],
+    ),
+    role(
+        "system:controller:endpointslicemirroring-controller",
+        &[
+            "get,list,watch - services,endpoints",
+            "update - services/finalizers",
+            "update - endpoints/finalizers",
+            "get,list,watch,create,update,delete discovery.k8s.io endpointslices",
+            EVENTS,
+        ],
+        &["sa:endpointslicemirroring-controller"],
+    ),
+    role(
+        "system:controller:ephemeral-volume-controller",
+        &[
+            "get,list,watch - pods",
+            "update - pods/finalizers",
+            "get,list,watch,create - persistentvolumeclaims",
+            EVENTS,
+        ],
+        &["sa:ephemeral-volume-controller"],
+    ),
+    role(
+        "system:controller:expand-controller",
+        &[
+            "get,list,watch,update,patch - persistentvolumes",
+            "update,patch - persistentvolumeclaims/status",
+            "get,list,watch - persistentvolumeclaims",
+            EVENTS,
+            "get - services",
+        ],
+        &["sa:expand-controller"],
+    ),
+    role(
+        "system:controller:generic-garbage-collector",
+        &["get,list,watch,patch,update,delete * *", EVENTS],
+        &["sa:generic-garbage-collector"],
+    ),
+    role(
+        "system:controller:horizontal-pod-autoscaler",
+        &[
+            "get,list,watch autoscaling horizontalpodautoscalers",
+            "update autoscaling horizontalpodautoscalers/status",
+            "get,update * */scale",
+            "list,watch - pods",
+            "list,watch metrics.k8s.io pods",
+            "get,list,watch custom.metrics.k8s.io *",
+            "get,list,watch external.metrics.k8s.io *",
+            EVENTS,
+        ],
+        &["sa:horizontal-pod-autoscaler"],
+    ),
+    role(
+        "system:controller:job-controller",
+        &[
+            "get,list,watch,update,patch batch jobs",
+            "update batch jobs/status",
+            "update batch jobs/finalizers",
+            "list,watch,create,delete,patch - pods",
+            EVENTS,
+        ],
+        &["sa:job-controller"],
+    ),
+    role(
+        "system:controller:legacy-service-account-token-cleaner",
+        &[
+            "get - configmaps kube-apiserver-legacy-service-account-token-tracking",
+            "patch,delete - secrets",
+        ],
+        &["sa:legacy-service-account-token-cleaner"],
+    ),
+    role(
+        "system:controller:namespace-controller",
+        &[
+            "get,list,watch,delete - namespaces",
+            "update - namespaces/finalize,namespaces/status",
+            "get,list,watch,delete,deletecollection * *",
+        ],
+        &["sa:namespace-controller"],
+    ),
+    role(
+        "system:controller:node-controller",
+        &[
+            "get,list,watch,update,delete,patch - nodes",
+            "patch,update - nodes/status",
+            "patch,update - pods/status",
+            "list,watch,get,delete - pods",
+            EVENTS,
+        ],
+        &["sa:node-controller"],
+    ),
+    role(
+        "system:controller:persistent-volume-binder",
+        &[
+            "get,list,watch,update,create,delete - persistentvolumes",
+            "update - persistentvolumes/status",
+            "get,list,watch,update - persistentvolumeclaims",
+            "update - persistentvolumeclaims/status",
+            "list,watch,get,create,delete - pods",
+            "get,list,watch storage.k8s.io storageclasses",
+            "list,watch - nodes",
+            EVENTS,
+            "watch - events",
+            "get - services",
+        ],
+        &["sa:persistent-volume-binder"],
+    ),
+    role(
+        "system:controller:pod-garbage-collector",
+        &["list,watch,delete - pods", "get,list,watch - nodes", "patch - pods/status"],
+        &["sa:pod-garbage-collector"],
+    ),
+    role(
+        "system:controller:pv-protection-controller",
+        &["get,list,watch,update - persistentvolumes", EVENTS],
+        &["sa:pv-protection-controller"],
+    ),
+    role(
+        "system:controller:pvc-protection-controller",
+        &["get,list,watch,update - persistentvolumeclaims", "list,watch,get - pods", EVENTS],
+        &["sa:pvc-protection-controller"],
+    ),
+    role(
+        "system:controller:replicaset-controller",
+        &[
+            "get,list,watch,update apps,extensions replicasets",
+            "update apps,extensions replicasets/status",
+            "update apps,extensions replicasets/finalizers",
+            "list,watch,patch,create,delete - pods",
+            EVENTS,
+        ],
+        &["sa:replicaset-controller"],
+    ),
+    role(
+        "system:controller:replication-controller",
+        &[
+            "get,list,watch,update - replicationcontrollers",
+            "update - replicationcontrollers/status",
+            "update - replicationcontrollers/finalizers",
+            "list,watch,patch,create,delete - pods",
+            EVENTS,
+        ],
+        &["sa:replication-controller"],
+    ),
+    role(
+        "system:controller:resource-claim-controller",
+        &[
+            "get,list,watch - pods",
+            "update - pods/finalizers",
+            "get,list,watch,create,delete resource.k8s.io resourceclaims",
+            "update,patch resource.k8s.io resourceclaims,resourceclaims/status",
+            "update,patch - pods/status",
+            EVENTS,
+        ],
+        &["sa:resource-claim-controller"],
+    ),
+    role(
+        "system:controller:resourcequota-controller",
+        &["list,watch * *", "update - resourcequotas/status", EVENTS],
+        &["sa:resourcequota-controller"],
+    ),
+    role(
+        "system:controller:root-ca-cert-publisher",
+        &["create,update - configmaps", EVENTS],
+        &["sa:root-ca-cert-publisher"],
+    ),
+    role(
+        "system:controller:route-controller",
+        &["list,watch - nodes", "patch - nodes/status", EVENTS],
+        &["sa:route-controller"],
+    ),
+    role(
+        "system:controller:selinux-warning-controller",
+        &[
+            EVENTS,
+            "get,list,watch - persistentvolumes",
+            "get,list,watch - persistentvolumeclaims",
+            "get,list,watch - pods",
+            "get,list,watch storage.k8s.io csidrivers",
+        ],
+        &["sa:selinux-warning-controller"],
+    ),
+    role(
+        "system:controller:service-account-controller",
+        &["create - serviceaccounts", EVENTS],
+        &["sa:service-account-controller"],
+    ),
+    role(
+        "system:controller:service-cidrs-controller",
+        &[
+            "get,list,watch,patch,update networking.k8s.io servicecidrs",
+            "patch,update networking.k8s.io servicecidrs/finalizers",
+            "patch,update networking.k8s.io servicecidrs/status",
+            "get,list,watch networking.k8s.io ipaddresses",
+            EVENTS,
+        ],
+        &["sa:service-cidrs-controller"],
+    ),
+    role(
+        "system:controller:service-controller",
+        &[
+            "get,list,watch - services",
+            "patch,update - services/status",
+            "list,watch - nodes",
+            EVENTS,
+        ],
+        &["sa:service-controller"],
+    ),
+    role(
+        "system:controller:statefulset-controller",
+        &[
+            "list,watch - pods",
+            "get,list,watch apps statefulsets",
+            "update apps statefulsets/status",
+            "update apps statefulsets/finalizers",
+            "get,create,delete,update,patch - pods",
+            "get,create,delete,update,patch,list,watch apps controllerrevisions",
+            "get,create,list,watch - persistentvolumeclaims",
+            "update,delete - persistentvolumeclaims",
+            "update - pods/finalizers",
+            EVENTS,
+        ],
+        &["sa:statefulset-controller"],
+    ),
+    role(
+        "system:controller:ttl-after-finished-controller",
+        &["get,list,watch,delete batch jobs", EVENTS],
+        &["sa:ttl-after-finished-controller"],
+    ),
+    role(
+        "system:controller:ttl-controller",
+        &["update,patch,list,watch - nodes", EVENTS],
+        &["sa:ttl-controller"],
+    ),
+    role(
+        "system:controller:validatingadmissionpolicy-status-controller",
+        &[
+            "get,list,watch admissionregistration.k8s.io validatingadmissionpolicies",
+            "get,patch,update admissionregistration.k8s.io validatingadmissionpolicies/status",
+            EVENTS,
+        ],
+        &["sa:validatingadmissionpolicy-status-controller"],
+    ),
+    role(
+        "system:controller:volumeattributesclass-protection-controller",
+        &[
+            "list,watch,get - persistentvolumeclaims",
+            "list,watch,get - persistentvolumes",
+            "get,list,watch,update storage.k8s.io volumeattributesclasses",
+            EVENTS,
+        ],
+        &["sa:volumeattributesclass-protection-controller"],
+    ),
+];
