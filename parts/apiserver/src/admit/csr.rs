@@ -206,8 +206,8 @@ fn validate(spec: &Value) -> Faults {
     found
 }
 
-/// `domain/path`: the domain has a dot, the path parts are subdomains.
-fn signer(found: &mut Faults, name: &str, path: &Path) {
+/// Faults of the name of a signer, `domain/path`: the domain has a dot, the path parts are subdomains.
+pub(crate) fn signer(found: &mut Faults, name: &str, path: &Path) {
     if !needed(found, path.clone(), name) {
         return;
     }

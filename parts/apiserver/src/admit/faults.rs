@@ -72,14 +72,6 @@ pub(crate) fn needed(faults: &mut Faults, path: Path, value: &str) -> bool {
     !value.is_empty()
 }
 
-/// An IP address.
-pub(crate) fn ip(faults: &mut Faults, path: Path, value: &str) {
-    if value.parse::<std::net::IpAddr>().is_err() {
-        let why = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-        faults.push(FieldError::invalid(path, value, why));
-    }
-}
-
 /// A port number.
 pub(crate) fn port(faults: &mut Faults, path: Path, value: i64) {
     range(faults, path, value, 1, 65535);

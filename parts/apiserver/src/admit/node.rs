@@ -3,7 +3,7 @@
 use super::faults::{Faults, needed, qualified, texts, unsupported};
 use super::json::{Json, JsonMut};
 use super::pod::{defaults, tolerations};
-use super::{Column, Context, Strategy, amount, table};
+use super::{Column, Context, Strategy, address, amount, table};
 use api::names;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
@@ -68,11 +68,7 @@ impl Strategy for Node {
         let spec = object.at("spec");
         for (i, range) in spec.list("podCIDRs").iter().enumerate() {
             let range = range.as_str().unwrap_or_default();
-            if !is_range(range) {
-                let path = Path::new("spec").child("podCIDRs").index(i);
-                let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
-                found.push(FieldError::invalid(path, range, why));
-            }
+            address::range(&mut found, &Path::new("spec").child("podCIDRs").index(i), range);
         }
         found
     }
@@ -183,16 +179,6 @@ fn roles(object: &Value) -> Vec<String> {
     roles.sort();
     roles.dedup();
     roles
-}
-
-/// An address and a length, as of a network.
-fn is_range(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
-    match (address.parse::<std::net::IpAddr>(), length.parse::<u8>()) {
-        (Ok(std::net::IpAddr::V4(_)), Ok(length)) => length <= 32,
-        (Ok(std::net::IpAddr::V6(_)), Ok(length)) => length <= 128,
-        _ => false,
-    }
 }
 
 /// Spec A92: the path says `metadata`, as upstream's does.

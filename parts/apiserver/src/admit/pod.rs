@@ -8,6 +8,7 @@ pub(crate) mod defaults;
 pub(crate) mod environment;
 mod mounts;
 mod probes;
+mod profiles;
 pub(crate) mod quality;
 mod resize;
 pub(crate) mod resources;
@@ -18,6 +19,7 @@ pub(crate) mod tolerations;
 mod update;
 pub(crate) mod volumes;
 pub(crate) mod warnings;
+mod windows;
 
 use super::faults::Faults;
 use super::json::{Json, JsonMut};
@@ -60,6 +62,9 @@ impl Strategy for Pod {
 
     fn prepare_create(&self, object: &mut Value, context: &Context<'_>) {
         object.object("metadata").set("generation", 1);
+        let labels = object.at("metadata").at("labels").clone();
+        affinity::narrow(object.object("spec"), &labels);
+        profiles::adopt_annotations(object);
         let class = quality::class(object.at("spec"));
         object.set("status", json!({"phase": "Pending", "qosClass": class}));
         if !object.at("spec").list("schedulingGates").is_empty() {
@@ -116,6 +121,7 @@ impl Strategy for Pod {
             let why = "cannot be set until all schedulingGates have been cleared";
             found.push(FieldError::forbidden(path.child("nodeName"), why));
         }
+        profiles::validate_agreement(&mut found, object);
         found
     }
 

@@ -1,11 +1,11 @@
 //! Affinity and topology spread (spec A77).
 
 use crate::admit::faults::{self, Faults, unsupported};
-use crate::admit::json::Json;
+use crate::admit::json::{Json, JsonMut};
 use crate::admit::selector;
 use api::names;
 use api::{FieldError, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -132,6 +132,7 @@ fn pod_term(found: &mut Faults, term: &Value, path: &Path) {
     for name in term.list("namespaces").iter().filter_map(Value::as_str) {
         faults::dns_label(found, &path.child("namespace"), name);
     }
+    label_keys(found, term, path);
     let key = term.text("topologyKey");
     let path = path.child("topologyKey");
     if key.is_empty() {
@@ -153,8 +154,6 @@ pub(crate) fn validate_spread(found: &mut Faults, spec: &Value, path: &Path) {
         let key = constraint.text("topologyKey");
         if key.is_empty() {
             found.push(FieldError::required(at.child("topologyKey"), "can not be empty"));
-        } else {
-            faults::qualified(found, &at.child("topologyKey"), key);
         }
         let when = constraint.text("whenUnsatisfiable");
         let supported = ["DoNotSchedule", "ScheduleAnyway"];
@@ -195,5 +194,87 @@ fn spread_details(found: &mut Faults, constraint: &Value, path: &Path) {
         if constraint.has(key) && word != "Honor" && word != "Ignore" {
             found.push(unsupported(path.child(key), word, &["Honor", "Ignore"]));
         }
+    }
+    label_keys(found, constraint, path);
+}
+
+const MATCHED: &str = "matchLabelKeys";
+const MISMATCHED: &str = "mismatchLabelKeys";
+
+fn words<'a>(of: &'a Value, key: &str) -> Vec<&'a str> {
+    of.list(key).iter().filter_map(Value::as_str).collect()
+}
+
+/// Keys of the pod's own labels that the selector is to be narrowed by.
+fn label_keys(found: &mut Faults, of: &Value, path: &Path) {
+    let (matched, mismatched) = (words(of, MATCHED), words(of, MISMATCHED));
+    for (key, words) in [(MATCHED, &matched), (MISMATCHED, &mismatched)] {
+        if words.is_empty() {
+            continue;
+        }
+        let path = path.child(key);
+        if !of.has("labelSelector") {
+            let why = "must not be specified when labelSelector is not set";
+            found.push(FieldError::forbidden(path, why));
+            continue;
+        }
+        for (i, word) in words.iter().enumerate() {
+            faults::qualified(found, &path.index(i), word);
+        }
+    }
+    let selector = of.at("labelSelector");
+    let mut taken: Vec<&str> =
+        selector.entries("matchLabels").iter().map(|(key, _)| *key).collect();
+    for wanted in selector.list("matchExpressions") {
+        // The selector already holds one expression for each of the keys.
+        let key = wanted.text("key");
+        if let Some(i) = matched.iter().rposition(|word| *word == key)
+            && taken.contains(&key)
+        {
+            let why = "exists in both matchLabelKeys and labelSelector";
+            found.push(FieldError::invalid(path.index(i), key, why));
+        }
+        taken.push(key);
+    }
+    for (i, word) in matched.iter().enumerate().filter(|(_, word)| mismatched.contains(word)) {
+        let why = "exists in both matchLabelKeys and mismatchLabelKeys";
+        found.push(FieldError::invalid(path.child(MATCHED).index(i), *word, why));
+    }
+}
+
+/// Narrows the selectors of a new pod by its own labels, where label keys ask for it.
+pub(crate) fn narrow(spec: &mut Value, labels: &Value) {
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let Some(terms) = spec.present("affinity").and_then(|all| all.present(kind)) else {
+            continue;
+        };
+        for weighted in terms.items(PREFERRED) {
+            if let Some(term) = weighted.present("podAffinityTerm") {
+                narrow_one(term, labels);
+            }
+        }
+        for term in terms.items(REQUIRED) {
+            narrow_one(term, labels);
+        }
+    }
+    for constraint in spec.items("topologySpreadConstraints") {
+        narrow_one(constraint, labels);
+    }
+}
+
+fn narrow_one(of: &mut Value, labels: &Value) {
+    let mut added = Vec::new();
+    for (key, operator) in [(MATCHED, "In"), (MISMATCHED, "NotIn")] {
+        for word in words(of, key).into_iter().filter(|word| labels.has(word)) {
+            let value = labels.at(word);
+            added.push(json!({"key": word, "operator": operator, "values": [value]}));
+        }
+    }
+    if let Some(selector) = of.present("labelSelector")
+        && !added.is_empty()
+    {
+        let mut all = selector.list("matchExpressions").to_vec();
+        all.extend(added);
+        selector.set("matchExpressions", all);
     }
 }

@@ -1,5 +1,6 @@
 //! Annotations that mean something to pods.
 
+use super::profiles;
 use crate::admit::faults::Faults;
 use crate::admit::json::Json;
 use api::{FieldError, Path};
@@ -24,20 +25,33 @@ pub(crate) fn validate(found: &mut Faults, metadata: &Value, spec: &Value, path:
         let why = "must be a 32bit integer";
         found.push(FieldError::invalid(path.key(DELETION_COST), cost, why));
     }
+    profiles::validate_annotations(found, metadata, spec, path);
 }
 
 /// Faults of a change of annotations.
 pub(crate) fn validate_update(found: &mut Faults, object: &Value, old: &Value) {
-    let value = |of: &Value| of.at("metadata").at("annotations").at(MIRROR).clone();
-    let (new, old) = (value(object), value(old));
-    if new == old {
-        return;
-    }
-    let path = Path::new("metadata").child("annotations").key(MIRROR);
-    let why = if old.is_null() {
-        "may not add mirror pod annotation"
-    } else {
-        "may not remove or update mirror pod annotation"
+    let path = Path::new("metadata").child("annotations");
+    let of = |of: &Value| of.at("metadata").at("annotations").clone();
+    let (new, before) = (of(object), of(old));
+    let what = |key: &str| match key {
+        MIRROR => Some("mirror pod annotation"),
+        key if key.starts_with(profiles::APPARMOR) => Some("AppArmor annotations"),
+        _ => None,
     };
-    found.push(FieldError::forbidden(path, why));
+    let mut wrong = |key: &str, verb: &str| {
+        if let Some(what) = what(key) {
+            found.push(FieldError::forbidden(path.key(key), &format!("may not {verb} {what}")));
+        }
+    };
+    for (key, value) in old.at("metadata").entries("annotations") {
+        if new.at(key) != value {
+            wrong(key, "remove or update");
+        }
+    }
+    for (key, _) in object.at("metadata").entries("annotations") {
+        if !before.has(key) {
+            wrong(key, "add");
+        }
+    }
+    validate(found, object.at("metadata"), object.at("spec"), &path);
 }

@@ -34,7 +34,7 @@ pub(crate) fn validate_all(found: &mut Faults, scope: Scope<'_>, volumes: &Sound
         let at = at.index(i);
         common(found, scope, container, volumes, &at);
         restart_rules(found, container, &at);
-        unique(found, &mut names, container, &at);
+        unique_init(found, &mut names, container, &at);
         unique_host_ports(found, std::slice::from_ref(container), &path.child("initContainers"));
         if container.text("restartPolicy") == "Always" {
             probes::validate(found, container, grace, &at);
@@ -46,6 +46,7 @@ pub(crate) fn validate_all(found: &mut Faults, scope: Scope<'_>, volumes: &Sound
                 }
             }
         }
+        restarting_resize(found, container, &at.child("resizePolicy"));
     }
     let targets = names.clone();
     for (i, container) in scope.spec.list("ephemeralContainers").iter().enumerate() {
@@ -90,9 +91,32 @@ fn unique<'a>(found: &mut Faults, names: &mut Vec<&'a str>, container: &'a Value
     let name = container.text("name");
     if names.contains(&name) {
         found.push(FieldError::duplicate(path.child("name"), name));
-    } else if !name.is_empty() {
+    } else {
         names.push(name);
     }
+}
+
+/// Of init containers those without a name are not the same one.
+fn unique_init<'a>(
+    found: &mut Faults,
+    names: &mut Vec<&'a str>,
+    container: &'a Value,
+    path: &Path,
+) {
+    if !container.text("name").is_empty() || names.contains(&"") {
+        unique(found, names, container, path);
+    }
+}
+
+/// Every container with its path, in the order in which upstream visits them.
+pub(crate) fn every<'a>(spec: &'a Value, path: &Path) -> Vec<(Path, &'a Value)> {
+    ["initContainers", "containers", "ephemeralContainers"]
+        .iter()
+        .flat_map(|list| {
+            let at = path.child(list);
+            spec.list(list).iter().enumerate().map(move |(i, container)| (at.index(i), container))
+        })
+        .collect()
 }
 
 /// A container's own restart policy.
@@ -106,6 +130,52 @@ fn restart_rules(found: &mut Faults, container: &Value, path: &Path) {
     } else if !container.list("restartPolicyRules").is_empty() {
         let why = "must specify restartPolicy when restart rules are used";
         found.push(FieldError::required(path.child("restartPolicy"), why));
+    }
+    let (rules, path) = (container.list("restartPolicyRules"), path.child("restartPolicyRules"));
+    if rules.len() > RULES_MAX {
+        found.push(FieldError::too_many(path.clone(), rules.len(), RULES_MAX));
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        restart_rule(found, rule, &path.index(i));
+    }
+}
+
+/// Restart rules a container takes.
+const RULES_MAX: usize = 20;
+/// Exit codes a restart rule takes.
+const CODES_MAX: usize = 255;
+
+fn restart_rule(found: &mut Faults, rule: &Value, path: &Path) {
+    let (action, actions) = (rule.text("action"), ["Restart", "RestartAllContainers"]);
+    if !actions.contains(&action) {
+        found.push(unsupported(path.child("action"), action, &actions));
+    }
+    let (codes, path) = (rule.at("exitCodes"), path.child("exitCodes"));
+    if codes.is_null() {
+        return found.push(FieldError::required(path, "must be specified"));
+    }
+    let (operator, operators) = (codes.text("operator"), ["In", "NotIn"]);
+    if !operators.contains(&operator) {
+        found.push(unsupported(path.child("operator"), operator, &operators));
+    }
+    let count = codes.list("values").len();
+    if count > CODES_MAX {
+        found.push(FieldError::too_many(path.child("values"), count, CODES_MAX));
+    }
+}
+
+/// Init containers that end are not restarted to be resized.
+fn restarting_resize(found: &mut Faults, container: &Value, path: &Path) {
+    if container.text("restartPolicy") == "Always" {
+        return;
+    }
+    for (i, policy) in container.list("resizePolicy").iter().enumerate() {
+        let restart = policy.text("restartPolicy");
+        if restart == "RestartContainer" {
+            let why = "must not be set to 'RestartContainer' for non-sidecar initContainers";
+            let path = path.index(i).child("restartPolicy");
+            found.push(FieldError::invalid(path, restart, why));
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Environment variables and the fields of a pod they may refer to (spec A73).
 
+use super::containers;
 use crate::admit::faults::{self, Faults, needed, unsupported};
 use crate::admit::json::Json;
 use crate::admit::{amount, words};
-use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
 
@@ -112,32 +112,32 @@ pub(crate) fn field(found: &mut Faults, reference: &Value, allowed: &[&str], pat
     if !needed(found, path.child("fieldPath"), target) {
         return;
     }
-    if let Some((map, key)) = subscripted(target) {
+    let version = reference.text("apiVersion");
+    let mut wrong = |why: &str| {
+        let why = format!("error converting fieldPath: {why}");
+        found.push(FieldError::invalid(path.child("fieldPath"), target, &why));
+    };
+    if version != "v1" {
+        wrong(&format!("unsupported pod version: {version}"));
+    } else if let Some((map, key)) = subscripted(target) {
         match map {
-            "metadata.annotations" => {
-                faults::texts(found, path, key, names::qualified_name(&key.to_lowercase()));
-            }
+            "metadata.annotations" => faults::qualified(found, path, &key.to_lowercase()),
             "metadata.labels" => faults::qualified(found, path, key),
-            _ => unknown_field(found, target, path),
+            _ => wrong(&format!("field label does not support subscript: {target}")),
         }
     } else if target == "spec.host" {
         // an old name of spec.nodeName
     } else if !FIELDS.contains(&target) {
-        unknown_field(found, target, path);
+        wrong(&format!("field label not supported: {target}"));
     } else if !allowed.contains(&target) {
         found.push(unsupported(path.child("fieldPath"), target, allowed));
     }
 }
 
-fn unknown_field(found: &mut Faults, target: &str, path: &Path) {
-    let why = format!("error converting fieldPath: field label not supported: {target}");
-    found.push(FieldError::invalid(path.child("fieldPath"), target, &why));
-}
-
 /// `map['key']` taken apart.
 fn subscripted(target: &str) -> Option<(&str, &str)> {
-    let (map, rest) = target.split_once("['")?;
-    Some((map, rest.strip_suffix("']")?))
+    let (map, key) = target.strip_suffix("']")?.split_once("['")?;
+    (!map.is_empty()).then_some((map, key))
 }
 
 /// A reference to a resource of a container; files must name the container.
@@ -191,17 +191,42 @@ fn key(found: &mut Faults, reference: &Value, path: &Path) {
 
 /// A key in a file on a volume.
 fn file(found: &mut Faults, reference: &Value, path: &Path) {
-    if needed(found, path.child("volumeName"), reference.text("volumeName")) {
-        faults::dns_label(found, &path.child("volumeName"), reference.text("volumeName"));
-    }
-    if needed(found, path.child("path"), reference.text("path")) {
-        for why in words::local_path(reference.text("path")) {
-            found.push(FieldError::invalid(path.child("path"), reference.text("path"), why));
-        }
-    }
     let key = reference.text("key");
     if needed(found, path.child("key"), key) {
         faults::texts(found, &path.child("key"), key, words::environment_name(key));
+    }
+    let volume = reference.text("volumeName");
+    if needed(found, path.child("volumeName"), volume) {
+        faults::dns_label(found, &path.child("volumeName"), volume);
+    }
+    let file = reference.text("path");
+    if needed(found, path.child("path"), file) {
+        if words::has_backsteps(file) {
+            found.push(FieldError::invalid(path.child("path"), file, "must not contain '..'"));
+        }
+    }
+}
+
+/// Files with variables are on volumes that live as long as the pod.
+pub(crate) fn validate_file_volumes(found: &mut Faults, spec: &Value, path: &Path) {
+    let volumes = spec.list("volumes");
+    for (path, container) in containers::every(spec, path) {
+        for (i, variable) in container.list("env").iter().enumerate() {
+            let reference = variable.dig(&["valueFrom", "fileKeyRef"]);
+            if reference.is_null() {
+                continue;
+            }
+            let path = path.child("env").index(i).child("valueFrom").child("fileKeyRef");
+            let (path, name) = (path.child("volumeName"), reference.text("volumeName"));
+            match volumes.iter().rfind(|volume| volume.text("name") == name) {
+                None => found.push(FieldError::not_found(path, name)),
+                Some(volume) if !volume.has("emptyDir") => {
+                    let why = "referenced volume must be of type emptyDir";
+                    found.push(FieldError::invalid(path, name, why));
+                }
+                Some(_) => {}
+            }
+        }
     }
 }
 

@@ -100,29 +100,34 @@ pub(crate) fn validate_devices(
     path: &Path,
 ) {
     let mounts = container.list("volumeMounts");
-    let mut taken: Vec<(&str, &str)> = Vec::new();
+    let (mut names, mut targets): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
     for (i, device) in container.list("volumeDevices").iter().enumerate() {
         let at = path.index(i);
         let (name, target) = (device.text("name"), device.text("devicePath"));
+        needed(found, at.child("name"), name);
+        let volume = volumes.get(name);
+        if names.contains(&name) {
+            found.push(FieldError::invalid(at.child("name"), name, "must be unique"));
+        }
+        match volume {
+            None => found.push(FieldError::not_found(at.child("name"), name)),
+            Some(v) if !v.has("persistentVolumeClaim") && !v.has("ephemeral") => {
+                let why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+                found.push(FieldError::invalid(at.child("name"), name, why));
+            }
+            Some(_) => {}
+        }
+        needed(found, at.child("devicePath"), target);
         let mut wrong = |key: &str, value: &str, why: &str| {
             found.push(FieldError::invalid(at.child(key), value, why));
         };
-        if taken.iter().any(|(n, _)| !n.is_empty() && *n == name) {
-            wrong("name", name, "must be unique");
-        }
-        let volume = volumes.get(name);
-        if volume.is_some_and(|v| !v.has("persistentVolumeClaim") && !v.has("ephemeral")) {
-            wrong(
-                "name",
-                name,
-                "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode",
-            );
-        }
-        if taken.iter().any(|(_, t)| *t == target) {
+        if targets.contains(&target) {
             wrong("devicePath", target, "must be unique");
         }
         if words::has_backsteps(target) {
             wrong("devicePath", target, "can not contain backsteps ('..')");
+        } else {
+            targets.push(target);
         }
         if mounts.iter().any(|mount| mount.text("name") == name) {
             wrong("name", name, "must not already exist in volumeMounts");
@@ -130,11 +135,8 @@ pub(crate) fn validate_devices(
         if mounts.iter().any(|mount| mount.text("mountPath") == target) {
             wrong("devicePath", target, "must not already exist as a path in volumeMounts");
         }
-        needed(found, at.child("name"), name);
-        if volume.is_none() {
-            found.push(FieldError::not_found(at.child("name"), name));
+        if !name.is_empty() {
+            names.push(name);
         }
-        needed(found, at.child("devicePath"), target);
-        taken.push((name, target));
     }
 }

@@ -1,7 +1,7 @@
 //! Requests and limits (spec A75).
 
 use crate::admit::amount;
-use crate::admit::faults::{Faults, NEGATIVE, qualified, unsupported};
+use crate::admit::faults::{Faults, NEGATIVE, dns_label, qualified, unsupported};
 use crate::admit::json::Json;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
@@ -159,25 +159,39 @@ pub(crate) fn container_name(found: &mut Faults, name: &str, path: &Path) {
 }
 
 fn claim_names(found: &mut Faults, wanted: &[Value], claims: &[Value], path: &Path) {
-    let known: Vec<&str> = claims.iter().map(|claim| claim.text("name")).collect();
+    let mut known: Vec<&str> = claims.iter().map(|claim| claim.text("name")).collect();
+    known.sort_unstable();
+    known.dedup();
     let mut taken: Vec<(&str, &str)> = Vec::new();
     for (i, claim) in wanted.iter().enumerate() {
         let path = path.index(i);
         let (name, request) = (claim.text("name"), claim.text("request"));
         if name.is_empty() {
-            found.push(FieldError::required(path.child("name"), ""));
+            found.push(FieldError::required(path, ""));
             continue;
         }
-        if taken.contains(&(name, request)) {
+        if taken.contains(&(name, "")) {
             found.push(FieldError::duplicate(path.clone(), name));
+        } else {
+            if !request.is_empty() {
+                dns_label(found, &path.child("request"), request);
+            }
+            if taken.contains(&(name, request)) {
+                found.push(FieldError::duplicate(path.clone(), format!("{name}/{request}")));
+            } else if request.is_empty() {
+                for _ in taken.iter().filter(|(other, _)| *other == name) {
+                    found.push(FieldError::duplicate(path.clone(), name));
+                }
+            }
+            taken.push((name, request));
         }
-        taken.push((name, request));
         if !known.contains(&name) {
             let mut fault = FieldError::not_found(path, name);
             fault.body.push_str(": must be one of the names in pod.spec.resourceClaims");
-            if known.is_empty() {
-                fault.body.push_str(" which is empty");
-            }
+            fault.body.push_str(&match known.join(", ") {
+                all if all.is_empty() => " which is empty".to_owned(),
+                all => format!(": {all}"),
+            });
             found.push(fault);
         }
     }
@@ -201,7 +215,7 @@ pub(crate) fn validate_resize(found: &mut Faults, spec: &Value, policies: &[Valu
             }
         }
         if spec.text("restartPolicy") == "Never" && restart != "NotRequired" {
-            let why = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            let why = "must be 'NotRequired' when pod `restartPolicy` is 'Never'";
             found.push(FieldError::invalid(path.clone(), restart, why));
         }
     }

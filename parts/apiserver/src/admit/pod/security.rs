@@ -1,6 +1,7 @@
 //! Security contexts.
 
 use super::spec::Scope;
+use super::{containers, profiles, windows};
 use crate::admit::faults::{Faults, invalid_shown, range, unsupported};
 use crate::admit::json::Json;
 use crate::admit::words;
@@ -9,8 +10,6 @@ use serde_json::Value;
 
 /// Highest user or group id.
 const ID_MAX: i64 = i32::MAX as i64;
-
-const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 
 fn id(found: &mut Faults, of: &Value, key: &str, path: &Path) {
     if let Some(id) = of.int(key) {
@@ -40,8 +39,9 @@ pub(crate) fn validate_pod(found: &mut Faults, spec: &Value, path: &Path) {
         }
     };
     word(found, "fsGroupChangePolicy", &["Always", "OnRootMismatch"]);
-    seccomp(found, context.at("seccompProfile"), &path.child("seccompProfile"));
-    apparmor(found, context.at("appArmorProfile"), &path.child("appArmorProfile"));
+    profiles::seccomp(found, context.at("seccompProfile"), &path.child("seccompProfile"));
+    windows::validate_options(found, context.at("windowsOptions"), &path.child("windowsOptions"));
+    profiles::apparmor(found, context.at("appArmorProfile"), &path.child("appArmorProfile"));
     word(found, "supplementalGroupsPolicy", &["Merge", "Strict"]);
     word(found, "seLinuxChangePolicy", &["MountOption", "Recursive"]);
 }
@@ -78,75 +78,6 @@ fn is_ipc(name: &str) -> bool {
         || name.starts_with("fs.mqueue.")
 }
 
-fn seccomp(found: &mut Faults, profile: &Value, path: &Path) {
-    if profile.is_null() {
-        return;
-    }
-    match profile.text("type") {
-        "" => {
-            let why = "type is required when seccompProfile is set";
-            found.push(FieldError::required(path.child("type"), why));
-        }
-        kind if PROFILES.contains(&kind) => {}
-        other => found.push(unsupported(path.child("type"), other, &PROFILES)),
-    }
-    let at = path.child("localhostProfile");
-    let file = profile.at("localhostProfile").as_str();
-    match (profile.text("type"), file) {
-        ("Localhost", None) => {
-            let why = "must be set when seccomp type is Localhost";
-            found.push(FieldError::required(at, why));
-        }
-        ("Localhost", Some(file)) => {
-            for why in words::local_path(file) {
-                found.push(FieldError::invalid(at.clone(), file, why));
-            }
-        }
-        (kind, Some(file)) => {
-            let shown = format!("{{\"Type\":{kind:?},\"LocalhostProfile\":{file:?}}}");
-            let why = "can only be set when seccomp type is Localhost";
-            found.push(invalid_shown(at, &shown, why));
-        }
-        (_, None) => {}
-    }
-}
-
-/// Longest name of an AppArmor profile: a path's length less one.
-const PROFILE_BYTES_MAX: usize = 4095;
-
-fn apparmor(found: &mut Faults, profile: &Value, path: &Path) {
-    if profile.is_null() {
-        return;
-    }
-    let at = path.child("localhostProfile");
-    let name = profile.at("localhostProfile").as_str();
-    const NEEDED: &str = "must be set when AppArmor type is Localhost";
-    match (profile.text("type"), name) {
-        ("Localhost", None) => found.push(FieldError::required(at, NEEDED)),
-        ("Localhost", Some(name)) => {
-            if name.trim() != name {
-                let why = "must not be padded with whitespace";
-                found.push(FieldError::invalid(at.clone(), name, why));
-            } else if name.is_empty() {
-                found.push(FieldError::required(at.clone(), NEEDED));
-            }
-            if name.len() > PROFILE_BYTES_MAX {
-                found.push(FieldError::too_long(at, PROFILE_BYTES_MAX));
-            }
-        }
-        ("RuntimeDefault" | "Unconfined", Some(name)) => {
-            let why = "can only be set when AppArmor type is Localhost";
-            found.push(FieldError::invalid(at, name, why));
-        }
-        ("RuntimeDefault" | "Unconfined", None) => {}
-        ("", _) => {
-            let why = "type is required when appArmorProfile is set";
-            found.push(FieldError::required(path.child("type"), why));
-        }
-        (other, _) => found.push(unsupported(path.child("type"), other, &PROFILES)),
-    }
-}
-
 /// Faults of a container's security context.
 pub(crate) fn validate_container(
     found: &mut Faults,
@@ -170,7 +101,7 @@ pub(crate) fn validate_container(
             found.push(FieldError::invalid(path.child("procMount"), mount, why));
         }
     }
-    seccomp(found, context.at("seccompProfile"), &path.child("seccompProfile"));
+    profiles::seccomp(found, context.at("seccompProfile"), &path.child("seccompProfile"));
     if context.at("allowPrivilegeEscalation").as_bool() == Some(false) {
         if context.flag("privileged") {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
@@ -182,7 +113,8 @@ pub(crate) fn validate_container(
             found.push(invalid_shown(path.clone(), &shown(context), why));
         }
     }
-    apparmor(found, context.at("appArmorProfile"), &path.child("appArmorProfile"));
+    windows::validate_options(found, context.at("windowsOptions"), &path.child("windowsOptions"));
+    profiles::apparmor(found, context.at("appArmorProfile"), &path.child("appArmorProfile"));
 }
 
 /// The context as upstream's internal struct prints.
@@ -223,6 +155,12 @@ pub(crate) fn validate_host_users(found: &mut Faults, spec: &Value, path: &Path)
     {
         if spec.flag(key) {
             found.push(FieldError::forbidden(path.child(shown), "when `hostUsers` is false"));
+        }
+    }
+    for (path, container) in containers::every(spec, path) {
+        if !container.list("volumeDevices").is_empty() {
+            let path = path.child("volumeDevices");
+            found.push(FieldError::forbidden(path, "when `hostUsers` is false"));
         }
     }
 }

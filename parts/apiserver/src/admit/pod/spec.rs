@@ -1,9 +1,11 @@
 //! Rules of a pod spec, in a pod or in a template: this file is the order in which they are looked at.
 
-use super::{affinity, containers, resources, security, tolerations, volumes};
+use super::{
+    affinity, containers, environment, resources, security, tolerations, volumes, windows,
+};
 use crate::admit::faults::{self, Faults, unsupported};
 use crate::admit::json::Json;
-use crate::admit::{metadata, words};
+use crate::admit::{address, metadata, words};
 use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
@@ -49,8 +51,11 @@ pub(crate) fn validate(scope: Scope<'_>, path: &Path) -> Faults {
     dns_config(&mut found, spec, &path.child("dnsConfig"));
     gates(&mut found, spec, path);
     affinity::validate_spread(&mut found, spec, &path.child("topologySpreadConstraints"));
+    windows::validate_host_process(&mut found, spec, path);
     security::validate_host_users(&mut found, spec, path);
+    host_name(&mut found, spec, &path.child("hostnameOverride"));
     tail(&mut found, spec, path);
+    environment::validate_file_volumes(&mut found, spec, path);
     found
 }
 
@@ -75,7 +80,7 @@ fn tail(found: &mut Faults, spec: &Value, path: &Path) {
     tolerations::validate(found, spec.list("tolerations"), &path.child("tolerations"));
     for (i, alias) in spec.list("hostAliases").iter().enumerate() {
         let path = path.child("hostAliases").index(i);
-        faults::ip(found, path.child("ip"), alias.text("ip"));
+        address::validate(found, &path.child("ip"), alias.text("ip"));
         for (j, name) in alias.list("hostnames").iter().enumerate() {
             let path = path.child("hostnames").index(j);
             faults::dns_subdomain(found, &path, name.as_str().unwrap_or_default());
@@ -98,11 +103,35 @@ fn tail(found: &mut Faults, spec: &Value, path: &Path) {
     if spec.has("os") {
         let name = spec.at("os").text("name");
         if name.is_empty() {
-            found.push(FieldError::required(path.child("os").child("name"), "cannot be empty"));
+            found.push(FieldError::required(path.child("os").child("name"), ""));
         } else if name != "linux" && name != "windows" {
             found.push(unsupported(path.child("os"), name, &["linux", "windows"]));
         }
+        windows::validate_system(found, spec, path);
     }
+}
+
+/// Longest name of a host.
+const HOST_NAME_MAX: usize = 64;
+
+/// A host name in place of the one made of the pod's name.
+fn host_name(found: &mut Faults, spec: &Value, path: &Path) {
+    if !spec.has("hostnameOverride") {
+        return;
+    }
+    for (key, why) in [
+        ("setHostnameAsFQDN", "may not be specified when setHostnameAsFQDN is true"),
+        ("hostNetwork", "may not be specified when hostNetwork is true"),
+    ] {
+        if spec.flag(key) {
+            found.push(FieldError::forbidden(path.clone(), why));
+        }
+    }
+    let name = spec.text("hostnameOverride");
+    if name.len() > HOST_NAME_MAX {
+        found.push(FieldError::too_long(path.clone(), HOST_NAME_MAX));
+    }
+    faults::dns_subdomain(found, path, name);
 }
 
 /// A field that takes one of a few words, and must be there.
@@ -202,7 +231,8 @@ fn dns_config(found: &mut Faults, spec: &Value, path: &Path) {
         found.push(FieldError::invalid(path.child("nameservers"), all, &why));
     }
     for (i, server) in servers.iter().enumerate() {
-        faults::ip(found, path.child("nameservers").index(i), server.as_str().unwrap_or_default());
+        let path = path.child("nameservers").index(i);
+        address::validate(found, &path, server.as_str().unwrap_or_default());
     }
     let searches: Vec<&str> = config.list("searches").iter().filter_map(Value::as_str).collect();
     let all = || config.at("searches").clone();

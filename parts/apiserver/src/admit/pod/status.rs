@@ -1,5 +1,6 @@
 //! What an agent may write into a pod's status.
 
+use crate::admit::address;
 use crate::admit::faults::{self, Faults, qualified};
 use crate::admit::json::Json;
 use api::{FieldError, Path};
@@ -16,54 +17,87 @@ pub(crate) fn validate(object: &Value, old: &Value) -> Faults {
     super::annotations::validate_update(&mut found, object, old);
     for (i, condition) in new.list("conditions").iter().enumerate() {
         let kind = condition.text("type");
+        generation(&mut found, condition, &path.child("conditions").index(i));
         if !SYSTEM.contains(&kind) {
-            // Upstream's path says metadata here.
-            let path = Path::new("metadata").child("conditions").index(i).child("Type");
-            qualified(&mut found, &path, kind);
+            qualified(&mut found, &path.child("conditions").index(i).child("Type"), kind);
         }
     }
     let nominated = new.text("nominatedNodeName");
     if !nominated.is_empty() && nominated != before.text("nominatedNodeName") {
-        faults::dns_subdomain(&mut found, &path.child("nominatedNodeName"), nominated);
-    }
-    let policy = old.at("spec").text("restartPolicy");
-    let init = old.at("spec").list("initContainers");
-    let sidecar = |name: &str| {
-        init.iter().any(|c| c.text("name") == name && c.text("restartPolicy") == "Always")
-    };
-    for (list, policy) in [
-        ("containerStatuses", policy),
-        ("initContainerStatuses", policy),
-        ("ephemeralContainerStatuses", "Never"),
-    ] {
-        if policy == "Always" {
-            continue;
+        let path = path.child("nominatedNodeName");
+        faults::dns_subdomain(&mut found, &path, nominated);
+        if !old.at("spec").text("nodeName").is_empty() {
+            let why = "may not be set on pods that are already bound to a node";
+            found.push(FieldError::forbidden(path, why));
         }
+    }
+    generation(&mut found, new, &path);
+    for (list, containers) in [
+        ("containerStatuses", "containers"),
+        ("initContainerStatuses", "initContainers"),
+        ("ephemeralContainerStatuses", "ephemeralContainers"),
+    ] {
         for (i, was) in before.list(list).iter().enumerate() {
-            let code = was.dig(&["state", "terminated"]).int("exitCode");
             let name = was.text("name");
-            let may_run = policy == "OnFailure" && code.is_some_and(|code| code != 0);
-            if !was.at("state").has("terminated") || may_run || sidecar(name) {
-                continue;
-            }
-            let runs = new
-                .list(list)
-                .iter()
-                .any(|now| now.text("name") == name && !now.at("state").has("terminated"));
-            if runs {
+            let Some(code) = was.dig(&["state", "terminated"]).int("exitCode") else { continue };
+            let now = new.list(list).iter().find(|now| now.text("name") == name);
+            let runs = now.is_some_and(|now| !now.at("state").has("terminated"));
+            if runs && !may_restart(old.at("spec"), containers, name, code) {
                 let why = "may not be transitioned to non-terminated state";
                 let path = path.child(list).index(i).child("state");
                 found.push(FieldError::forbidden(path, why));
             }
         }
     }
-    addresses(&mut found, new, "podIP", "podIPs", &path);
-    addresses(&mut found, new, "hostIP", "hostIPs", &path);
+    addresses(&mut found, (new, before), "podIP", "podIPs", &path);
+    addresses(&mut found, (new, before), "hostIP", "hostIPs", &path);
     found
 }
 
+fn generation(found: &mut Faults, of: &Value, path: &Path) {
+    if let Some(seen) = of.int("observedGeneration").filter(|seen| *seen < 0) {
+        let path = path.child("observedGeneration");
+        found.push(FieldError::invalid(path, seen, "must be a non-negative integer"));
+    }
+}
+
+/// Whether a container that ended with a code may run again.
+fn may_restart(spec: &Value, containers: &str, name: &str, code: i64) -> bool {
+    let by_rule = |container: &Value, action: &str| {
+        container.list("restartPolicyRules").iter().any(|rule| {
+            let codes = rule.at("exitCodes");
+            let among = codes.list("values").contains(&code.into());
+            rule.text("action") == action && among == (codes.text("operator") == "In")
+        })
+    };
+    let all = |container: &Value| {
+        let rules = container.list("restartPolicyRules");
+        rules.iter().any(|rule| rule.text("action") == "RestartAllContainers")
+    };
+    let restartable = containers != "ephemeralContainers";
+    if restartable && ["containers", "initContainers"].iter().any(|c| spec.list(c).iter().any(all))
+    {
+        return true;
+    }
+    let Some(container) = spec.list(containers).iter().find(|c| c.text("name") == name) else {
+        return false;
+    };
+    let own = container.text("restartPolicy");
+    let policy = if own.is_empty() { spec.text("restartPolicy") } else { own };
+    restartable
+        && (by_rule(container, "Restart")
+            || policy == "Always"
+            || (policy == "OnFailure" && code != 0))
+}
+
 /// One address for each family at most, the first the same as the single one.
-fn addresses(found: &mut Faults, status: &Value, single: &str, list: &str, path: &Path) {
+fn addresses(
+    found: &mut Faults,
+    (status, before): (&Value, &Value),
+    single: &str,
+    list: &str,
+    path: &Path,
+) {
     let all: Vec<&str> = status.list(list).iter().map(|one| one.text("ip")).collect();
     let path = path.child(list);
     if single == "hostIP" && all.first().is_some_and(|first| *first != status.text(single)) {
@@ -71,7 +105,10 @@ fn addresses(found: &mut Faults, status: &Value, single: &str, list: &str, path:
         found.push(FieldError::invalid(path.index(0).child("ip"), all[0], why));
     }
     for (i, one) in all.iter().enumerate() {
-        faults::ip(found, path.index(i), one);
+        // Those that were there are not judged anew.
+        if !before.list(list).iter().any(|old| old.text("ip") == *one) {
+            address::validate(found, &path.index(i), one);
+        }
     }
     let families = |v6: bool| all.iter().filter(|one| one.contains(':') == v6).count();
     if all.len() > 1 && (families(true) > 1 || families(false) > 1) {

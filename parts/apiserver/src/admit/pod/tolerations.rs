@@ -41,6 +41,11 @@ fn one(found: &mut Faults, toleration: &Value, path: &Path) {
             let why = "value must be empty when `operator` is 'Exists'";
             found.push(FieldError::invalid(path.child("operator"), value, why));
         }
+        // Comparisons are off in 1.36.
+        "Lt" | "Gt" => {
+            let operators = ["Equal", "Exists", "Lt", "Gt"];
+            found.push(unsupported(path.child("operator"), operator, &operators));
+        }
         other => found.push(unsupported(path.child("operator"), other, &["Equal", "Exists"])),
     }
     if !effect.is_empty() && !EFFECTS.contains(&effect) {

@@ -14,46 +14,59 @@ use std::collections::BTreeMap;
 /// Volumes without a fault, by name: mounts may refer to these alone.
 pub(crate) type Sound<'a> = BTreeMap<&'a str, &'a Value>;
 
-/// A source of volumes: its field, the field its faults are filed under, its rule.
+/// A source of volumes: its field, the names its own faults and one source too many are filed under
+/// upstream, its rule.
 struct Source {
     key: &'static str,
     path: &'static str,
-    rule: fn(&mut Faults, &Value, &Path),
+    extra: &'static str,
+    rule: Rule,
 }
+
+/// What a source needs.
+type Rule = fn(&mut Faults, &Value, &Path);
 
 /// Sources in the order they are looked at.
 const SOURCES: &[Source] = &[
-    Source { key: "emptyDir", path: "emptyDir", rule: sources::empty_dir },
-    Source { key: "hostPath", path: "hostPath", rule: sources::host_path },
-    Source { key: "gitRepo", path: "gitRepo", rule: sources::git_repo },
-    Source { key: "gcePersistentDisk", path: "gcePersistentDisk", rule: sources::gce },
-    Source { key: "awsElasticBlockStore", path: "awsElasticBlockStore", rule: sources::aws },
-    Source { key: "secret", path: "secret", rule: sources::secret },
-    Source { key: "nfs", path: "nfs", rule: sources::nfs },
-    Source { key: "iscsi", path: "iscsi", rule: sources::iscsi },
-    Source { key: "glusterfs", path: "glusterfs", rule: sources::glusterfs },
-    Source { key: "flocker", path: "flocker", rule: sources::flocker },
-    Source { key: "persistentVolumeClaim", path: "persistentVolumeClaim", rule: sources::claimed },
-    Source { key: "rbd", path: "rbd", rule: sources::rbd },
-    Source { key: "cinder", path: "cinder", rule: sources::cinder },
-    Source { key: "cephfs", path: "cephFS", rule: sources::cephfs },
-    Source { key: "quobyte", path: "quobyte", rule: sources::quobyte },
-    Source { key: "downwardAPI", path: "downwardAPI", rule: sources::downward },
-    Source { key: "fc", path: "fc", rule: sources::fibre_channel },
-    Source { key: "flexVolume", path: "flexVolume", rule: sources::flex },
-    Source { key: "configMap", path: "configMap", rule: sources::config_map },
-    Source { key: "azureFile", path: "azureFile", rule: sources::azure_file },
-    Source { key: "vsphereVolume", path: "vsphereVolume", rule: sources::vsphere },
-    Source { key: "photonPersistentDisk", path: "photonPersistentDisk", rule: sources::photon },
-    Source { key: "portworxVolume", path: "portworxVolume", rule: sources::portworx },
-    Source { key: "azureDisk", path: "azureDisk", rule: sources::azure_disk },
-    Source { key: "storageos", path: "storageos", rule: sources::storageos },
-    Source { key: "projected", path: "projected", rule: sources::projected },
-    Source { key: "scaleIO", path: "scaleIO", rule: sources::scale_io },
-    Source { key: "csi", path: "csi", rule: sources::csi },
-    Source { key: "ephemeral", path: "ephemeral", rule: sources::ephemeral },
-    Source { key: "image", path: "image", rule: sources::image },
+    source("emptyDir", sources::empty_dir),
+    source("hostPath", sources::host_path),
+    source("gitRepo", sources::git_repo),
+    Source { path: "persistentDisk", ..source("gcePersistentDisk", sources::gce) },
+    source("awsElasticBlockStore", sources::aws),
+    source("secret", sources::secret),
+    source("nfs", sources::nfs),
+    source("iscsi", sources::iscsi),
+    source("glusterfs", sources::glusterfs),
+    source("flocker", sources::flocker),
+    source("persistentVolumeClaim", sources::claimed),
+    source("rbd", sources::rbd),
+    source("cinder", sources::cinder),
+    Source { extra: "cephFS", ..source("cephfs", sources::cephfs) },
+    source("quobyte", sources::quobyte),
+    Source { extra: "downwarAPI", ..source("downwardAPI", sources::downward) },
+    source("fc", sources::fibre_channel),
+    source("flexVolume", sources::flex),
+    source("configMap", sources::config_map),
+    source("azureFile", sources::azure_file),
+    source("vsphereVolume", sources::vsphere),
+    source("photonPersistentDisk", sources::photon),
+    source("portworxVolume", sources::portworx),
+    source("azureDisk", sources::azure_disk),
+    source("storageos", sources::storageos),
+    source("projected", sources::projected),
+    source("scaleIO", sources::scale_io),
+    source("csi", sources::csi),
+    source("ephemeral", sources::ephemeral),
+    source("image", sources::image),
 ];
+
+/// A source that goes by the name of its field.
+const fn source(key: &'static str, rule: Rule) -> Source {
+    Source { key, path: key, extra: key, rule }
+}
+
+/// Longest name of an interface of iSCSI, made of the volume's name and its portal.
+const PORTAL_MAX: usize = 64;
 
 /// Whether the volume has any source.
 pub(crate) fn has_source(volume: &Value) -> bool {
@@ -73,7 +86,7 @@ pub(crate) fn validate<'a>(found: &mut Faults, scope: Scope<'a>, path: &Path) ->
         let path = path.index(i);
         let name = volume.text("name");
         let mut faults = Faults::new();
-        source(&mut faults, scope, volume, &path);
+        one_source(&mut faults, scope, volume, &path);
         if faults::needed(&mut faults, path.child("name"), name) {
             faults::dns_label(&mut faults, &path.child("name"), name);
         }
@@ -94,17 +107,24 @@ pub(crate) fn validate<'a>(found: &mut Faults, scope: Scope<'a>, path: &Path) ->
     sound
 }
 
-fn source(found: &mut Faults, scope: Scope<'_>, volume: &Value, path: &Path) {
+fn one_source(found: &mut Faults, scope: Scope<'_>, volume: &Value, path: &Path) {
     let mut count = 0;
     for source in SOURCES.iter().filter(|source| volume.has(source.key)) {
-        let at = path.child(source.path);
         count += 1;
         if count > 1 {
-            found.push(FieldError::forbidden(at, "may not specify more than 1 volume type"));
+            let why = "may not specify more than 1 volume type";
+            found.push(FieldError::forbidden(path.child(source.extra), why));
             continue;
         }
-        (source.rule)(found, volume.at(source.key), &at);
+        (source.rule)(found, volume.at(source.key), &path.child(source.path));
         let name = volume.text("name");
+        if source.key == "iscsi"
+            && volume.at("iscsi").has("initiatorName")
+            && name.len() + 1 + volume.at("iscsi").text("targetPortal").len() > PORTAL_MAX
+        {
+            let why = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+            found.push(FieldError::invalid(path.child("name"), name, why));
+        }
         if source.key == "ephemeral" && !scope.pod_name.is_empty() && !name.is_empty() {
             let claim = format!("{}-{name}", scope.pod_name);
             for text in names::dns_subdomain(&claim) {

@@ -95,13 +95,57 @@ pub(super) fn nfs(found: &mut Faults, source: &Value, path: &Path) {
 }
 
 pub(super) fn iscsi(found: &mut Faults, source: &Value, path: &Path) {
-    all_needed(found, source, path, &["targetPortal", "iqn"]);
+    all_needed(found, source, path, &["targetPortal"]);
     let name = source.text("iqn");
-    if !name.is_empty() && !["iqn", "eui", "naa"].iter().any(|form| name.starts_with(form)) {
-        let why = "must be valid format starting with iqn, eui, or naa";
-        found.push(FieldError::invalid(path.child("iqn"), name, why));
+    if needed(found, path.child("iqn"), name) {
+        qualified_initiator(found, &path.child("iqn"), name);
     }
     faults::range(found, path.child("lun"), source.int("lun").unwrap_or(0), 0, 255);
+    for key in ["chapAuthDiscovery", "chapAuthSession"] {
+        if source.flag(key) && !source.has("secretRef") {
+            found.push(FieldError::required(path.child("secretRef"), ""));
+        }
+    }
+    if let Some(name) = source.at("initiatorName").as_str() {
+        qualified_initiator(found, &path.child("initiatorname"), name);
+    }
+}
+
+/// The name of either end of iSCSI, in one of three forms.
+fn qualified_initiator(found: &mut Faults, path: &Path, name: &str) {
+    let alphanumeric = |text: &str, count: usize| {
+        text.len() == count && text.chars().all(|c| c.is_ascii_alphanumeric())
+    };
+    let why = if name.starts_with("iqn") {
+        is_iqn(name)
+    } else if name.starts_with("eui") {
+        name.get(4..).is_some_and(|rest| alphanumeric(rest, 16))
+    } else if name.starts_with("naa") {
+        name.get(4..).is_some_and(|rest| alphanumeric(rest, 32))
+    } else {
+        let why = "must be valid format starting with iqn, eui, or naa";
+        return found.push(FieldError::invalid(path.clone(), name, why));
+    };
+    if !why {
+        found.push(FieldError::invalid(path.clone(), name, "must be valid format"));
+    }
+}
+
+/// `iqn.`, a year and a month, a domain, and then anything but separators of other things.
+fn is_iqn(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("iqn.") else { return false };
+    let bytes = rest.as_bytes();
+    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
+    let dated = (0..4).all(digit) && bytes.get(4) == Some(&b'-') && digit(5) && digit(6);
+    let Some(rest) = rest.get(7..).filter(|_| dated).and_then(|r| r.strip_prefix('.')) else {
+        return false;
+    };
+    let (domain, own) = rest.split_once(':').map_or((rest, None), |(d, own)| (d, Some(own)));
+    let in_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let in_own = |c: char| !matches!(c, ',' | ';' | '*' | '&' | '$' | '|') && !c.is_whitespace();
+    !domain.is_empty()
+        && domain.chars().all(in_domain)
+        && own.is_none_or(|own| !own.is_empty() && own.chars().all(in_own))
 }
 
 pub(super) fn glusterfs(found: &mut Faults, source: &Value, path: &Path) {
@@ -115,7 +159,7 @@ pub(super) fn flocker(found: &mut Faults, source: &Value, path: &Path) {
         found.push(FieldError::required(path.clone(), why));
     }
     if !name.is_empty() && !id.is_empty() {
-        let why = "resource can not contain both datasetName and datasetUUID";
+        let why = "datasetName and datasetUUID can not be specified simultaneously";
         found.push(FieldError::invalid(path.clone(), "resource", why));
     }
     if name.contains('/') {
@@ -137,9 +181,7 @@ pub(super) fn rbd(found: &mut Faults, source: &Value, path: &Path) {
 
 pub(super) fn cinder(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["volumeID"]);
-    if source.has("secretRef") && source.at("secretRef").text("name").is_empty() {
-        found.push(FieldError::required(path.child("secretRef").child("name"), ""));
-    }
+    secret_name(found, source, path);
 }
 
 pub(super) fn cephfs(found: &mut Faults, source: &Value, path: &Path) {
@@ -150,47 +192,62 @@ pub(super) fn cephfs(found: &mut Faults, source: &Value, path: &Path) {
 
 pub(super) fn quobyte(found: &mut Faults, source: &Value, path: &Path) {
     let registry = source.text("registry");
-    if needed(found, path.child("registry"), registry)
-        && registry.split(',').any(|one| one.split(':').count() != 2)
-    {
+    if registry.is_empty() {
         let why = "must be a host:port pair or multiple pairs separated by commas";
-        found.push(FieldError::invalid(path.child("registry"), registry, why));
-    }
-    if source.text("tenant").len() > 64 {
-        found.push(FieldError::required(path.child("tenant"), "must not exceed 64 characters"));
+        found.push(FieldError::required(path.child("registry"), why));
+    } else if source.text("tenant").len() >= TENANT_END {
+        let why = "must be a UUID and may not exceed a length of 64 characters";
+        found.push(FieldError::required(path.child("tenant"), why));
+    } else {
+        for _ in registry.split(',').filter(|pair| !is_host_and_port(pair)) {
+            let why = "must be a host:port pair or multiple pairs separated by commas";
+            found.push(FieldError::invalid(path.child("registry"), registry, why));
+        }
     }
     all_needed(found, source, path, &["volume"]);
 }
 
+/// Characters a tenant has fewer than.
+const TENANT_END: usize = 65;
+
+/// A host and a port; a host with colons stands in brackets.
+fn is_host_and_port(pair: &str) -> bool {
+    match pair.rsplit_once(':') {
+        Some((host, port)) => match host.strip_prefix('[') {
+            Some(inner) => inner.strip_suffix(']').is_some_and(|host| !host.contains(['[', ']'])),
+            None => !host.contains([':', '[', ']']) && !port.contains(['[', ']']),
+        },
+        None => false,
+    }
+}
+
 pub(super) fn fibre_channel(found: &mut Faults, source: &Value, path: &Path) {
     let (names, ids) = (source.list("targetWWNs"), source.list("wwids"));
-    match (names.is_empty(), ids.is_empty()) {
-        (true, true) => found.push(FieldError::required(
-            path.child("targetWWNs"),
-            "must specify either targetWWNs or wwids, but not both",
-        )),
-        (false, false) => found.push(FieldError::invalid(
-            path.child("targetWWNs"),
-            source.at("targetWWNs").clone(),
-            "targetWWNs and wwids can not be specified simultaneously",
-        )),
-        (false, true) => match source.int("lun") {
+    let at = path.child("targetWWNs");
+    if names.is_empty() && ids.is_empty() {
+        let why = "must specify either targetWWNs or wwids, but not both";
+        found.push(FieldError::required(at, why));
+    } else if !names.is_empty() && !ids.is_empty() {
+        let why = "targetWWNs and wwids can not be specified simultaneously";
+        found.push(FieldError::invalid(at, source.at("targetWWNs").clone(), why));
+    }
+    if !names.is_empty() {
+        match source.int("lun") {
             Some(lun) => faults::range(found, path.child("lun"), lun, 0, 255),
-            None => found.push(FieldError::required(
-                path.child("lun"),
-                "lun is required if targetWWNs is specified",
-            )),
-        },
-        (true, false) => {}
+            None => {
+                let why = "lun is required if targetWWNs is specified";
+                found.push(FieldError::required(path.child("lun"), why));
+            }
+        }
     }
 }
 
 pub(super) fn flex(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["driver"]);
     for (key, _) in source.entries("options") {
-        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
-        let reserved = |name: &str| domain == name || domain.ends_with(&format!(".{name}"));
-        if reserved("kubernetes.io") || reserved("k8s.io") {
+        let domain = key.split_once('/').map_or(key, |(domain, _)| domain);
+        let domain = format!(".{}", domain.to_lowercase());
+        if domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io") {
             let why = "kubernetes.io and k8s.io namespaces are reserved";
             found.push(FieldError::invalid(path.child("options").key(key), key, why));
         }
@@ -215,10 +272,24 @@ pub(super) fn portworx(found: &mut Faults, source: &Value, path: &Path) {
 
 pub(super) fn azure_disk(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["diskName", "diskURI"]);
-    let caching = source.text("cachingMode");
-    let modes = ["None", "ReadOnly", "ReadWrite"];
-    if !caching.is_empty() && !modes.contains(&caching) {
-        found.push(unsupported(path.child("cachingMode"), caching, &modes));
+    let kinds = ["Dedicated", "Managed", "Shared"];
+    for (key, words) in [("cachingMode", ["None", "ReadOnly", "ReadWrite"]), ("kind", kinds)] {
+        let word = source.text(key);
+        if source.has(key) && !words.contains(&word) {
+            found.push(unsupported(path.child(key), word, &words));
+        }
+    }
+    let (managed, blob) = (
+        "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
+        "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd",
+    );
+    let (start, form) = match source.text("kind") {
+        "Managed" => ("/subscriptions/", managed),
+        _ => ("https://", blob),
+    };
+    let uri = source.text("diskURI");
+    if source.has("kind") && !uri.starts_with(start) {
+        found.push(unsupported(path.child("diskURI"), uri, &[form]));
     }
 }
 
@@ -226,6 +297,19 @@ pub(super) fn storageos(found: &mut Faults, source: &Value, path: &Path) {
     let name = source.text("volumeName");
     if needed(found, path.child("volumeName"), name) {
         faults::dns_label(found, &path.child("volumeName"), name);
+    }
+    let namespace = source.text("volumeNamespace");
+    if !namespace.is_empty() {
+        faults::dns_label(found, &path.child("volumeNamespace"), namespace);
+    }
+    secret_name(found, source, path);
+}
+
+/// A reference to a Secret, where there is one, has its name.
+fn secret_name(found: &mut Faults, source: &Value, path: &Path) {
+    if source.has("secretRef") {
+        let path = path.child("secretRef").child("name");
+        needed(found, path, source.at("secretRef").text("name"));
     }
 }
 
@@ -243,15 +327,22 @@ pub(super) fn csi(found: &mut Faults, source: &Value, path: &Path) {
     }
     let secret = source.at("nodePublishSecretRef");
     if !secret.is_null() {
-        let path = path.child("nodePublishSecretRef").child("name");
         let name = secret.text("name");
-        if name.is_empty() {
-            found.push(FieldError::required(path, ""));
-        } else {
-            faults::dns_subdomain(found, &path, name);
+        if needed(found, path.child("nodePublishSecretRef").child("name"), name) {
+            faults::dns_subdomain(found, &path.child("name"), name);
         }
     }
 }
+
+/// What the metadata of a claim's template may not have, in the order of its fields.
+const METADATA: [&str; 6] = [
+    "name",
+    "generateName",
+    "namespace",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+];
 
 pub(super) fn ephemeral(found: &mut Faults, source: &Value, path: &Path) {
     let path = path.child("volumeClaimTemplate");
@@ -260,8 +351,16 @@ pub(super) fn ephemeral(found: &mut Faults, source: &Value, path: &Path) {
         return found.push(FieldError::required(path, ""));
     }
     let meta = template.at("metadata");
-    found.extend(metadata::labels(meta, &path.child("metadata").child("labels")));
-    found.extend(metadata::annotations(meta, &path.child("metadata").child("annotations")));
+    let at = path.child("metadata");
+    found.extend(metadata::annotations(meta, &at.child("annotations")));
+    found.extend(metadata::labels(meta, &at.child("labels")));
+    for key in METADATA {
+        let value = meta.at(key);
+        let empty = value.is_null() || *value == "" || value.as_array().is_some_and(Vec::is_empty);
+        if !empty {
+            found.push(FieldError::forbidden(at.child(key), "cannot be set"));
+        }
+    }
     claim::validate(found, template.at("spec"), &path.child("spec"));
 }
 

@@ -1,9 +1,11 @@
 //! Sources that are files from the API: Secrets, ConfigMaps, fields of the pod, tokens, and all together.
 
 use super::local;
-use crate::admit::faults::{self, Faults, needed};
+use crate::admit::faults::{Faults, needed, unsupported};
 use crate::admit::json::Json;
 use crate::admit::pod::environment;
+use crate::admit::{csr, selector};
+use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
 
@@ -33,12 +35,15 @@ fn items(found: &mut Faults, source: &Value, path: &Path) {
 
 /// Where a file goes below the volume.
 fn file_path(found: &mut Faults, path: &Path, target: &str) {
-    if needed(found, path.clone(), target) {
-        let before = found.len();
-        local(found, path, target);
-        if found.len() == before && target.starts_with("..") {
-            found.push(FieldError::invalid(path.clone(), target, "must not start with '..'"));
-        }
+    needed(found, path.clone(), target);
+    unreserved(found, path, target);
+}
+
+/// A path below the volume whose first name is not one that volumes keep for themselves.
+fn unreserved(found: &mut Faults, path: &Path, target: &str) {
+    local(found, path, target);
+    if target.starts_with("..") && !target.starts_with("../") {
+        found.push(FieldError::invalid(path.clone(), target, "must not start with '..'"));
     }
 }
 
@@ -89,18 +94,11 @@ pub(in super::super) fn projected(found: &mut Faults, source: &Value, path: &Pat
     let mut taken: Vec<&str> = Vec::new();
     for (i, one) in source.list("sources").iter().enumerate() {
         let at = path.child("sources").index(i);
-        let mut count = 0;
-        for key in SOURCES {
-            if !one.has(key) {
-                continue;
-            }
-            count += 1;
-            if count > 1 {
-                let why = "may not specify more than 1 volume type";
-                found.push(FieldError::forbidden(at.child(key), why));
-                continue;
-            }
-            projection(found, one.at(key), key, &at.child(key));
+        let kinds: Vec<&str> = SOURCES.into_iter().filter(|key| one.has(key)).collect();
+        for key in &kinds {
+            // Upstream files paths of tokens under the volume.
+            let here = if *key == "serviceAccountToken" { path } else { &at.child(key) };
+            projection(found, one.at(key), key, &at.child(key), here);
             for target in targets(one.at(key), key) {
                 if taken.contains(&target) {
                     found.push(conflict(one.at(key), key, path, target));
@@ -108,8 +106,9 @@ pub(in super::super) fn projected(found: &mut Faults, source: &Value, path: &Pat
                 taken.push(target);
             }
         }
-        if count == 0 {
-            found.push(FieldError::required(at, "must specify a volume type"));
+        if kinds.len() > 1 {
+            let why = "may not specify more than 1 volume type per source";
+            found.push(FieldError::forbidden(at, why));
         }
     }
 }
@@ -132,7 +131,11 @@ fn targets<'a>(projection: &'a Value, key: &str) -> Vec<&'a str> {
             .map(|item| item.text("path"))
             .filter(|path| !path.is_empty())
             .collect(),
-        _ => vec![projection.text("path")].into_iter().filter(|p| !p.is_empty()).collect(),
+        "clusterTrustBundle" => vec![projection.text("path")],
+        "podCertificate" => {
+            CERTIFICATE.iter().map(|key| projection.text(key)).filter(|p| !p.is_empty()).collect()
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -145,7 +148,19 @@ fn conflict(projection: &Value, key: &str, path: &Path, target: &str) -> FieldEr
     FieldError::invalid(path.clone(), shown, "conflicting duplicate paths")
 }
 
-fn projection(found: &mut Faults, projection: &Value, key: &str, path: &Path) {
+/// Files that a pod's certificate is written to.
+const CERTIFICATE: [&str; 3] = ["credentialBundlePath", "keyPath", "certificateChainPath"];
+/// Keys that a pod's certificate can be for.
+const KEY_TYPES: [&str; 6] =
+    ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
+/// Shortest life that may be asked for a pod's certificate.
+const CERTIFICATE_SECONDS_MIN: i64 = 3600;
+/// Longest life of a pod's certificate, 91 days.
+const CERTIFICATE_SECONDS_MAX: i64 = 91 * 86400;
+/// The same with a signer of Kubernetes' own.
+const KUBERNETES_SECONDS_MAX: i64 = 86400;
+
+fn projection(found: &mut Faults, projection: &Value, key: &str, path: &Path, here: &Path) {
     match key {
         "secret" | "configMap" => {
             needed(found, path.child("name"), projection.text("name"));
@@ -166,15 +181,79 @@ fn projection(found: &mut Faults, projection: &Value, key: &str, path: &Path) {
                 let why = "may not specify a duration larger than 2^32 seconds";
                 found.push(FieldError::invalid(at, seconds, why));
             }
-            if needed(found, path.child("path"), projection.text("path")) {
-                local(found, &path.child("path"), projection.text("path"));
+            file_path(found, &here.child("path"), projection.text("path"));
+        }
+        "clusterTrustBundle" => trust_bundle(found, projection, path),
+        _ => certificate(found, projection, path),
+    }
+}
+
+fn trust_bundle(found: &mut Faults, bundle: &Value, path: &Path) {
+    match (bundle.at("name").as_str(), bundle.at("signerName").as_str()) {
+        (Some(_), Some(_)) => {
+            let why = "only one of name and signerName may be used";
+            found.push(FieldError::invalid(path.clone(), bundle.clone(), why));
+        }
+        (Some(name), None) => {
+            if name.is_empty() {
+                let why = "must be a valid object name";
+                found.push(FieldError::required(path.child("name"), why));
+            }
+            for text in names::dns_subdomain(name.rsplit(':').next().unwrap_or_default()) {
+                let why = format!("not a valid clustertrustbundlename: {text}");
+                found.push(FieldError::invalid(path.child("name"), name, &why));
+            }
+            if bundle.has("labelSelector") {
+                let why = "labelSelector must be unset if name is specified";
+                let selector = bundle.at("labelSelector").clone();
+                found.push(FieldError::invalid(path.child("labelSelector"), selector, why));
             }
         }
-        _ => {
-            file_path(found, &path.child("path"), projection.text("path"));
-            if projection.has("name") {
-                faults::dns_subdomain(found, &path.child("name"), projection.text("name"));
+        (None, Some(signer)) => {
+            if signer.is_empty() {
+                let why = "must be a valid signer name";
+                found.push(FieldError::required(path.child("signerName"), why));
             }
+            csr::signer(found, signer, &path.child("signerName"));
+            let at = path.child("labelSelector");
+            found.extend(selector::validate(bundle.at("labelSelector"), &at));
         }
+        (None, None) => {
+            let why = "either name or signerName must be specified";
+            found.push(FieldError::required(path.clone(), why));
+        }
+    }
+    file_path(found, &path.child("path"), bundle.text("path"));
+}
+
+fn certificate(found: &mut Faults, wanted: &Value, path: &Path) {
+    let signer = wanted.text("signerName");
+    csr::signer(found, signer, &path.child("signerName"));
+    let key_type = wanted.text("keyType");
+    if !KEY_TYPES.contains(&key_type) {
+        found.push(unsupported(path.child("keyType"), key_type, &KEY_TYPES));
+    }
+    if let Some(seconds) = wanted.int("maxExpirationSeconds") {
+        let own = signer
+            .split('/')
+            .next()
+            .is_some_and(|host| format!(".{host}").ends_with(".kubernetes.io"));
+        let most = if own { KUBERNETES_SECONDS_MAX } else { CERTIFICATE_SECONDS_MAX };
+        let bound = match seconds {
+            _ if seconds < CERTIFICATE_SECONDS_MIN => format!(">= {CERTIFICATE_SECONDS_MIN}"),
+            _ if seconds > most => format!("<= {most}"),
+            _ => String::new(),
+        };
+        if !bound.is_empty() {
+            let why = format!("if provided, maxExpirationSeconds must be {bound}");
+            found.push(FieldError::invalid(path.child("maxExpirationSeconds"), seconds, &why));
+        }
+    }
+    for key in CERTIFICATE {
+        unreserved(found, &path.child(key), wanted.text(key));
+    }
+    if CERTIFICATE.iter().all(|key| wanted.text(key).is_empty()) {
+        let why = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
+        found.push(FieldError::required(path.clone(), why));
     }
 }
