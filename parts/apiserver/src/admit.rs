@@ -199,6 +199,7 @@ pub fn before_create(
     if !strategy.counted().is_empty() {
         object.object("metadata").set("generation", 1);
     }
+    drop_what_is_off(object);
     strategy.prepare_create(object, context);
     let mut faults = metadata::validate(object, resource.namespaced, &|name, prefix| {
         strategy.name_faults(name, prefix)
@@ -208,6 +209,15 @@ pub fn before_create(
         return Err(refusal(resource, object, &faults));
     }
     Ok(strategy.warnings(object, None))
+}
+
+/// Drops fields of pod specs, wherever these stand, that are off in 1.36. Their writers own them all the same.
+fn drop_what_is_off(object: &mut Value) {
+    for pointer in ["/spec", "/spec/template/spec", "/template/spec"] {
+        if let Some(spec) = object.pointer_mut(pointer) {
+            pod::defaults::drop_what_is_off(spec);
+        }
+    }
 }
 
 /// The same for an update of the object or one of its subresources. Brings back the metadata no client may change.
@@ -221,6 +231,7 @@ pub fn before_update(
     omit_empty(resource, object);
     metadata::keep_generation(object, old);
     keep_other_half(strategy, object, old, context.subresource);
+    drop_what_is_off(object);
     strategy.prepare_update(object, old, context);
     metadata::keep_server_owned(object, old);
     let mut faults =

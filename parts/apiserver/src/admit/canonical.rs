@@ -111,8 +111,9 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
         }
         let flag_of_mount = name == "readOnly" && kind.name.ends_with("VolumeMount");
         within(&field.node, value);
-        // A default in the schema stands at what Go always writes.
-        if field.required || field.default.is_some() {
+        // A default in the schema stands at what Go always writes, but for names in references.
+        let of_reference = name == "name" && matches!(field.node, Node::Text);
+        if field.required || (field.default.is_some() && !of_reference) {
             return true;
         }
         let of_deployment = name == "replicas" && kind.name.ends_with("DeploymentStatus");

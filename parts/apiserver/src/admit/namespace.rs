@@ -53,12 +53,12 @@ impl Strategy for Namespace {
     }
 
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
-        validate_finalizers(object)
+        validate_finalizers(object, false)
     }
 
     fn validate_update(&self, object: &Value, old: &Value, context: &Context<'_>) -> Faults {
         match context.subresource {
-            "finalize" => validate_finalizers(object),
+            "finalize" => validate_finalizers(object, true),
             "status" => validate_phase(object, old),
             _ => Vec::new(),
         }
@@ -97,14 +97,20 @@ const COLUMNS: &[Column] = &[
     table::AGE,
 ];
 
-fn validate_finalizers(object: &Value) -> Faults {
+/// Finalizers that need no domain.
+const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+/// On create upstream files faults under the list, later under the entry.
+fn validate_finalizers(object: &Value, by_entry: bool) -> Faults {
     let mut found = Faults::new();
-    let path = Path::new("spec").child("finalizers");
-    for finalizer in object.at("spec").list("finalizers").iter().filter_map(Value::as_str) {
+    let list = Path::new("spec").child("finalizers");
+    for (i, finalizer) in object.at("spec").list("finalizers").iter().enumerate() {
+        let finalizer = finalizer.as_str().unwrap_or_default();
+        let path = if by_entry { list.index(i) } else { list.clone() };
         let texts = names::qualified_name(finalizer);
         let formed = texts.is_empty();
         super::faults::texts(&mut found, &path, finalizer, texts);
-        if formed && !finalizer.contains('/') && finalizer != "kubernetes" {
+        if formed && !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             found.push(FieldError::invalid(path.clone(), finalizer, why));
         }

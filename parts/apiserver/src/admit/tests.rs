@@ -198,7 +198,7 @@ fn templates_are_judged_like_pods() {
             &json!({"tolerations": [{"operator": "Gt", "key": "k", "value": "1"}, {"effect": "NoSchedule", "operator": "Exists", "tolerationSeconds": 1}]}),
         ),
         &[
-            "tolerations[0].operator: Unsupported value: \"Gt\": supported values: \"Equal\", \"Exists\"",
+            "tolerations[0].operator: Unsupported value: \"Gt\": supported values: \"Equal\", \"Exists\", \"Lt\", \"Gt\"",
             "tolerations[1].effect: Invalid value: \"NoSchedule\": effect must be 'NoExecute' when `tolerationSeconds` is set",
         ],
     );

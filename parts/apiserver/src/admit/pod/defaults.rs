@@ -31,6 +31,17 @@ pub(crate) fn fill_spec(spec: &mut Value) {
     }
 }
 
+/// Own stop signals of containers are off in 1.36.
+pub(crate) fn drop_what_is_off(spec: &mut Value) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in spec.items(list) {
+            if let Some(lifecycle) = container.present("lifecycle") {
+                lifecycle.unset("stopSignal");
+            }
+        }
+    }
+}
+
 /// The old name of the service account says the same as the new one.
 fn mirror_service_account(spec: &mut Value) {
     let (new, old) = (spec.text("serviceAccountName"), spec.text("serviceAccount"));
@@ -125,8 +136,6 @@ fn fill_container(container: &mut Value) {
     }
     fill_probes(container);
     if let Some(lifecycle) = container.present("lifecycle") {
-        // Own stop signals are off in 1.36.
-        lifecycle.unset("stopSignal");
         for hook in ["postStart", "preStop"] {
             if let Some(hook) = lifecycle.present(hook) {
                 fill_handler(hook);

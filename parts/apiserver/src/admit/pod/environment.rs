@@ -200,10 +200,8 @@ fn file(found: &mut Faults, reference: &Value, path: &Path) {
         faults::dns_label(found, &path.child("volumeName"), volume);
     }
     let file = reference.text("path");
-    if needed(found, path.child("path"), file) {
-        if words::has_backsteps(file) {
-            found.push(FieldError::invalid(path.child("path"), file, "must not contain '..'"));
-        }
+    if needed(found, path.child("path"), file) && words::has_backsteps(file) {
+        found.push(FieldError::invalid(path.child("path"), file, "must not contain '..'"));
     }
 }
 

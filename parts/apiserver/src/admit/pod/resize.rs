@@ -97,7 +97,9 @@ fn without_resizable(container: &Value) -> Value {
     if let Some(resources) = container.present("resources") {
         for side in ["requests", "limits"] {
             if let Some(list) = resources.present(side) {
-                RESIZABLE.iter().for_each(|name| list.unset(name));
+                for name in RESIZABLE {
+                    list.unset(name);
+                }
             }
             if resources.at(side).as_object().is_some_and(serde_json::Map::is_empty) {
                 resources.unset(side);

@@ -188,10 +188,12 @@ fn claim_names(found: &mut Faults, wanted: &[Value], claims: &[Value], path: &Pa
         if !known.contains(&name) {
             let mut fault = FieldError::not_found(path, name);
             fault.body.push_str(": must be one of the names in pod.spec.resourceClaims");
-            fault.body.push_str(&match known.join(", ") {
-                all if all.is_empty() => " which is empty".to_owned(),
-                all => format!(": {all}"),
-            });
+            if known.is_empty() {
+                fault.body.push_str(" which is empty");
+            } else {
+                fault.body.push_str(": ");
+                fault.body.push_str(&known.join(", "));
+            }
             found.push(fault);
         }
     }

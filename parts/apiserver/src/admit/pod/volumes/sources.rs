@@ -232,12 +232,11 @@ pub(super) fn fibre_channel(found: &mut Faults, source: &Value, path: &Path) {
         found.push(FieldError::invalid(at, source.at("targetWWNs").clone(), why));
     }
     if !names.is_empty() {
-        match source.int("lun") {
-            Some(lun) => faults::range(found, path.child("lun"), lun, 0, 255),
-            None => {
-                let why = "lun is required if targetWWNs is specified";
-                found.push(FieldError::required(path.child("lun"), why));
-            }
+        if let Some(lun) = source.int("lun") {
+            faults::range(found, path.child("lun"), lun, 0, 255);
+        } else {
+            let why = "lun is required if targetWWNs is specified";
+            found.push(FieldError::required(path.child("lun"), why));
         }
     }
 }
