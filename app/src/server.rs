@@ -167,9 +167,6 @@ fn refuse_what_is_not_there(flags: &ServerFlags) -> anyhow::Result<()> {
     if !flags.parts().contains(&Part::Apiserver) {
         bail!("--parts must name apiserver: the other parts of a server live on the API inside it");
     }
-    if flags.compat.is_some() {
-        bail!("--compat upstream is not there yet for the server; leave it out");
-    }
     Ok(())
 }
 

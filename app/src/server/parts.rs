@@ -4,6 +4,7 @@ use crate::cli::Part;
 use apiserver::Server;
 use apiserver::identity::Identity;
 use apiserver::pki::Pki;
+use daemonset::Compat;
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request};
 use kit::{Caches, Setup};
@@ -35,7 +36,8 @@ pub(super) fn start(settings: &Settings, server: &Server, setup: &Setup, pki: &P
                     Identity::controller("daemon-set-controller"),
                     "pernode-daemonset",
                 );
-                let options = daemonset::Options { setup: setup.clone(), caches };
+                let compat = if settings.upstream { Compat::Upstream } else { Compat::Ours };
+                let options = daemonset::Options { setup: setup.clone(), caches, compat };
                 setup.tasks.spawn("daemonset", daemonset::run(client, options));
             }
             Part::Scheduler => {

@@ -3,8 +3,8 @@
 //!
 //! # Promises
 //! - [`plan()`] answers for any [`World`]; trouble is data in the plan ([`Problem`]), never an error.
-//! - Behaviour is upstream's (ids such as B60 are those of the specification of DaemonSets), except where
-//!   upstream is random or stale: nodes are walked by name, and names too long for a revision are cut (B59).
+//! - Behaviour is upstream's (ids such as B60 are those of the specification of DaemonSets), except for the rows of
+//!   `docs/differences.md`, which [`Compat::Upstream`] takes back.
 //! - A plan is complete: creates, deletes, claims, revisions, status, events, and when to look again.
 //!
 //! # Invariants
@@ -17,6 +17,7 @@
 //!
 //! Start reading at [`plan()`] in `plan.rs`, then `plan/place.rs`, `plan/budget.rs`, `plan/history.rs`.
 
+pub mod condition;
 pub mod json;
 pub mod plan;
 pub mod set;
@@ -24,7 +25,8 @@ pub mod shape;
 pub mod words;
 pub mod world;
 
+pub use condition::{Condition, Trouble};
 pub use plan::{Board, Create, Delete, Plan, Site, Terms, Wait, Waiting, Why, plan};
-pub use set::{Problem, Set, Status, Strategy};
+pub use set::{Compat, Problem, Set, Status, Strategy};
 pub use words::Event;
 pub use world::{Failure, Failures, Phase, Pod, Revision, World};

@@ -7,10 +7,11 @@ pub mod status;
 
 pub use place::{Answer, Counts, Site, Terms, Turn, Wait, Why};
 
+use crate::condition::Trouble;
 use crate::set::{Problem, Set, Status};
 use crate::words::Event;
-use crate::world::{Pod, World};
-use budget::{Limits, Standing};
+use crate::world::{Failures, Pod, Refusal, World};
+use budget::{Limits, Purse, Standing};
 use history::{History, Revisions};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,8 +38,12 @@ pub struct Plan {
     pub delete: Vec<Delete>,
     /// Nodes whose failed pod is deleted: their back-off grows.
     pub failed: Vec<String>,
+    /// Nodes with a pod that was evicted because of a taint: their back-off grows too.
+    pub evicted: Vec<(String, String)>,
     /// The status to write; absent when it says so already.
     pub status: Option<Status>,
+    /// Whether the status says something else than numbers and words, so that it is written at once.
+    pub is_urgent: bool,
     /// What to tell about the DaemonSet.
     pub events: Vec<Event>,
     /// When to look again though nothing has changed.
@@ -108,7 +113,7 @@ pub fn plan(world: &World, now: Timestamp) -> Plan {
     }
     let history = History::of(set, &world.revisions);
     let board = Board::of(world, &history, now);
-    let mut plan = board.plan(set, &history);
+    let mut plan = board.plan(set, &history, &world.failures, now);
     board.account(set, &mut plan);
     plan
 }
@@ -127,6 +132,10 @@ pub struct Board {
     due: BTreeSet<(Timestamp, String)>,
     /// How many pods carry each hash.
     hashes: BTreeMap<String, usize>,
+    /// The nodes of each trouble.
+    troubles: BTreeMap<Trouble, BTreeSet<String>>,
+    /// Nodes that are there.
+    nodes: usize,
 }
 
 impl Board {
@@ -140,6 +149,8 @@ impl Board {
             busy: BTreeSet::new(),
             due: BTreeSet::new(),
             hashes: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            nodes: 0,
         }
     }
 
@@ -192,6 +203,7 @@ impl Board {
     fn count(&mut self, node: &str, answer: &Answer, is_in: bool) {
         self.standing.count(node, answer, is_in);
         let is_busy = answer.create
+            || answer.evicted.is_some()
             || !(answer.delete.is_empty() && answer.adopt.is_empty() && answer.release.is_empty());
         if is_in {
             self.counts.add(&answer.counts);
@@ -200,6 +212,20 @@ impl Board {
             self.counts.subtract(&answer.counts);
             if let Some(at) = answer.again_at {
                 self.due.remove(&(at, node.to_owned()));
+            }
+        }
+        if answer.verdict.is_some() {
+            self.nodes = if is_in { self.nodes + 1 } else { self.nodes - 1 };
+        }
+        if let Some(trouble) = answer.trouble {
+            let nodes = self.troubles.entry(trouble).or_default();
+            if is_in {
+                nodes.insert(node.to_owned());
+            } else {
+                nodes.remove(node);
+            }
+            if nodes.is_empty() {
+                self.troubles.remove(&trouble);
             }
         }
         if is_in && is_busy {
@@ -221,7 +247,7 @@ impl Board {
     }
 
     /// The plan for all nodes. `set` must have this board's terms, `history` its hash.
-    pub fn plan(&self, set: &Set, history: &History) -> Plan {
+    pub fn plan(&self, set: &Set, history: &History, failures: &Failures, now: Timestamp) -> Plan {
         let mut plan = Plan { hash: history.hash.clone(), ..Plan::default() };
         if set.selects_all() {
             plan.problems.push(Problem::SelectsAll);
@@ -231,15 +257,21 @@ impl Board {
         plan.revisions = history.steps.clone();
         plan.relabel = self.relabelled(history);
         let is_moving = self.place(&mut plan);
+        let refused = refused(&mut plan, failures.refusal.as_ref());
         // A rollout moves only in passes in which placement had nothing to do (spec B32).
         if !is_moving && let Some(limits) = Limits::of(&set.strategy, self.counts.desired) {
             let old_pod = |node: &str| match &self.answers.get(node)?.turn {
                 Turn::Old { pod, .. } | Turn::Both { old: pod, .. } => Some(pod.as_str()),
-                Turn::Out | Turn::Unclear | Turn::Empty | Turn::New { .. } => None,
+                Turn::Out | Turn::Unclear | Turn::Empty | Turn::Down { .. } | Turn::New { .. } => {
+                    None
+                }
             };
-            let step = budget::spend(limits, self.counts.desired, &self.standing, old_pod);
+            let (desired, is_ours) = (self.counts.desired, set.is_ours());
+            let purse = Purse { limits, desired, is_ours, now };
+            let step = budget::spend(purse, &self.standing, old_pod);
             plan.create.extend(step.create);
             plan.delete.extend(step.delete);
+            plan.again_at = step.again_at;
         }
         plan.postponed = plan.create.len().saturating_sub(BURST_MAX)
             + plan.delete.len().saturating_sub(BURST_MAX);
@@ -247,10 +279,28 @@ impl Board {
         plan.delete.truncate(BURST_MAX);
         plan.revisions.trim =
             history.trimmed(set.history_limit, |hash| self.hashes.contains_key(hash));
-        let status = status::status(set, &self.counts);
-        plan.status = (status != set.status).then_some(status);
-        plan.again_at = self.due.first().map(|(at, _)| *at);
+        let due = self.due.first().map(|(at, _)| *at);
+        plan.again_at = plan.again_at.into_iter().chain(due).min();
+        self.report(set, refused, now, &mut plan);
         plan
+    }
+
+    /// The status, and what has become worth telling.
+    fn report(&self, set: &Set, refused: Refused<'_>, now: Timestamp, plan: &mut Plan) {
+        let mut status = status::status(set, &self.counts);
+        if set.is_ours() {
+            let (counts, standing, troubles) = (&self.counts, &self.standing, &self.troubles);
+            let nodes = self.nodes;
+            let names: Option<(usize, Vec<&str>, &str)> = refused.as_ref().map(|(names, words)| {
+                (names.len(), names.iter().map(String::as_str).collect(), *words)
+            });
+            let facts =
+                status::Facts { set, counts, standing, troubles, refused: names, nodes, now };
+            status.conditions = facts.conditions();
+            plan.events.extend(facts.news(&status.conditions));
+        }
+        plan.is_urgent = !set.is_ours() || status::is_urgent(&set.status, &status);
+        plan.status = (status != set.status).then_some(status);
     }
 
     /// What each node needs for its own sake. Events of nodes that did not fit into the pass wait with them.
@@ -259,6 +309,7 @@ impl Board {
             let Some(answer) = self.answers.get(node) else { continue };
             plan.adopt.extend_from_slice(&answer.adopt);
             plan.release.extend_from_slice(&answer.release);
+            plan.evicted.extend(answer.evicted.iter().map(|pod| (node.clone(), pod.clone())));
             if answer.create {
                 plan.create.push(Create { node: node.clone() });
             }
@@ -297,9 +348,14 @@ impl Board {
                 let is_left = answer.delete.iter().any(|(pod, _)| *pod == mark.pod);
                 let is_old = match &answer.turn {
                     Turn::Old { pod, .. } | Turn::Both { old: pod, .. } => *pod == mark.pod,
-                    Turn::Out | Turn::Unclear | Turn::Empty | Turn::New { .. } => false,
+                    Turn::Out
+                    | Turn::Unclear
+                    | Turn::Empty
+                    | Turn::Down { .. }
+                    | Turn::New { .. } => false,
                 };
                 let what = match mark.wait {
+                    Some(Wait::Node) if !is_rolling => None,
                     Some(wait) => Some(wait),
                     None if is_left => Some(Wait::NextPass),
                     None if is_old && is_rolling => Some(Wait::Turn),
@@ -314,4 +370,18 @@ impl Board {
         plan.keep.sort_unstable();
         plan.wait.sort_unstable();
     }
+}
+
+/// The nodes whose pod the API refuses, and its words.
+type Refused<'a> = Option<(Vec<String>, &'a str)>;
+
+/// Puts the nodes whose pod was refused before behind all others: a batch ends with the first refusal, and one node
+/// would keep the rest from theirs. Answers the nodes that go without while the refusal lasts.
+fn refused<'a>(plan: &mut Plan, refusal: Option<&'a Refusal>) -> Refused<'a> {
+    let refusal = refusal?;
+    plan.create.sort_by_key(|create| refusal.nodes.contains(&create.node));
+    let nodes = plan.create.iter().map(|create| create.node.clone());
+    let mut names: Vec<String> = nodes.collect();
+    names.sort_unstable();
+    (!names.is_empty()).then_some((names, refusal.message.as_str()))
 }

@@ -1,8 +1,12 @@
 //! The DaemonSet itself. Its template stays JSON: a typed round trip would drop fields that this build does
 //! not know, and a revision's identity is the template's bytes (spec A15, B51).
 
+use crate::condition::Condition;
 use crate::json;
-use crate::words::{AUTOMATIC_TOLERATIONS, TEMPLATE_GENERATION_ANNOTATION};
+use crate::words::{
+    AUTOMATIC_TOLERATIONS, BLAME_WINDOW_ANNOTATION, COMPAT_ANNOTATION, COMPAT_UPSTREAM,
+    TEMPLATE_GENERATION_ANNOTATION,
+};
 use api::LabelSelector;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{NodeSelector, Toleration};
@@ -42,6 +46,20 @@ pub struct Set {
     pub history_limit: usize,
     /// `status`.
     pub status: Status,
+    /// Whose behaviour is wanted where ours differs (docs/differences.md).
+    pub compat: Compat,
+    /// How long after it received the new pod a node that goes down is held against the new template.
+    pub blame_window: SignedDuration,
+}
+
+/// Whose behaviour is wanted in the rows of `docs/differences.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compat {
+    /// Ours.
+    #[default]
+    Ours,
+    /// Upstream's, to the letter.
+    Upstream,
 }
 
 /// What the template says about nodes, with the automatic tolerations (spec 2.2).
@@ -96,6 +114,8 @@ pub struct Status {
     pub number_available: usize,
     pub number_unavailable: usize,
     pub collision_count: Option<i64>,
+    /// Ours, in the fixed order of their types; those of others are not read.
+    pub conditions: Vec<Condition>,
 }
 
 /// Trouble that keeps a DaemonSet from being planned, as data.
@@ -122,6 +142,9 @@ impl fmt::Display for Problem {
 }
 
 impl std::error::Error for Problem {}
+
+/// How long a node that goes down is held against the new template, unless the DaemonSet says otherwise.
+const BLAME_WINDOW_DEFAULT: SignedDuration = SignedDuration::from_mins(5);
 
 /// Kept revisions where the spec does not say (spec A12).
 const HISTORY_LIMIT_DEFAULT: i64 = 10;
@@ -152,6 +175,14 @@ impl Set {
                 .try_into()
                 .unwrap_or(0),
             status: status(&object["status"]),
+            compat: match meta["annotations"][COMPAT_ANNOTATION].as_str() {
+                Some(COMPAT_UPSTREAM) => Compat::Upstream,
+                _ => Compat::Ours,
+            },
+            blame_window: meta["annotations"][BLAME_WINDOW_ANNOTATION]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(BLAME_WINDOW_DEFAULT),
         })
     }
 
@@ -159,6 +190,11 @@ impl Set {
     /// that selects all is never acted upon.
     pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
         !self.selects_all() && self.selector.matches(labels)
+    }
+
+    /// Whether the rows of `docs/differences.md` are ours.
+    pub fn is_ours(&self) -> bool {
+        self.compat == Compat::Ours
     }
 
     /// Whether the selector is empty.
@@ -267,5 +303,6 @@ fn status(value: &Value) -> Status {
         number_available: count("numberAvailable"),
         number_unavailable: count("numberUnavailable"),
         collision_count: value["collisionCount"].as_i64(),
+        conditions: crate::condition::read(&value["conditions"]),
     }
 }

@@ -7,6 +7,21 @@ pub const TEMPLATE_GENERATION_LABEL: &str = "pod-template-generation";
 /// Deprecated annotation on every DaemonSet: its template generation (spec A23).
 pub const TEMPLATE_GENERATION_ANNOTATION: &str = "deprecated.daemonset.template.generation";
 
+/// Annotation on a DaemonSet: `upstream` restores upstream's behaviour where ours differs (docs/differences.md).
+pub const COMPAT_ANNOTATION: &str = "pernode.dev/compat";
+/// Its one value.
+pub const COMPAT_UPSTREAM: &str = "upstream";
+/// Annotation on a DaemonSet: how long after it received the new pod a node that goes down counts against
+/// `maxUnavailable`, such as `5m`.
+pub const BLAME_WINDOW_ANNOTATION: &str = "pernode.dev/blame-window";
+
+/// Condition: enough nodes have an available pod.
+pub const AVAILABLE: &str = "Available";
+/// Condition: something keeps pods from being available.
+pub const DEGRADED: &str = "Degraded";
+/// Condition: the rollout moves, or is complete.
+pub const PROGRESSING: &str = "Progressing";
+
 /// Group and version of DaemonSets and ControllerRevisions.
 pub const API_VERSION: &str = "apps/v1";
 /// Kind in owner references.
@@ -92,11 +107,11 @@ impl Event {
         Self::warning(SELECTING_ALL, message.to_owned())
     }
 
-    fn normal(reason: &'static str, message: String) -> Self {
+    pub(crate) fn normal(reason: &'static str, message: String) -> Self {
         Self { is_warning: false, reason, message }
     }
 
-    fn warning(reason: &'static str, message: String) -> Self {
+    pub(crate) fn warning(reason: &'static str, message: String) -> Self {
         Self { is_warning: true, reason, message }
     }
 }

@@ -1,11 +1,12 @@
 //! What is seen: one DaemonSet with the nodes, pods and revisions that concern it, as values.
 
+use crate::condition::Trouble;
 use crate::set::Set;
 use crate::words::HASH_LABEL;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as core;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Everything that a plan depends on but the time. Sorted, so that the order of arrival cannot matter.
@@ -23,8 +24,12 @@ pub struct World {
     pub failures: Failures,
 }
 
+/// Reason of the condition DisruptionTarget that taint eviction leaves on a pod (spec D11).
+const EVICTED_BY_TAINT: &str = "DeletionByTaintManager";
+
 /// A pod, as far as the plan reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, as the API has it")]
 pub struct Pod {
     /// Name.
     pub name: String,
@@ -46,6 +51,10 @@ pub struct Pod {
     pub labels: BTreeMap<String, String>,
     /// UID of the owner that controls it.
     pub controller: Option<String>,
+    /// What its status shows of a trouble.
+    pub trouble: Option<Trouble>,
+    /// Whether it is deleted because of a taint that it tolerates for a time only (spec D10).
+    pub is_evicted: bool,
 }
 
 /// The phases that the plan tells apart.
@@ -84,6 +93,14 @@ impl Pod {
             ready_changed: ready.and_then(|c| c.last_transition_time.as_ref()).map(|time| time.0),
             labels: meta.labels.clone().unwrap_or_default(),
             controller: controller_of(meta.owner_references.as_deref()),
+            trouble: Trouble::of(pod),
+            is_evicted: meta.deletion_timestamp.is_some()
+                && status.and_then(|status| status.conditions.as_ref()).is_some_and(|all| {
+                    all.iter().any(|condition| {
+                        condition.type_ == "DisruptionTarget"
+                            && condition.reason.as_deref() == Some(EVICTED_BY_TAINT)
+                    })
+                }),
         }
     }
 
@@ -174,15 +191,30 @@ pub struct Failures {
     pub observed_generation: i64,
     /// By node name.
     pub by_node: BTreeMap<String, Failure>,
+    /// What the API said when it refused a pod last, until it takes one again.
+    pub refusal: Option<Refusal>,
+}
+
+/// The API refuses to create pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its words.
+    pub message: String,
+    /// The nodes whose pod was asked for in vain: they come last the next time, so that one node cannot keep all
+    /// others from theirs.
+    pub nodes: BTreeSet<String>,
 }
 
 /// The last failed pod on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// When it was found and deleted.
     pub at: Timestamp,
     /// How long the next one is left in place.
     pub delay: SignedDuration,
+    /// The pod, where it did not fail but was evicted because of a taint: then a new one waits for the delay, or
+    /// they would take turns for ever (spec D13).
+    pub evicted: Option<String>,
 }
 
 impl Failure {
@@ -200,7 +232,7 @@ impl Failure {
             None => Self::DELAY_INITIAL,
             Some(before) => before.delay.saturating_mul(2).min(Self::DELAY_MAX),
         };
-        Self { at: now, delay }
+        Self { at: now, delay, evicted: None }
     }
 
     /// Whether the entry no longer counts.
@@ -218,6 +250,20 @@ impl Failures {
     /// The entry of a node, if entries of this observed generation are kept.
     pub fn get(&self, observed_generation: i64, node: &str) -> Option<&Failure> {
         self.by_node.get(node).filter(|_| self.observed_generation == observed_generation)
+    }
+
+    /// Notes that a pod was evicted because of a taint.
+    pub fn note_eviction(
+        &mut self,
+        observed_generation: i64,
+        node: &str,
+        pod: &str,
+        now: Timestamp,
+    ) {
+        self.note(observed_generation, node, now);
+        if let Some(failure) = self.by_node.get_mut(node) {
+            failure.evicted = Some(pod.to_owned());
+        }
     }
 
     /// Drops entries of another observed generation; answers the nodes they were about.

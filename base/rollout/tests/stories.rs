@@ -12,11 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as core;
 use rollout::plan::history::{self, History};
 use rollout::words::HASH_LABEL;
-use rollout::world::{Failure, Failures, Phase, Pod, Revision};
-use rollout::{Board, Plan, Set, World, json, plan, shape};
+use rollout::world::{Failure, Failures, Phase, Pod, Refusal, Revision};
+use rollout::{Board, Plan, Set, Trouble, World, json, plan, shape};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,6 +40,26 @@ struct Story {
     revisions: BTreeMap<String, RevisionIn>,
     #[serde(default)]
     failures: BTreeMap<String, FailureIn>,
+    /// What the API said when it refused a pod.
+    refusal: Option<String>,
+    /// Annotations of the DaemonSet.
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+    /// Its name, if it is not `x`.
+    name: Option<String>,
+    /// Its `status.collisionCount`.
+    collisions: Option<i64>,
+    /// Its `status.observedGeneration`, 1 if not given; its generation is 2.
+    observed: Option<i64>,
+    /// Whether it is being deleted.
+    #[serde(default)]
+    deleting: bool,
+    /// Whether conditions are told.
+    #[serde(default)]
+    conditions: bool,
+    /// What others do before a pass, by its number from 0.
+    #[serde(default)]
+    changes: BTreeMap<usize, ChangeIn>,
     /// How many passes are told.
     #[serde(default = "one")]
     passes: usize,
@@ -56,6 +76,8 @@ struct NodeIn {
     labels: BTreeMap<String, String>,
     #[serde(default)]
     taints: Vec<String>,
+    /// Seconds since it fell silent.
+    silent: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +98,9 @@ struct PodIn {
     failed: bool,
     #[serde(default)]
     succeeded: bool,
+    #[serde(default)]
+    evicted: bool,
+    trouble: Option<String>,
     owner: Option<String>,
     labels: Option<BTreeMap<String, String>>,
 }
@@ -86,6 +111,21 @@ fn current() -> String {
 
 fn minute() -> i64 {
     60
+}
+
+/// What others do: nodes and pods appear as given; a node or pod that is null goes; the template gets another image or
+/// pod spec.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeIn {
+    #[serde(default)]
+    nodes: BTreeMap<String, Option<NodeIn>>,
+    #[serde(default)]
+    pods: BTreeMap<String, Option<PodIn>>,
+    image: Option<String>,
+    pod: Option<BTreeMap<String, Value>>,
+    #[serde(default)]
+    spec: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -128,26 +168,57 @@ impl Story {
     fn hash(&self, which: &str) -> String {
         match which {
             "current" | "old" | "older" | "oldest" => {
-                history::hash(&json::canonical(&self.template(which)), None)
+                history::hash(&json::canonical(&self.template(which)), self.collisions)
             }
             literal => literal.to_owned(),
         }
     }
 
-    fn world(&self) -> World {
+    fn set(&self, template: &Value, changed: &BTreeMap<String, Value>) -> Set {
         let mut spec = json!({
             "selector": {"matchLabels": {"app": "x"}},
-            "template": self.template("current"),
+            "template": template,
             "updateStrategy": {"type": "RollingUpdate"},
         });
         spec.as_object_mut().expect("an object").extend(self.spec.clone());
+        spec.as_object_mut().expect("an object").extend(changed.clone());
         let set = json!({
-            "metadata": {"namespace": "ns", "name": "x", "uid": UID, "generation": 2},
+            "metadata": {"namespace": "ns", "name": self.name.as_deref().unwrap_or("x"), "uid": UID,
+                         "generation": 2, "annotations": self.annotations},
             "spec": spec,
-            "status": {"observedGeneration": 1},
+            "status": {"observedGeneration": self.observed.unwrap_or(1), "collisionCount": self.collisions},
         });
+        Set { is_deleting: self.deleting, ..Set::read(&set).expect("a set") }
+    }
+
+    /// Lets others do what they do before a pass; answers the hash of the template that it makes.
+    fn change(&self, change: &ChangeIn, world: &mut World) -> Option<String> {
+        for (name, node) in &change.nodes {
+            match node {
+                Some(node) => world.nodes.insert(name.clone(), Arc::new(node.node(name))),
+                None => world.nodes.remove(name),
+            };
+        }
+        for (name, pod) in &change.pods {
+            match pod {
+                Some(pod) => world.pods.insert(name.clone(), self.pod(name, pod)),
+                None => world.pods.remove(name),
+            };
+        }
+        if change.image.is_none() && change.pod.is_none() && change.spec.is_empty() {
+            return None;
+        }
+        let pod = change.pod.as_ref().unwrap_or(&self.pod);
+        let template = template(change.image.as_deref().unwrap_or("current"), pod);
+        let set = self.set(&template, &change.spec);
+        let (generation, status) = (world.set.generation + 1, world.set.status.clone());
+        world.set = Set { generation, status, ..set };
+        Some(history::hash(&json::canonical(&template), self.collisions))
+    }
+
+    fn world(&self) -> World {
         World {
-            set: Set::read(&set).expect("a set"),
+            set: self.set(&self.template("current"), &BTreeMap::new()),
             nodes: self
                 .nodes
                 .iter()
@@ -160,12 +231,16 @@ impl Story {
                 .map(|(name, revision)| (name.clone(), self.revision(name, revision)))
                 .collect(),
             failures: Failures {
-                observed_generation: 1,
+                observed_generation: self.observed.unwrap_or(1),
                 by_node: self
                     .failures
                     .iter()
                     .map(|(node, failure)| (node.clone(), failure.failure()))
                     .collect(),
+                refusal: self
+                    .refusal
+                    .clone()
+                    .map(|message| Refusal { message, nodes: BTreeSet::default() }),
             },
         }
     }
@@ -191,6 +266,11 @@ impl Story {
             ready_changed: pod.ready.map(ago),
             labels,
             controller: owner(pod.owner.as_deref()),
+            trouble: pod.trouble.as_deref().map(|name| {
+                let found = Trouble::ALL.into_iter().find(|trouble| trouble.reason() == name);
+                found.expect("the reason of a trouble")
+            }),
+            is_evicted: pod.evicted,
         }
     }
 
@@ -223,13 +303,17 @@ impl NodeIn {
             .collect();
         let node =
             json!({"metadata": {"name": name, "labels": self.labels}, "spec": {"taints": taints}});
-        serde_json::from_value(node).expect("a node")
+        let node: core::Node = serde_json::from_value(node).expect("a node");
+        match self.silent {
+            Some(seconds) => worlds::silenced(node, ago(seconds)),
+            None => node,
+        }
     }
 }
 
 impl FailureIn {
     fn failure(&self) -> Failure {
-        Failure { at: ago(self.ago), delay: SignedDuration::from_secs(self.delay) }
+        Failure { at: ago(self.ago), delay: SignedDuration::from_secs(self.delay), evicted: None }
     }
 }
 
@@ -252,20 +336,32 @@ fn tell(story: &Story) -> String {
         let line = format!("{name} {word}: {}", reasons.join("; "));
         writeln!(out, "{}", line.trim_end_matches([' ', ':'])).expect("a string");
     }
-    for _ in 0..story.passes {
+    let mut hashes = BTreeMap::new();
+    for pass in 0..story.passes {
+        let change = story.changes.get(&pass);
+        if let Some(hash) = change.and_then(|change| story.change(change, &mut world)) {
+            hashes.entry(hash).or_insert_with(|| format!("<changed {pass}>"));
+        }
         let next = plan(&world, now);
         writeln!(out, "after {} s:", now.duration_since(start()).as_secs()).expect("a string");
-        describe(&next, &mut out);
+        describe(&next, story.conditions, &mut out);
         carry_out(&mut world, &next, now, &mut serial);
+        for name in story.pods.iter().filter(|(_, pod)| pod.trouble.is_some()).map(|(name, _)| name)
+        {
+            world.pods.entry(name.clone()).and_modify(|pod| pod.is_ready = false);
+        }
         now = next.again_at.unwrap_or(now).max(now + SignedDuration::from_secs(1));
     }
     for which in ["current", "old", "older", "oldest"] {
         out = out.replace(&story.hash(which), &format!("<{which}>"));
     }
+    for (hash, name) in hashes {
+        out = out.replace(&hash, &name);
+    }
     out
 }
 
-fn describe(plan: &Plan, out: &mut String) {
+fn describe(plan: &Plan, has_conditions: bool, out: &mut String) {
     let steps = &plan.revisions;
     let mut line = |what: &str, list: Vec<String>| {
         if !list.is_empty() {
@@ -309,6 +405,12 @@ fn describe(plan: &Plan, out: &mut String) {
         )
     });
     line("status", status.collect());
+    if has_conditions {
+        let conditions = plan.status.iter().flat_map(|status| &status.conditions);
+        for c in conditions {
+            line(c.kind, vec![format!("{} {}: {}", c.is_true, c.reason, c.message)]);
+        }
+    }
     line("again at", plan.again_at.iter().map(ToString::to_string).collect());
     if plan.is_quiet() {
         writeln!(out, "  nothing to do").expect("a string");

@@ -27,6 +27,14 @@ pub(crate) struct Outcome {
     pub(crate) written: Vec<(&'static str, u64)>,
     /// Pods deleted.
     pub(crate) ending: Vec<String>,
+    /// Nodes that got a pod.
+    pub(crate) created: BTreeSet<String>,
+    /// Nodes whose pod the API refused.
+    pub(crate) refused: BTreeSet<String>,
+    /// Its words.
+    pub(crate) refusal: Option<String>,
+    /// Whether the status was written.
+    pub(crate) has_reported: bool,
     /// Nodes whose pods were written.
     pub(crate) touched: BTreeSet<String>,
     /// The first thing that went wrong.
@@ -37,6 +45,14 @@ impl Outcome {
     fn wrote(&mut self, kind: &'static str, object: &DynamicObject) {
         let revision = kit::cache::revision_of(object.metadata.resource_version.as_deref());
         self.written.push((kind, revision));
+    }
+
+    /// Notes a pod that the API does not want. That it could not be asked, or is too busy, is no refusal.
+    fn refused(&mut self, node: &str, error: &kube::Error) {
+        if (400..500).contains(&code(error)) && ![408, 409, 429].contains(&code(error)) {
+            self.refused.insert(node.to_owned());
+            self.refusal = Some(message(error));
+        }
     }
 
     fn went_wrong(&mut self, what: &str, error: &kube::Error) {
@@ -264,11 +280,13 @@ impl Act<'_> {
                         let name = pod.metadata.name.clone().unwrap_or_default();
                         self.tell(Event::created(&name));
                         outcome.wrote(PODS, &pod);
+                        outcome.created.insert(create.node.clone());
                     }
                     // the namespace is on its way out, and the set with it
                     Err(error) if is_namespace_terminating(&error) => {}
                     Err(error) => {
                         self.tell(Event::not_created(&message(&error)));
+                        outcome.refused(&create.node, &error);
                         outcome.went_wrong("creating a pod", &error);
                     }
                 }
@@ -320,26 +338,20 @@ impl Act<'_> {
         }
     }
 
-    /// Writes the status; on a conflict once more onto the live object (spec B74). Fields that are not ours,
-    /// such as conditions, stay (spec A33).
+    /// Writes the status with the resource version that it was computed from: on a conflict the next pass computes it
+    /// again. Fields that are not ours, such as conditions of others, stay (spec A33).
     async fn write_status(&self, status: &Status, outcome: &mut Outcome) {
         let api = self.api(&daemon_sets());
         let what = "writing the status";
         let mut object = self.object.clone();
-        for is_last in [false, true] {
-            bodies::put_status(status, &mut object);
-            match api.replace_status(&self.set.name, &post(), &object).await {
-                Ok(written) => return outcome.wrote(SETS, &written),
-                Err(error) if code(&error) == 404 => return,
-                Err(error) if code(&error) == 409 && !is_last => {}
-                Err(error) => return outcome.went_wrong(what, &error),
+        bodies::put_status(status, &mut object);
+        match api.replace_status(&self.set.name, &post(), &object).await {
+            Ok(written) => {
+                outcome.has_reported = true;
+                outcome.wrote(SETS, &written);
             }
-            object = match api.get(&self.set.name).await {
-                Ok(live) if live.metadata.uid.as_deref() == Some(self.set.uid.as_str()) => live,
-                Ok(_) => return,
-                Err(error) if code(&error) == 404 => return,
-                Err(error) => return outcome.went_wrong(what, &error),
-            };
+            Err(error) if code(&error) == 404 => {}
+            Err(error) => outcome.went_wrong(what, &error),
         }
     }
 }

@@ -25,6 +25,8 @@ mod marks;
 mod observe;
 mod pass;
 
+pub use rollout::Compat;
+
 use kit::{Caches, Events, Queue, QueueLimits, Setup};
 use observe::Sight;
 use pass::Worker;
@@ -47,14 +49,16 @@ pub struct Options {
     pub setup: Setup,
     /// Shared caches; their user needs `list` and `watch` on pods, nodes, daemonsets and controllerrevisions.
     pub caches: Caches,
+    /// Whose behaviour all sets get, whatever their annotation says (docs/differences.md).
+    pub compat: Compat,
 }
 
 /// Runs the engine. Ends when the task set stops; may be dropped at any moment.
 ///
 /// The client's user needs what upstream gives `system:controller:daemon-set-controller`.
 pub async fn run(client: kube::Client, options: Options) {
-    let Options { setup, caches } = options;
-    let sight = Sight::new(&caches);
+    let Options { setup, caches, compat } = options;
+    let sight = Sight::new(&caches, compat);
     let queue = Queue::new("daemonset", QueueLimits::default(), &setup);
     let events = Events::start(client.clone(), &setup, COMPONENT, "");
     let worker = Arc::new(Worker::new(client, &setup, sight.clone(), queue.clone(), events));

@@ -5,7 +5,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kit::{Cache, Caches, Change, Index, Key, Queue};
 use kube::core::{DynamicObject, Resource};
 use kube::discovery::ApiResource;
-use rollout::{Board, Failures, Revision, Set, Site, World};
+use rollout::plan::place::Down;
+use rollout::{Board, Compat, Failures, Problem, Revision, Set, Site, World};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,16 +45,18 @@ pub(crate) struct Sight {
     pub(crate) revisions: Cache<DynamicObject>,
     pub(crate) pods: Cache<Pod>,
     nodes: Cache<Node>,
+    compat: Compat,
 }
 
 impl Sight {
     /// Asks for the caches; they fill on their own.
-    pub(crate) fn new(caches: &Caches) -> Self {
+    pub(crate) fn new(caches: &Caches, compat: Compat) -> Self {
         let sight = Self {
             sets: caches.json(&daemon_sets()),
             revisions: caches.json(&controller_revisions()),
             pods: caches.of(),
             nodes: caches.of(),
+            compat,
         };
         sight.pods.index(&SITE);
         sight.pods.index(&ORPHAN_PODS);
@@ -67,6 +70,29 @@ impl Sight {
         self.revisions.synced().await;
         self.pods.synced().await;
         self.nodes.synced().await;
+    }
+
+    /// Reads a set; where upstream's behaviour is wanted of all, of this one too.
+    pub(crate) fn read(&self, object: &DynamicObject) -> Result<Set, Problem> {
+        let mut set = Set::read(&json(object))?;
+        if self.compat == Compat::Upstream {
+            set.compat = Compat::Upstream;
+        }
+        Ok(set)
+    }
+
+    /// Whether upstream would look at the set because of a change of the node: no pod where one should run, one where
+    /// none may stay, or one though some are misscheduled. (Spec B39; what it overlooks waits for another reason.)
+    fn would_wake_upstream(&self, set: &Set, node: &Node) -> bool {
+        let site = site_key(&set.namespace, &set.uid, fit::place::name_of(node));
+        let is_bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|s| s.node_name.is_some());
+        let has_bound = self.pods.by(&SITE, &site).iter().any(|pod| is_bound(pod));
+        let verdict = fit::judge(&set.placement.wish(), node);
+        if has_bound {
+            !verdict.should_continue() || set.status.number_misscheduled > 0
+        } else {
+            verdict.should_run()
+        }
     }
 
     /// The revisions that the set controls or that nobody controls.
@@ -226,7 +252,7 @@ impl Watcher {
             Change::Resync => {
                 let gone: BTreeSet<Key> = self.known.sets.keys().cloned().collect();
                 for object in self.sight.sets.list() {
-                    self.known.put(&Key::of(object.as_ref()), Set::read(&json(&object)).ok());
+                    self.known.put(&Key::of(object.as_ref()), self.sight.read(&object).ok());
                 }
                 for key in gone.iter().filter(|key| self.sight.sets.get(key).is_none()) {
                     self.known.put(key, None);
@@ -242,7 +268,7 @@ impl Watcher {
             Change::Applied { old, new } => {
                 let key = Key::of(new.as_ref());
                 let is_same = old.is_some_and(|old| old.metadata.uid == new.metadata.uid);
-                self.known.put(&key, Set::read(&json(&new)).ok());
+                self.known.put(&key, self.sight.read(&new).ok());
                 if !is_same {
                     self.marks.all(&key);
                 }
@@ -284,16 +310,24 @@ impl Watcher {
     }
 
     fn node(&mut self, change: Change<Node>) {
-        let node = match change {
+        let (node, wakes_upstream) = match change {
             Change::Resync => return self.everything(),
-            Change::Applied { old: Some(old), new } if !is_relevant(&old, &new) => return,
-            Change::Applied { new, .. } => new,
-            Change::Deleted(old) => old,
+            Change::Applied { old: Some(old), new } if !is_relevant(&old, &new) => {
+                // a node that falls silent has no part in a rollout until it returns (spec B94)
+                if Down::of(&old) == Down::of(&new) {
+                    return;
+                }
+                (new, false)
+            }
+            Change::Applied { new, .. } => (new, true),
+            Change::Deleted(old) => (old, false),
         };
         let name = fit::place::name_of(&node);
-        for key in self.known.sets.keys() {
+        for (key, set) in &self.known.sets {
             self.marks.node(key, name);
-            self.queue.add(key.clone());
+            if set.is_ours() || wakes_upstream && self.sight.would_wake_upstream(set, &node) {
+                self.queue.add(key.clone());
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::apply::{Act, Outcome};
 use crate::marks::{Mark, Marks};
-use crate::observe::{Sight, json};
+use crate::observe::Sight;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kit::metrics::named;
@@ -11,6 +11,7 @@ use kube::core::DynamicObject;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use rollout::plan::history::History;
+use rollout::world::Refusal;
 use rollout::{Board, Failures, Plan, Set, Terms};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use std::time::Duration;
 /// A pass put off for an own write is tried again at the latest then. Usually the write's own event comes first
 /// and wakes the set.
 const BEHIND_RETRY: Duration = Duration::from_secs(1);
+
+/// Between two writes of a status that differ in numbers and words only.
+const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
 /// What is remembered about a set between passes.
 #[derive(Debug, Default)]
@@ -28,14 +32,25 @@ struct Held {
     ledger: Ledger<()>,
     /// Pods that were deleted and not yet seen to terminate, with the time of the delete.
     ending: BTreeMap<String, Timestamp>,
+    /// When the status was written last.
+    reported_at: Option<Timestamp>,
 }
 
 /// How a pass went.
-enum Went {
-    Well,
-    /// Well; look again after this time though nothing changes.
-    AgainAfter(Duration),
-    Wrong,
+#[derive(Clone, Copy, Debug)]
+struct Went {
+    is_well: bool,
+    /// When to look again though nothing changes. It counts also where the pass went wrong: the wait for its retry
+    /// may be longer.
+    again_after: Option<Duration>,
+}
+
+impl Went {
+    const WELL: Self = Self { is_well: true, again_after: None };
+
+    fn again_after(wait: Duration) -> Self {
+        Self { is_well: true, again_after: Some(wait) }
+    }
 }
 
 /// Works on one key after the other.
@@ -95,22 +110,22 @@ impl Worker {
         };
         let (held, went) = self.pass(&key, &object, held).await;
         self.held.lock().insert(key.clone(), held);
-        match went {
-            Went::Well => job.succeeded(),
-            Went::AgainAfter(wait) => {
-                job.succeeded();
-                self.queue.add_after(key, wait);
-            }
-            Went::Wrong => job.failed(),
+        if went.is_well {
+            job.succeeded();
+        } else {
+            job.failed();
+        }
+        if let Some(wait) = went.again_after {
+            self.queue.add_after(key, wait);
         }
     }
 
     async fn pass(&self, key: &Key, object: &DynamicObject, mut held: Held) -> (Held, Went) {
-        let set = match Set::read(&json(object)) {
+        let set = match self.sight.read(object) {
             Ok(set) => set,
             Err(problem) => {
                 tracing::error!(set = %key, %problem, "DaemonSet cannot be read; it is left alone");
-                return (held, Went::Well);
+                return (held, Went::WELL);
             }
         };
         if held.uid != set.uid {
@@ -118,15 +133,16 @@ impl Worker {
             self.marks.all(key);
         }
         if set.is_deleting {
-            return (held, Went::Well);
+            return (held, Went::WELL);
         }
         let now = self.setup.clock.now();
         if let Some(what) = held.behind(&self.sight, &set.namespace, now) {
             self.setup.metrics.ledger_waits.get_or_create(&named("daemonset")).inc();
             tracing::debug!(set = %key, what, "own write not seen yet; waiting");
-            return (held, Went::AgainAfter(BEHIND_RETRY));
+            return (held, Went::again_after(BEHIND_RETRY));
         }
-        let plan = held.plan(&self.sight, &set, self.marks.take(key), now);
+        let mut plan = held.plan(&self.sight, &set, self.marks.take(key), now);
+        let status_in = held.hold_back(&mut plan, now);
         self.passes.inc();
         report(key, &plan);
         let act = Act {
@@ -137,7 +153,8 @@ impl Worker {
             regarding: reference(object),
         };
         let outcome = act.perform(&plan).await;
-        let went = self.conclude(key, &set, &plan, &mut held, &outcome);
+        let mut went = self.conclude(key, &set, &plan, &mut held, &outcome);
+        went.again_after = went.again_after.into_iter().chain(status_in).min();
         (held, went)
     }
 
@@ -155,6 +172,14 @@ impl Worker {
             held.failures.note(set.status.observed_generation, node, now);
             self.marks.node(key, node);
         }
+        for (node, pod) in &plan.evicted {
+            held.failures.note_eviction(set.status.observed_generation, node, pod, now);
+            self.marks.node(key, node);
+        }
+        held.note_refusals(plan, outcome);
+        if outcome.has_reported {
+            held.reported_at = Some(now);
+        }
         // The nodes touched are asked again even if the watch of their pods is not through yet.
         for node in &outcome.touched {
             self.marks.node(key, node);
@@ -165,13 +190,11 @@ impl Worker {
         held.ending.extend(outcome.ending.iter().map(|pod| (pod.clone(), now)));
         if let Some(why) = &outcome.wrong {
             tracing::warn!(set = %key, why, "pass did not succeed; trying again");
-            return Went::Wrong;
-        }
-        if plan.postponed > 0 {
-            return Went::AgainAfter(Duration::ZERO);
+        } else if plan.postponed > 0 {
+            return Went::again_after(Duration::ZERO);
         }
         let wait = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
-        plan.again_at.map_or(Went::Well, |at| Went::AgainAfter(wait(at)))
+        Went { is_well: outcome.wrong.is_none(), again_after: plan.again_at.map(wait) }
     }
 }
 
@@ -195,6 +218,35 @@ impl Held {
         (!self.ending.is_empty()).then_some(PODS)
     }
 
+    /// Puts off a status that says nothing but other numbers and words, if one was written a moment ago; answers for how
+    /// long.
+    fn hold_back(&self, plan: &mut Plan, now: Timestamp) -> Option<Duration> {
+        if plan.is_urgent || plan.status.is_none() {
+            return None;
+        }
+        let since = Duration::try_from(now.duration_since(self.reported_at?)).unwrap_or_default();
+        let left = STATUS_PERIOD.checked_sub(since).filter(|left| !left.is_zero())?;
+        plan.status = None;
+        Some(left)
+    }
+
+    /// Keeps the API's last refusal of a pod until it takes one, or none is wanted.
+    fn note_refusals(&mut self, plan: &Plan, outcome: &Outcome) {
+        let refusal = &mut self.failures.refusal;
+        if let Some(known) = refusal {
+            known.nodes.retain(|node| !outcome.created.contains(node));
+        }
+        let Some(message) = &outcome.refusal else {
+            if plan.create.is_empty() || !outcome.created.is_empty() {
+                *refusal = None;
+            }
+            return;
+        };
+        let known = refusal.get_or_insert_with(Refusal::default);
+        known.message.clone_from(message);
+        known.nodes.extend(outcome.refused.iter().cloned());
+    }
+
     /// The plan from the kept board, after the marked nodes and those whose time has come were asked again; from
     /// a new board where everything is marked or the terms have changed.
     fn plan(&mut self, sight: &Sight, set: &Set, mark: Mark, now: Timestamp) -> Plan {
@@ -213,7 +265,7 @@ impl Held {
                 Board::of(&sight.world(set, &self.failures), &history, now)
             }
         };
-        let plan = board.plan(set, &history);
+        let plan = board.plan(set, &history, &self.failures, now);
         self.board = Some(board);
         plan
     }

@@ -217,7 +217,8 @@ impl Cluster {
         let setup = self.setup(1);
         let client = self.client("engine", Identity::controller("daemon-set-controller"));
         let caches = Caches::new(client.clone(), &setup);
-        let options = daemonset::Options { setup: setup.clone(), caches };
+        let options =
+            daemonset::Options { setup: setup.clone(), caches, compat: daemonset::Compat::Ours };
         setup.tasks.spawn("daemonset", daemonset::run(client, options));
         self.engine = Some(setup);
     }

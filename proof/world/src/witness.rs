@@ -308,8 +308,9 @@ impl Witness {
                 self.pods.values().any(|pod| pod.is_of(set, node) && pod.is_live() && pod.is_ready)
             };
             down.retain(|node| {
-                let is_eligible = self.nodes.get(node).is_some_and(|seen| set.is_eligible(seen));
-                is_eligible && !is_served(node)
+                let seen = self.nodes.get(node);
+                let is_counted = seen.is_some_and(|seen| set.is_eligible(seen) && !seen.is_down);
+                is_counted && !is_served(node)
             });
             if down.len() > set.unavailable_max {
                 over.push(format!("{set_name} took the pods of {down:?} at once"));

@@ -1,11 +1,16 @@
 //! maxUnavailable and maxSurge, spent node by node (spec 2.10, 2.11).
 //!
+//! Ours differs from upstream's in three rows of `docs/differences.md`: a node that is down is neither unavailable nor
+//! done (B91, B94), unless it went down on receiving the new pod; a node that could not get another pod has no part in
+//! it (B95); and old pods that are not available go within `maxUnavailable` too (B92).
+//!
 //! Nodes are walked by name. (Upstream's order is random; only which nodes go first depends on it, since
 //! counts are complete before anything is spent.)
 
 use super::place::{Answer, Turn, Why};
 use super::{Create, Delete};
 use crate::set::{Strategy, scaled};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 
 /// Where all nodes together stand in a rollout: counts, and names where a choice is to be made.
@@ -18,6 +23,12 @@ pub struct Standing {
     old_available: usize,
     both: usize,
     both_new_unavailable: usize,
+    /// Nodes that are down and blamed for it on the new pod.
+    blamed: BTreeSet<String>,
+    /// Nodes that are down and whose old pod waits for their return.
+    away: BTreeSet<String>,
+    /// Nodes whose new pod is not available, by its creation.
+    fresh: BTreeSet<(Timestamp, String)>,
     /// Nodes with an old available pod.
     ripe: Sides,
     /// Nodes with an old pod that is not available.
@@ -58,6 +69,26 @@ impl Sides {
 }
 
 impl Standing {
+    /// Nodes that count against the limit though they are down.
+    pub fn blamed(&self) -> &BTreeSet<String> {
+        &self.blamed
+    }
+
+    /// Nodes that are down and whose old pod is replaced when they return.
+    pub fn away(&self) -> &BTreeSet<String> {
+        &self.away
+    }
+
+    /// Nodes with an old pod that the rollout has still to replace.
+    pub fn old(&self) -> usize {
+        self.ripe.len() + self.broken.len() + self.both
+    }
+
+    /// Nodes that keep the limit used up: a replacement is on its way there, or does not get well.
+    pub fn busy(&self) -> usize {
+        self.unclear + self.empty + self.both + self.new_unavailable + self.blamed.len()
+    }
+
     /// Counts a node in, or out again.
     pub fn count(&mut self, node: &str, answer: &Answer, is_in: bool) {
         let is_eligible = answer.counts.desired > 0;
@@ -66,8 +97,25 @@ impl Standing {
             Turn::Out => {}
             Turn::Unclear => by(&mut self.unclear),
             Turn::Empty => by(&mut self.empty),
-            Turn::New { is_available: true } => by(&mut self.new_available),
-            Turn::New { is_available: false } => by(&mut self.new_unavailable),
+            Turn::New { is_available: true, .. } => by(&mut self.new_available),
+            Turn::New { is_available: false, created } => {
+                by(&mut self.new_unavailable);
+                if is_in {
+                    self.fresh.insert((*created, node.to_owned()));
+                } else {
+                    self.fresh.remove(&(*created, node.to_owned()));
+                }
+            }
+            Turn::Down { has_old, is_blamed } => {
+                for (names, is_one) in [(&mut self.away, *has_old), (&mut self.blamed, *is_blamed)]
+                {
+                    if is_in && is_one {
+                        names.insert(node.to_owned());
+                    } else {
+                        names.remove(node);
+                    }
+                }
+            }
             Turn::Old { is_available: true, .. } => {
                 by(&mut self.old_available);
                 self.ripe.set(node, is_eligible, is_in);
@@ -120,12 +168,32 @@ pub struct Step {
     pub create: Vec<Create>,
     /// Old pods to delete.
     pub delete: Vec<Delete>,
+    /// When the next broken pod may be replaced though the limit is used up.
+    pub again_at: Option<Timestamp>,
 }
+
+/// What spending depends on besides the standing.
+#[derive(Clone, Copy, Debug)]
+pub struct Purse {
+    /// The limits in force.
+    pub limits: Limits,
+    /// Nodes that should run a pod.
+    pub desired: usize,
+    /// Whether broken pods are replaced within the limits too.
+    pub is_ours: bool,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+/// The first wait for one more broken pod beyond the limit; doubled for each new pod beyond the limit that does not
+/// get well.
+const BROKEN_DELAY_INITIAL: SignedDuration = SignedDuration::from_secs(10);
+/// The longest such wait.
+const BROKEN_DELAY_MAX: SignedDuration = SignedDuration::from_mins(5);
 
 /// Spends the limits. `old_pod` names the old pod of a node that stands in [`Turn::Old`] or [`Turn::Both`].
 pub fn spend<'a>(
-    limits: Limits,
-    desired: usize,
+    purse: Purse,
     standing: &Standing,
     old_pod: impl Fn(&str) -> Option<&'a str>,
 ) -> Step {
@@ -135,13 +203,15 @@ pub fn spend<'a>(
         let delete = |pod| Delete { node: node.to_owned(), pod, why };
         step.delete.extend(pod.map(delete));
     };
+    let limits = purse.limits;
     if limits.surge_max == 0 {
-        let busy = standing.unclear + standing.empty + standing.both + standing.new_unavailable;
-        let unavailable = busy + standing.broken.len();
+        let unavailable = standing.busy() + standing.broken.len();
         let left = limits.unavailable_max.saturating_sub(unavailable);
-        for node in standing.broken.first(usize::MAX).into_iter().chain(standing.ripe.first(left)) {
+        let (broken, again_at) = broken(purse, standing);
+        for node in standing.broken.first(broken).into_iter().chain(standing.ripe.first(left)) {
             end(node, Why::Outdated);
         }
+        step.again_at = again_at;
         return step;
     }
     for node in &standing.taken_over {
@@ -152,12 +222,35 @@ pub fn spend<'a>(
     }
     // Available old pods on nodes that are no longer eligible go only as others have become available.
     let available = standing.old_available + standing.new_available;
-    for node in standing.ripe.others.iter().take(available.saturating_sub(desired)) {
+    for node in standing.ripe.others.iter().take(available.saturating_sub(purse.desired)) {
         end(node, Why::Outdated);
     }
-    let surging = standing.unclear + standing.both_new_unavailable;
+    let surging = standing.unclear + standing.both_new_unavailable + standing.blamed.len();
     let left = limits.surge_max.saturating_sub(surging);
     let beside = standing.broken.eligible.iter().chain(standing.ripe.eligible.iter().take(left));
     step.create = beside.map(|node| Create { node: node.clone() }).collect();
     step
+}
+
+/// How many old pods that are not available are replaced, or when one more may be. Upstream replaces all at once, so
+/// that a probe that fails everywhere for a moment restarts the fleet (spec B92). Within the limit nothing is lost:
+/// they go first. Where new pods that do not get well have used it up, one more goes from time to time, since nothing
+/// that serves is taken from anybody: a node that cannot be helped does not keep the others broken.
+fn broken(purse: Purse, standing: &Standing) -> (usize, Option<Timestamp>) {
+    if !purse.is_ours {
+        return (usize::MAX, None);
+    }
+    let limit = purse.limits.unavailable_max;
+    let free = limit.saturating_sub(standing.busy());
+    let is_moving = standing.empty + standing.unclear + standing.both > 0;
+    if free > 0 || is_moving || standing.broken.len() == 0 {
+        return (free, None);
+    }
+    let Some((latest, _)) = standing.fresh.last() else { return (1, None) };
+    let beyond = u32::try_from(standing.busy() - limit).unwrap_or(u32::MAX).min(16);
+    let delay = BROKEN_DELAY_INITIAL.saturating_mul(1 << beyond).min(BROKEN_DELAY_MAX);
+    match latest.checked_add(delay) {
+        Ok(at) if at > purse.now => (0, Some(at)),
+        _ => (1, None),
+    }
 }

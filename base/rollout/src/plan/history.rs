@@ -132,7 +132,8 @@ fn claim(set: &Set, revision: &Revision) -> Claim {
 
 fn new_revision(set: &Set, number: i64, data: String) -> NewRevision {
     let hash = hash(&canonical(&set.template), set.status.collision_count);
-    NewRevision { name: name(&set.name, &hash), hash, number, data }
+    let name = if set.is_ours() { name(&set.name, &hash) } else { format!("{}-{hash}", set.name) };
+    NewRevision { name, hash, number, data }
 }
 
 /// `<set>-<hash>`; a set's name that is too long is cut so that the hash fits, and so that what is left

@@ -2,6 +2,7 @@
 //! a rollout (2.10, 2.11).
 
 use super::history::History;
+use crate::condition::Trouble;
 use crate::set::{Placement, Set};
 use crate::words::{Event, TEMPLATE_GENERATION_LABEL};
 use crate::world::{Failure, Phase, Pod};
@@ -91,6 +92,10 @@ pub struct Answer {
     pub release: Vec<String>,
     /// Whether a failed pod is among those to delete, so that back-off grows.
     pub has_failed: bool,
+    /// A pod that was evicted because of a taint and is not in the back-off yet.
+    pub evicted: Option<String>,
+    /// What stands between the node and an available pod.
+    pub trouble: Option<Trouble>,
     /// What to tell.
     pub events: Vec<Event>,
     /// Where the node stands in a rollout.
@@ -138,6 +143,15 @@ pub enum Turn {
     New {
         /// Whether it is available.
         is_available: bool,
+        /// When it was created.
+        created: Timestamp,
+    },
+    /// The node is down: its old pod is neither unavailable nor done (spec B91, B94).
+    Down {
+        /// Whether an old pod waits for its return.
+        has_old: bool,
+        /// Whether it went down so soon after it received the new pod that this is held against the template.
+        is_blamed: bool,
     },
     /// An old pod.
     Old {
@@ -185,6 +199,8 @@ pub enum Wait {
     Backoff,
     /// Its turn in the rollout.
     Turn,
+    /// The return of its node, which is down.
+    Node,
     /// The next pass: this one is full.
     NextPass,
 }
@@ -199,6 +215,8 @@ pub fn answer(terms: &Terms, site: &Site<'_>, failure: Option<&Failure>, now: Ti
         adopt: Vec::new(),
         release: Vec::new(),
         has_failed: false,
+        evicted: None,
+        trouble: None,
         events: Vec::new(),
         turn: Turn::Out,
         again_at: None,
@@ -221,6 +239,16 @@ pub fn answer(terms: &Terms, site: &Site<'_>, failure: Option<&Failure>, now: Ti
     here.place(&mine, failure, &mut found);
     found.turn = here.turn(&mine);
     found.counts = here.counts(&mine);
+    here.look_for_trouble(&mine, &mut found);
+    if matches!(found.turn, Turn::Down { has_old: true, .. }) {
+        let old = mine.iter().filter(|pod| !terms.is_updated(pod));
+        for pod in old {
+            let mark = found.pods.iter_mut().find(|mark| mark.pod == pod.name);
+            if let Some(mark) = mark {
+                mark.wait = mark.wait.or(Some(Wait::Node));
+            }
+        }
+    }
     let min_ready = terms.set.min_ready;
     let due = mine.iter().filter_map(|pod| pod.available_at(min_ready)).filter(|at| *at > now);
     found.again_at = found.again_at.into_iter().chain(due).min();
@@ -253,6 +281,33 @@ fn claim<'a>(terms: &Terms, site: &Site<'a>, found: &mut Answer) -> Vec<&'a Pod>
     mine
 }
 
+/// Containers that start may take this long until probes find them ready, before anybody is told.
+const PROBES_PATIENCE: SignedDuration = SignedDuration::from_mins(1);
+
+/// The taint that an administrator puts on a node that will not come back by itself.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+/// A node that is not ready, or out of service. (A cordoned one is not down.)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// Since when, if it says so.
+    pub since: Option<Timestamp>,
+}
+
+impl Down {
+    /// Whether a node is down.
+    pub fn of(node: &Node) -> Option<Self> {
+        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+        let ready = conditions.and_then(|all| all.iter().find(|c| c.type_ == "Ready"));
+        if let Some(ready) = ready.filter(|ready| ready.status != "True") {
+            return Some(Self { since: ready.last_transition_time.as_ref().map(|time| time.0) });
+        }
+        let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+        let taint = taints.find(|taint| taint.key == OUT_OF_SERVICE)?;
+        Some(Self { since: taint.time_added.as_ref().map(|time| time.0) })
+    }
+}
+
 struct Here<'a> {
     terms: &'a Terms,
     site: &'a Site<'a>,
@@ -272,8 +327,9 @@ impl Here<'_> {
             found.delete.extend(aimed.map(|pod| (pod.name.clone(), Why::NoSuchNode)));
             return;
         };
+        let may_create = self.may_create(mine, failure, found);
         if mine.is_empty() {
-            found.create = self.should_run;
+            found.create = may_create;
             return;
         }
         let live = mine.iter().copied().filter(|pod| !pod.is_terminating);
@@ -294,12 +350,31 @@ impl Here<'_> {
             }
         }
         if self.terms.may_surge {
-            found.create = running.is_empty() && self.should_run;
+            // A failed pod stands in the way until its back-off lets it go. (Upstream creates another at once,
+            // again and again; spec B68.)
+            let has_failed = mine.iter().any(|p| p.phase == Phase::Failed && !p.is_terminating);
+            let is_held = self.terms.set.is_ours() && has_failed;
+            found.create = running.is_empty() && may_create && !is_held;
             self.thin_out_surging(&running, found);
         } else {
             let surplus = running.iter().skip(1);
             found.delete.extend(surplus.map(|pod| (pod.name.clone(), Why::Duplicate)));
         }
+    }
+
+    /// Whether a pod may be created where none stands: not while one that was evicted because of a taint, and would
+    /// be again, is in its back-off (spec D13).
+    fn may_create(&self, mine: &[&Pod], failure: Option<&Failure>, found: &mut Answer) -> bool {
+        if !self.should_run || !self.terms.set.is_ours() {
+            return self.should_run;
+        }
+        let noted = failure.and_then(|failure| failure.evicted.as_ref());
+        let evicted = mine.iter().find(|pod| pod.is_evicted && noted != Some(&pod.name));
+        found.evicted = evicted.map(|pod| pod.name.clone());
+        let held = failure.filter(|failure| failure.evicted.is_some());
+        let until = held.and_then(|failure| failure.holds_until(self.now));
+        found.again_at = found.again_at.into_iter().chain(until).min();
+        until.is_none()
     }
 
     /// A failed pod goes, unless back-off holds it (spec B61, B67).
@@ -339,12 +414,21 @@ impl Here<'_> {
         if mine.is_empty() && !self.should_run {
             return Turn::Out;
         }
+        if self.terms.set.is_ours() {
+            if let Some(down) = self.site.node.and_then(Down::of) {
+                return self.down(&down, mine);
+            }
+            // what goes may not come back: such a node has no part in a rollout (spec B95)
+            if !self.should_run {
+                return Turn::Out;
+            }
+        }
         let live = mine.iter().copied().filter(|pod| !pod.is_terminating);
         let (new, old): (Vec<&Pod>, Vec<&Pod>) = live.partition(|pod| self.terms.is_updated(pod));
         let is_available = |pod: &Pod| pod.is_available(self.min_ready(), self.now);
         match (old.as_slice(), new.as_slice()) {
             ([], []) => Turn::Empty,
-            ([], [new]) => Turn::New { is_available: is_available(new) },
+            ([], [new]) => Turn::New { is_available: is_available(new), created: new.created },
             ([old], []) => Turn::Old { pod: old.name.clone(), is_available: is_available(old) },
             ([old], [new]) => Turn::Both {
                 old: old.name.clone(),
@@ -353,6 +437,50 @@ impl Here<'_> {
             },
             _ => Turn::Unclear,
         }
+    }
+
+    fn down(&self, down: &Down, mine: &[&Pod]) -> Turn {
+        let live = mine.iter().copied().filter(|pod| !pod.is_terminating);
+        let (new, old): (Vec<&Pod>, Vec<&Pod>) = live.partition(|pod| self.terms.is_updated(pod));
+        let window = self.terms.set.blame_window;
+        let is_soon = |pod: &&Pod| {
+            let after = down.since.map(|since| since.duration_since(pod.created));
+            after.is_some_and(|after| !after.is_negative() && after <= window)
+        };
+        Turn::Down { has_old: !old.is_empty(), is_blamed: new.iter().any(is_soon) }
+    }
+
+    /// What keeps the pod that matters from being available: the newest of the current template, else the first.
+    fn look_for_trouble(&self, mine: &[&Pod], found: &mut Answer) {
+        if mine.is_empty() {
+            return;
+        }
+        if self.site.node.and_then(Down::of).is_some() {
+            found.trouble = Some(Trouble::NodeDown);
+            return;
+        }
+        let mut live = mine.iter().copied().filter(|pod| !pod.is_terminating);
+        let first = live.clone().next();
+        let Some(pod) = live.rfind(|pod| self.terms.has_hash(pod)).or(first) else { return };
+        if !self.should_run || pod.is_available(self.min_ready(), self.now) {
+            return;
+        }
+        found.trouble = match pod.trouble {
+            Some(Trouble::ProbeFailing) => {
+                let since = pod.ready_changed.unwrap_or(pod.created);
+                let told_at = since.checked_add(PROBES_PATIENCE).unwrap_or(Timestamp::MAX);
+                let is_told = told_at <= self.now;
+                if !is_told {
+                    found.again_at = found.again_at.into_iter().chain([told_at]).min();
+                }
+                is_told.then_some(Trouble::ProbeFailing)
+            }
+            // ports are the old pod's only where there is one
+            Some(Trouble::SurgeBlockedByHostPorts) if mine.len() < 2 => {
+                Some(Trouble::InsufficientCapacity)
+            }
+            other => other,
+        };
     }
 
     /// What the node adds to the counters; only the first pod is looked at (spec B70–B72).

@@ -7,7 +7,7 @@ use proptest::sample::select;
 use rollout::plan::history::{self, History};
 use rollout::words::{HASH_LABEL, TEMPLATE_GENERATION_LABEL};
 use rollout::world::{Failure, Failures, Phase, Pod, Revision};
-use rollout::{Plan, Set, World, json, shape};
+use rollout::{Plan, Set, Trouble, World, json, shape};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,23 @@ pub(crate) fn any_node(name: &'static str) -> impl Strategy<Value = core::Node> 
     ]);
     let taints = prop_oneof![3 => Just(Vec::new()), 2 => prop::collection::vec(taint, 1..3)];
     let zone = select(vec![None, Some("a"), Some("a"), Some("b")]);
-    (zone, taints).prop_map(move |(zone, taints)| node(name, zone, &taints))
+    let down = prop::option::weighted(0.15, 0..600_i64);
+    (zone, taints, down).prop_map(move |(zone, taints, down)| {
+        let node = node(name, zone, &taints);
+        match down {
+            Some(ago) => silenced(node, start() - SignedDuration::from_secs(ago)),
+            None => node,
+        }
+    })
+}
+
+/// The node, silent since then.
+pub(crate) fn silenced(mut node: core::Node, since: Timestamp) -> core::Node {
+    let ready =
+        json!([{"type": "Ready", "status": "Unknown", "lastTransitionTime": since.to_string()}]);
+    let status = node.status.get_or_insert_default();
+    status.conditions = serde_json::from_value(ready).expect("conditions");
+    node
 }
 
 pub(crate) fn template(version: u64, placement: &Value) -> Value {
@@ -109,10 +125,15 @@ prop_compose! {
         generation in 1..4_i64,
         template_generation in prop::option::of(1..4_i64),
         observed in 0..4_i64,
+        is_upstream in prop::bool::weighted(0.3),
     ) -> (Value, Value, u64) {
-        let annotations = template_generation.map(|number| {
-            json!({"deprecated.daemonset.template.generation": number.to_string()})
-        });
+        let mut annotations = json!({});
+        if let Some(number) = template_generation {
+            annotations["deprecated.daemonset.template.generation"] = number.to_string().into();
+        }
+        if is_upstream {
+            annotations["pernode.dev/compat"] = "upstream".into();
+        }
         let set = json!({
             "metadata": {"namespace": "ns", "name": "x", "uid": UID, "generation": generation,
                          "annotations": annotations},
@@ -141,6 +162,7 @@ prop_compose! {
         generation in prop::option::of(1..4_i64),
         is_selected in prop::bool::weighted(0.9),
         controller in select(vec![Some(UID), Some(UID), Some(UID), Some(UID), None, Some("other")]),
+        trouble in prop::option::weighted(0.3, select(Trouble::ALL.to_vec())),
     ) -> (Pod, u64) {
         let mut labels = BTreeMap::from([("app".to_owned(), if is_selected { "x" } else { "y" }.to_owned())]);
         if let Some(generation) = generation {
@@ -158,6 +180,8 @@ prop_compose! {
             ready_changed: ready_age.map(ago),
             labels,
             controller: controller.map(str::to_owned),
+            trouble,
+            is_evicted: is_terminating && age % 2 == 0,
         };
         (pod, version)
     }
@@ -182,6 +206,7 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
     let failure = (0..5_i64, select(vec![1_i64, 4, 900])).prop_map(|(ago, delay)| Failure {
         at: start() - SignedDuration::from_secs(ago),
         delay: SignedDuration::from_secs(delay),
+        evicted: None,
     });
     let failures = prop::collection::btree_map(select(NODES.to_vec()), failure, 0..3);
     let pods = prop::collection::vec(any_pod(), 0..9);
@@ -197,6 +222,7 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
                 failures: Failures {
                     observed_generation,
                     by_node: failures.into_iter().map(|(n, f)| (n.to_owned(), f)).collect(),
+                    refusal: None,
                 },
                 set,
             }
@@ -225,8 +251,9 @@ pub(crate) fn any_rollout() -> impl Strategy<Value = World> {
     (any_set(), nodes, sites).prop_map(|((mut set, _, _), nodes, sites)| {
         let placement = json!({});
         set["spec"]["template"] = template(1, &placement);
+        let compat = Set::read(&set).expect("a set").compat;
         set["metadata"]["annotations"] = Value::Null;
-        let set = Set::read(&set).expect("a set");
+        let set = Set { compat, ..Set::read(&set).expect("a set") };
         let mut pods = BTreeMap::new();
         for (at, (version, ready_age, is_terminating, is_doubled)) in sites.into_iter().enumerate()
         {
@@ -335,6 +362,9 @@ pub(crate) fn carry_out(world: &mut World, plan: &Plan, now: Timestamp, serial: 
     }
     for node in &plan.failed {
         world.failures.note(world.set.status.observed_generation, node, now);
+    }
+    for (node, pod) in &plan.evicted {
+        world.failures.note_eviction(world.set.status.observed_generation, node, pod, now);
     }
     carry_out_revisions(world, plan);
     if let Some(status) = &plan.status {

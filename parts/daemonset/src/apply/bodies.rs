@@ -1,9 +1,10 @@
 //! What is sent, as pure functions.
 
 use kube::core::DynamicObject;
+use rollout::condition::TYPES;
 use rollout::plan::history::NewRevision;
 use rollout::words::HASH_LABEL;
-use rollout::{Revision, Set, Status, shape};
+use rollout::{Condition, Revision, Set, Status, shape};
 use serde_json::{Map, Value, json};
 
 /// Sizes of the batches in which `total` pods are created: 1, 2, 4 and so on, so that a permanent error costs one
@@ -56,7 +57,7 @@ pub(super) fn raise_collision_count(set: &Set, live: &mut DynamicObject) -> bool
     true
 }
 
-/// Puts the counters into an object; what else is in its status stays. Fields that are zero are left out where
+/// Puts the counters and our conditions into an object; what else is in its status stays, conditions of others too. Fields that are zero are left out where
 /// upstream leaves them out (spec A8).
 pub(super) fn put_status(status: &Status, object: &mut DynamicObject) {
     let members = status_of(object);
@@ -81,6 +82,14 @@ pub(super) fn put_status(status: &Status, object: &mut DynamicObject) {
             members.insert(name.into(), count.into());
         }
     }
+    if status.conditions.is_empty() {
+        return;
+    }
+    let all = members.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    let is_ours = |condition: &Value| TYPES.iter().any(|kind| condition["type"] == *kind);
+    let theirs = all.into_iter().filter(|condition| !is_ours(condition));
+    let ours = status.conditions.iter().map(Condition::to_json);
+    members.insert("conditions".into(), theirs.chain(ours).collect());
 }
 
 /// The members of the status, made if there are none.
@@ -132,6 +141,26 @@ mod tests {
                 "desiredNumberScheduled": 0, "numberReady": 2, "observedGeneration": 4,
             })
         );
+    }
+
+    #[test]
+    fn our_conditions_are_replaced_by_type_in_one_order_after_those_of_others() {
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let condition = |kind| Condition::new(kind, (true, "R"), "m".into(), (&[], now));
+        let mut live = object(
+            json!({"conditions": [{"type": "Degraded", "status": "Unknown"}, {"type": "X"}]}),
+        );
+        let conditions = TYPES.into_iter().map(condition).collect();
+        put_status(&Status { conditions, ..Status::default() }, &mut live);
+        let kinds: Vec<&str> = live.data["status"]["conditions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["type"].as_str().unwrap())
+            .collect();
+        assert_eq!(kinds, ["X", "Available", "Degraded", "Progressing"]);
+        let read = Set::read(&serde_json::to_value(&live).unwrap()).unwrap();
+        assert_eq!(read.status.conditions.len(), 3, "read back as written");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(super) struct NodeSeen {
     pub(super) revision: u64,
     pub(super) zone: Option<String>,
     pub(super) taints: Vec<(String, String)>,
+    /// Whether the condition Ready says something else than True: then nobody's budget is about it (spec B94).
+    pub(super) is_down: bool,
 }
 
 #[derive(Clone)]
@@ -80,6 +82,9 @@ impl NodeSeen {
                 .iter()
                 .map(|taint| (text(&taint["key"]), text(&taint["effect"])))
                 .collect(),
+            is_down: node["status"]["conditions"]
+                .as_array()
+                .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] != "True")),
         }
     }
 
