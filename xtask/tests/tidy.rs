@@ -334,6 +334,69 @@ fn documents_name_tests_and_examples_that_exist() {
     assert!(seen >= 10, "the documents name {seen} tests");
 }
 
+/// Ids of the specification of DaemonSets, sections 2 to 4: letter, first, last. `T` are its traps.
+const SPEC_IDS: [(char, u32, u32); 24] = [
+    ('B', 1, 7),
+    ('B', 10, 13),
+    ('B', 20, 27),
+    ('B', 30, 39),
+    ('B', 40, 45),
+    ('B', 50, 68),
+    ('B', 70, 77),
+    ('B', 80, 81),
+    ('B', 90, 98),
+    ('B', 100, 106),
+    ('B', 110, 110),
+    ('B', 120, 128),
+    ('B', 130, 134),
+    ('C', 1, 15),
+    ('C', 30, 39),
+    ('C', 50, 52),
+    ('D', 1, 7),
+    ('D', 10, 13),
+    ('D', 20, 23),
+    ('T', 1, 25),
+    ('F', 1, 12),
+    ('F', 20, 31),
+    ('A', 33, 33),
+    ('E', 4, 4),
+];
+
+#[test]
+fn every_id_of_the_specification_has_a_row_and_what_it_names_exists() {
+    let names = test_names();
+    let text = fs::read_to_string(root().join("docs/spec-coverage.md")).expect("it is there");
+    let mut rows = std::collections::BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let id = line.split('|').nth(1).unwrap_or_default().trim();
+        assert!(rows.insert(id, line).is_none(), "{id} has two rows");
+        for piece in line.split('`').skip(1).step_by(2) {
+            if let Some(name) = piece.strip_prefix("test:") {
+                assert!(names.contains(name), "{id} names the test {name}, which does not exist");
+            }
+            if let Some(name) = piece.strip_prefix("story:") {
+                let path = format!("base/rollout/tests/stories/{name}.yaml");
+                assert!(root().join(&path).exists(), "{id} names {path}, which is not there");
+            }
+        }
+    }
+    for (letter, first, last) in SPEC_IDS {
+        for number in first..=last {
+            let id = format!("{letter}{number}");
+            let row = rows.get(id.as_str());
+            let is_held = row.is_some_and(|row| {
+                row.contains("`test:") || row.contains("`story:") || row.contains("**open**")
+            });
+            assert!(is_held, "{id} has no row that says what holds it");
+        }
+    }
+    let open = rows.values().filter(|row| row.contains("**open**")).count();
+    assert!(open <= OPEN_MAX, "{open} ids are open");
+}
+
+/// Ids without a test; it may only fall.
+const OPEN_MAX: usize = 7;
+
 #[test]
 fn the_changelog_is_well_formed() {
     let text = fs::read_to_string(root().join("CHANGELOG.md")).expect("CHANGELOG.md is there");

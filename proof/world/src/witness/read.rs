@@ -82,9 +82,9 @@ impl NodeSeen {
                 .iter()
                 .map(|taint| (text(&taint["key"]), text(&taint["effect"])))
                 .collect(),
-            is_down: node["status"]["conditions"]
-                .as_array()
-                .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] != "True")),
+            is_down: node["status"]["conditions"].as_array().is_some_and(|all| {
+                all.iter().any(|c| c["type"] == "Ready" && c["status"] != "True")
+            }),
         }
     }
 
