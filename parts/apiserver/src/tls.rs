@@ -34,8 +34,9 @@ pub const CONNECTIONS_MAX: usize = 110_000;
 pub const HANDSHAKES_MAX: usize = 2_000;
 /// How long a handshake may take; slow clients must not hold the places of others.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the headers of an HTTP/1 request may take.
-pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the headers of an HTTP/1 request may take, and how long its connection may rest before them: upstream's 32 s.
+/// Agents renew their lease every 10 s over one connection, which must not be closed under them.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
 /// Bytes of headers of one request.
 pub const HEADER_BYTES_MAX: u32 = 64 * 1024;
 /// Requests at once on one HTTP/2 connection: a process with one informer for each of 40 kinds and two hundred

@@ -76,6 +76,8 @@ metadata:
   name: filler
   labels: {{part: filler}}
 spec:
+  # a machine short of disk keeps ordinary pods away
+  tolerations: [{{operator: Exists}}]
   terminationGracePeriodSeconds: 0
   containers:
   - name: sleep
