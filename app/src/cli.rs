@@ -51,10 +51,14 @@ fn log_level(text: &str) -> Result<String, String> {
 pub(crate) enum Command {
     /// Run the control plane: API server, DaemonSet engine, scheduler and caretaker
     Server(ServerFlags),
+    /// Run the DaemonSet engine as a controller of any Kubernetes cluster
+    Engine(EngineFlags),
     /// Join this machine as a node and run its pods
     Agent(AgentFlags),
     /// Run pretend nodes, for trials at scale
     Hollow(HollowFlags),
+    /// Measure what a fleet of pretend nodes costs, in this process
+    Bench(BenchFlags),
     /// Print the version
     Version,
 }
@@ -130,6 +134,67 @@ impl ServerFlags {
     }
 }
 
+/// Flags of `pernode engine`.
+#[derive(Debug, Args)]
+pub(crate) struct EngineFlags {
+    /// Kubeconfig of the cluster; its user needs the rights of system:controller:daemon-set-controller, and to list and
+    /// watch pods, nodes, daemonsets and controllerrevisions
+    #[arg(long)]
+    pub(crate) kubeconfig: PathBuf,
+    /// Parts to run; scheduler and caretaker only where the cluster has none
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "daemonset")]
+    pub(crate) parts: Vec<Part>,
+    /// Address for /healthz and /metrics, without TLS; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:10257")]
+    pub(crate) listen: SocketAddr,
+    /// Work only while holding the Lease pernode-PART, so that several engines may run
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) leader_elect: bool,
+    /// Namespace of the Leases
+    #[arg(long, default_value = "kube-system")]
+    pub(crate) lease_namespace: String,
+    /// A Lease that is not renewed for this long is free
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub(crate) leader_elect_lease_duration: Duration,
+    /// A leader that cannot renew for this long stops
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) leader_elect_renew_deadline: Duration,
+    /// Time between two tries to take or renew a Lease
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    pub(crate) leader_elect_retry_period: Duration,
+    /// Requests a second for each part; watches count when they begin
+    #[arg(long, default_value_t = 100.0)]
+    pub(crate) kube_api_qps: f64,
+    /// Requests that may be made at once
+    #[arg(long, default_value_t = 200)]
+    pub(crate) kube_api_burst: u32,
+    /// Behave as upstream where pernode chose better
+    #[arg(long, value_parser = ["upstream"])]
+    pub(crate) compat: Option<String>,
+}
+
+impl EngineFlags {
+    pub(crate) fn parts(&self) -> BTreeSet<Part> {
+        self.parts.iter().copied().collect()
+    }
+
+    pub(crate) fn timings(&self) -> anyhow::Result<crate::engine::Timings> {
+        let timings = crate::engine::Timings {
+            duration: self.leader_elect_lease_duration,
+            deadline: self.leader_elect_renew_deadline,
+            retry: self.leader_elect_retry_period,
+        };
+        anyhow::ensure!(
+            timings.retry < timings.deadline
+                && timings.deadline < timings.duration
+                && !timings.retry.is_zero(),
+            "--leader-elect-retry-period must be below --leader-elect-renew-deadline, and that below \
+             --leader-elect-lease-duration"
+        );
+        Ok(timings)
+    }
+}
+
 /// Flags of `pernode agent`.
 #[derive(Debug, Args)]
 pub(crate) struct AgentFlags {
@@ -201,6 +266,17 @@ pub(crate) struct HollowFlags {
     /// The server's CA certificate, PEM
     #[arg(long)]
     pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// Flags of `pernode bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchFlags {
+    /// Sizes of the fleets, one after another
+    #[arg(long, value_delimiter = ',', default_value = "1000,5000,10000")]
+    pub(crate) nodes: Vec<usize>,
+    /// Where the stores are kept; they stay there [default: a temporary folder that is removed]
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// A range of addresses, `10.96.0.0/16`.

@@ -4,7 +4,9 @@
 //! environment, and end the process. Start at [`cli`], then [`server`].
 
 mod agent;
+mod bench;
 mod cli;
+mod engine;
 mod hollow;
 mod host;
 mod logging;
@@ -41,8 +43,10 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         match command {
             cli::Command::Server(flags) => server::run(flags).await,
+            cli::Command::Engine(flags) => engine::run(flags).await,
             cli::Command::Agent(flags) => agent::run(flags).await,
             cli::Command::Hollow(flags) => hollow::run(flags).await,
+            cli::Command::Bench(flags) => bench::run(flags).await,
             cli::Command::Version => {
                 version();
                 Ok(ExitCode::SUCCESS)

@@ -6,6 +6,9 @@
 
 mod files;
 mod parts;
+mod trial;
+
+pub(crate) use trial::Trial;
 
 use crate::cli::{Part, ServerFlags};
 use crate::host;

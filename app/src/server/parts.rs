@@ -80,7 +80,7 @@ fn caretaker(settings: &Settings, server: &Server, (setup, caches): (Setup, Cach
 }
 
 /// A client without a socket: its requests go straight to the server's router, as `identity`.
-fn client(server: &Server, identity: Identity, agent: &'static str) -> kube::Client {
+pub(super) fn client(server: &Server, identity: Identity, agent: &'static str) -> kube::Client {
     let service = ServiceBuilder::new()
         .map_request(move |mut request: Request<kube::client::Body>| {
             request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(agent));

@@ -79,6 +79,14 @@ impl Place {
         Self::start_with(command)
     }
 
+    /// A server with these parts that is ready, on a free port.
+    pub(crate) fn start_parts(&self, parts: &str) -> Running {
+        let mut command = pernode();
+        command.args(["server", "--listen", "127.0.0.1:0", "--parts", parts, "--data-dir"]);
+        command.arg(self.data());
+        Self::start_with(command)
+    }
+
     fn start_with(mut command: Command) -> Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
@@ -208,7 +216,7 @@ pub(crate) async fn delete(client: &Client, path: &str) -> StatusCode {
     send(client, Request::delete(path).body(Vec::new()).unwrap()).await.0
 }
 
-async fn send(client: &Client, request: Request<Vec<u8>>) -> (StatusCode, String) {
+pub(crate) async fn send(client: &Client, request: Request<Vec<u8>>) -> (StatusCode, String) {
     use http_body_util::BodyExt;
     let response = client.send(request.map(kube::client::Body::from)).await.unwrap();
     let status = response.status();

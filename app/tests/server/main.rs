@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod engine;
 mod harness;
 mod informer;
 mod joining;
