@@ -253,7 +253,11 @@ impl Nodes {
             "spec": {"taints": taints},
         });
         let api: Api<Node> = Api::all(self.client.clone());
-        crate::gone(api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await)
+        match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            // a newer version is on its way to us, and wakes us
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            other => crate::gone(other),
+        }
     }
 
     /// Pods of a node that is not ready are not ready either (spec D6).
