@@ -41,8 +41,9 @@ fn steps<'a>(script: &'a str, folder: &Path) -> Vec<Step<'a>> {
         } else if let Some(name) = line.strip_prefix("file ") {
             file = Some((name, String::new()));
         } else if let Some(rest) = line.strip_prefix('$') {
-            let (succeeds, arguments) =
-                rest.strip_prefix("! ").map_or((true, rest.trim_start()), |rest| (false, rest));
+            let (succeeds, arguments) = rest
+                .strip_prefix("! ")
+                .map_or_else(|| (true, rest.trim_start()), |rest| (false, rest));
             steps.push(Step { line: index + 1, arguments, succeeds, expected: Vec::new() });
             open = true;
         } else if line.is_empty() {
@@ -146,13 +147,10 @@ impl Watch {
 
     /// The next line; `None` when the watch has ended.
     fn next(&self) -> Option<String> {
-        match self.lines.recv_timeout(LINE_DEADLINE) {
-            Ok(line) => Some(line),
-            Err(mpsc::RecvTimeoutError::Disconnected) => None,
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                panic!("the watch says nothing and does not end")
-            }
-        }
+        let heard = self.lines.recv_timeout(LINE_DEADLINE);
+        let silent = Err(mpsc::RecvTimeoutError::Timeout);
+        assert_ne!(heard, silent, "the watch says nothing and does not end");
+        heard.ok()
     }
 }
 

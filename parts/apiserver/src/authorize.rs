@@ -37,7 +37,7 @@ pub(crate) fn asked(text: &str) -> Attributes {
     let words: Vec<&str> =
         text.split(' ').map(|word| if word == "-" { "" } else { word }).collect();
     let word = |at: usize| words.get(at).copied().unwrap_or_default();
-    let (resource, subresource) = word(2).split_once('/').unwrap_or((word(2), ""));
+    let (resource, subresource) = word(2).split_once('/').unwrap_or_else(|| (word(2), ""));
     Attributes {
         verb: word(0).to_owned().into(),
         group: word(1).into(),
