@@ -88,6 +88,11 @@ fn missing() -> Response<Body> {
 }
 
 impl Port {
+    /// A port that nobody has asked anything yet.
+    pub(crate) fn new(context: Arc<Context>, pods: Cache<Pod>) -> Self {
+        Self { context, pods, rates: figures::Memory::default() }
+    }
+
     async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, tcp: TcpStream) {
         let _ = tcp.set_nodelay(true);
         let Ok(Ok(tls)) = tokio::time::timeout(HEAD_MAX, acceptor.accept(tcp)).await else {

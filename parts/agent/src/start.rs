@@ -9,7 +9,7 @@ use crate::pods::{self, Pods, RuntimeHealth};
 use crate::reports::Reports;
 use crate::serve::certificate;
 use crate::tokens::Tokens;
-use crate::{Error, Options, figures, files, join, serve, tls, words};
+use crate::{Error, Options, files, join, serve, tls, words};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kit::{Backoff, Cache, Caches, Events, Note, cache::Scope};
 use std::net::IpAddr;
@@ -138,14 +138,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
     });
     let pods = watch_pods(setup, client, Arc::clone(&context), health);
     if let Some(listener) = bound {
-        setup.tasks.spawn(
-            "port",
-            serve::run(
-                listener,
-                port_tls,
-                serve::Port { context, pods, rates: figures::Memory::default() },
-            ),
-        );
+        setup.tasks.spawn("port", serve::run(listener, port_tls, serve::Port::new(context, pods)));
     }
     Ok(())
 }

@@ -58,7 +58,6 @@ pub(super) fn resource(sample: &Sample) -> String {
     let short = |pod: &PodUse, one: &ContainerUse| {
         labels(&[("container", &one.name), ("namespace", &pod.namespace), ("pod", &pod.name)])
     };
-    let of_pod = |pod: &PodUse| labels(&[("namespace", &pod.namespace), ("pod", &pod.name)]);
     let all = || containers(sample);
     family(
         &mut out,
@@ -87,23 +86,37 @@ pub(super) fn resource(sample: &Sample) -> String {
         "[STABLE] Start time of the container since unix epoch in seconds",
         all().filter_map(|(p, c)| Some((short(p, c), since_epoch(c.started?), None))).collect(),
     );
-    let node = &sample.node;
+    node_and_pods(&mut out, sample);
+    let failed = if sample.is_partial { 1.0 } else { 0.0 };
     family(
         &mut out,
+        "resource_scrape_error",
+        "gauge",
+        "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
+        vec![(String::new(), failed, None)],
+    );
+    out
+}
+
+fn node_and_pods(out: &mut String, sample: &Sample) {
+    let of_pod = |pod: &PodUse| labels(&[("namespace", &pod.namespace), ("pod", &pod.name)]);
+    let node = &sample.node;
+    family(
+        out,
         "node_cpu_usage_seconds_total",
         "counter",
         "[STABLE] Cumulative cpu time consumed by the node in core-seconds",
         vec![(String::new(), seconds(node.cpu.used), millis(node.cpu.at))],
     );
     family(
-        &mut out,
+        out,
         "node_memory_working_set_bytes",
         "gauge",
         "[STABLE] Current working set of the node in bytes",
         vec![(String::new(), float(node.memory.working_set), millis(node.memory.at))],
     );
     family(
-        &mut out,
+        out,
         "pod_cpu_usage_seconds_total",
         "counter",
         "[STABLE] Cumulative cpu time consumed by the pod in core-seconds",
@@ -114,7 +127,7 @@ pub(super) fn resource(sample: &Sample) -> String {
             .collect(),
     );
     family(
-        &mut out,
+        out,
         "pod_memory_working_set_bytes",
         "gauge",
         "[STABLE] Current working set of the pod in bytes",
@@ -126,16 +139,42 @@ pub(super) fn resource(sample: &Sample) -> String {
             })
             .collect(),
     );
-    let failed = if sample.is_partial { 1.0 } else { 0.0 };
-    family(
-        &mut out,
-        "resource_scrape_error",
-        "gauge",
-        "[STABLE] 1 if there was an error while getting container metrics, 0 otherwise",
-        vec![(String::new(), failed, None)],
-    );
-    out
 }
+
+/// Reads a value and its moment.
+type Read = fn(&ContainerUse) -> Option<(f64, Option<i64>)>;
+
+/// Name, kind, help and value of what is shown of every container.
+const GAUGES: &[(&str, &str, &str, Read)] = &[
+    ("container_fs_inodes_total", "gauge", "Number of Inodes", |c| Some((float(c.disk?.1), None))),
+    (
+        "container_fs_usage_bytes",
+        "gauge",
+        "Number of bytes that are consumed by the container on this filesystem.",
+        |c| Some((float(c.disk?.0), None)),
+    ),
+    ("container_last_seen", "gauge", "Last time a container was seen by the exporter", |c| {
+        Some((seconds(u64::try_from(c.cpu?.at).ok()?).floor(), None))
+    }),
+    ("container_memory_rss", "gauge", "Size of RSS in bytes.", |c| {
+        Some((float(c.memory?.rss), millis(c.memory?.at)))
+    }),
+    (
+        "container_memory_usage_bytes",
+        "gauge",
+        "Current memory usage in bytes, including all memory regardless of when it was accessed",
+        |c| Some((float(c.memory?.usage), millis(c.memory?.at))),
+    ),
+    ("container_memory_working_set_bytes", "gauge", "Current working set in bytes.", |c| {
+        Some((float(c.memory?.working_set), millis(c.memory?.at)))
+    }),
+    (
+        "container_start_time_seconds",
+        "gauge",
+        "Start time of the container since unix epoch in seconds.",
+        |c| Some((since_epoch(c.started?).floor(), None)),
+    ),
+];
 
 /// `/metrics/cadvisor`: containers' figures under the names and labels that dashboards know.
 pub(super) fn cadvisor(sample: &Sample) -> String {
@@ -162,40 +201,7 @@ pub(super) fn cadvisor(sample: &Sample) -> String {
         "Cumulative cpu time consumed in seconds.",
         cpu.collect(),
     );
-    type Read = fn(&ContainerUse) -> Option<(f64, Option<i64>)>;
-    let gauges: &[(&str, &str, &str, Read)] = &[
-        ("container_fs_inodes_total", "gauge", "Number of Inodes", |c| {
-            Some((float(c.disk?.1), None))
-        }),
-        (
-            "container_fs_usage_bytes",
-            "gauge",
-            "Number of bytes that are consumed by the container on this filesystem.",
-            |c| Some((float(c.disk?.0), None)),
-        ),
-        ("container_last_seen", "gauge", "Last time a container was seen by the exporter", |c| {
-            Some((seconds(u64::try_from(c.cpu?.at).ok()?).floor(), None))
-        }),
-        ("container_memory_rss", "gauge", "Size of RSS in bytes.", |c| {
-            Some((float(c.memory?.rss), millis(c.memory?.at)))
-        }),
-        (
-            "container_memory_usage_bytes",
-            "gauge",
-            "Current memory usage in bytes, including all memory regardless of when it was accessed",
-            |c| Some((float(c.memory?.usage), millis(c.memory?.at))),
-        ),
-        ("container_memory_working_set_bytes", "gauge", "Current working set in bytes.", |c| {
-            Some((float(c.memory?.working_set), millis(c.memory?.at)))
-        }),
-        (
-            "container_start_time_seconds",
-            "gauge",
-            "Start time of the container since unix epoch in seconds.",
-            |c| Some((since_epoch(c.started?).floor(), None)),
-        ),
-    ];
-    for (name, kind, help, read) in gauges {
+    for (name, kind, help, read) in GAUGES {
         let values = containers(sample).filter_map(|(p, c)| {
             let (value, at) = read(c)?;
             Some((long(p, c, &[]), value, at))

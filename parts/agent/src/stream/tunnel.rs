@@ -1,6 +1,6 @@
 //! A connection inside the binary messages of a WebSocket.
 
-use super::pump::{self, READ_BYTES, WAITING_MAX};
+use super::pump::{self, Queue, READ_BYTES, WAITING_MAX};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::mpsc;
@@ -15,45 +15,11 @@ where
     N: AsyncRead + AsyncWrite,
     F: AsyncRead + AsyncWrite,
 {
-    let (mut near_read, near_write) = tokio::io::split(near);
+    let (near_read, near_write) = tokio::io::split(near);
     let (mut far_read, far_write) = tokio::io::split(far);
     let (to_near, near_waiting) = mpsc::channel(WAITING_MAX);
     let (to_far, far_waiting) = mpsc::channel(WAITING_MAX);
-    let answers = to_near.clone();
-    let unwrap = async move {
-        let mut decoder = Decoder::new(Role::Server);
-        let mut buffer = vec![0; READ_BYTES];
-        loop {
-            let count = near_read.read(&mut buffer).await.unwrap_or_default();
-            if count == 0 {
-                return;
-            }
-            decoder.feed(buffer.get(..count).unwrap_or_default());
-            loop {
-                let bytes = match decoder.next() {
-                    Ok(None) => break,
-                    Ok(Some(Message::Binary(bytes) | Message::Text(bytes))) => bytes,
-                    Ok(Some(Message::Pong(_))) => continue,
-                    Ok(Some(Message::Ping(bytes))) => {
-                        let pong = websocket::encode(&Message::Pong(bytes), None);
-                        if answers.send(pong).await.is_err() {
-                            return;
-                        }
-                        continue;
-                    }
-                    Ok(Some(Message::Close(_))) => return,
-                    Err(error) => {
-                        let end = websocket::encode(&Message::Close(Some(error.code())), None);
-                        let _ = answers.send(end).await;
-                        return;
-                    }
-                };
-                if to_far.send(bytes.to_vec()).await.is_err() {
-                    return;
-                }
-            }
-        }
-    };
+    let unwrap = unwrap(near_read, to_far, to_near.clone());
     let wrap = async move {
         let mut buffer = vec![0; READ_BYTES];
         loop {
@@ -84,5 +50,41 @@ where
     tokio::select! {
         _written = pump::write(near_write, near_waiting) => {}
         () = carried => {}
+    }
+}
+
+/// From the client's messages to the bytes inside, until the client closes.
+async fn unwrap<N: AsyncRead + Unpin>(mut near_read: N, to_far: Queue, answers: Queue) {
+    let mut decoder = Decoder::new(Role::Server);
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let count = near_read.read(&mut buffer).await.unwrap_or_default();
+        if count == 0 {
+            return;
+        }
+        decoder.feed(buffer.get(..count).unwrap_or_default());
+        loop {
+            let bytes = match decoder.next() {
+                Ok(None) => break,
+                Ok(Some(Message::Binary(bytes) | Message::Text(bytes))) => bytes,
+                Ok(Some(Message::Pong(_))) => continue,
+                Ok(Some(Message::Ping(bytes))) => {
+                    let pong = websocket::encode(&Message::Pong(bytes), None);
+                    if answers.send(pong).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                Ok(Some(Message::Close(_))) => return,
+                Err(error) => {
+                    let end = websocket::encode(&Message::Close(Some(error.code())), None);
+                    let _ = answers.send(end).await;
+                    return;
+                }
+            };
+            if to_far.send(bytes.to_vec()).await.is_err() {
+                return;
+            }
+        }
     }
 }
