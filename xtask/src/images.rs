@@ -87,7 +87,7 @@ pub(crate) fn push_all(registry: &str) -> Result<()> {
 const APPLETS: &str = "sh sleep cat echo ls tail touch mkdir rm hostname ip id env ps wget nc httpd date true false test \
     stat mount umount head wc grep sed seq kill trap find sync cut printf dd df free uname sort chmod \
     chown ln readlink awk tr od cp mv timeout expr xargs tee sysctl netstat dirname basename pwd \
-    mountpoint nslookup mkfifo du nproc";
+    mountpoint nslookup mkfifo du nproc tar stty sha256sum";
 
 fn shell() -> Recipe {
     Recipe {

@@ -5,6 +5,7 @@ mod kills;
 mod nodes;
 mod room;
 mod seeds;
+mod streams;
 mod tool;
 mod updates;
 
@@ -28,6 +29,7 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     Chapter { name: "seeds", title: "The seeds' manifests, each in its turn", walk: seeds::walk },
     Chapter { name: "tool", title: "kubectl, unmodified", walk: tool::walk },
     Chapter { name: "nodes", title: "Nodes that change, join and leave", walk: nodes::walk },
+    Chapter { name: "streams", title: "Logs, exec, copies, port-forward", walk: streams::walk },
     Chapter { name: "room", title: "No room, and more important pods", walk: room::walk },
     Chapter { name: "updates", title: "Updates, history and undo", walk: updates::walk },
     Chapter {
@@ -188,7 +190,6 @@ impl Walk {
     }
 
     fn write_down(&mut self, args: &[&str], output: &str, took: Duration) {
-        const LINES_SHOWN_MAX: usize = 30;
         let root =
             crate::demo::repository().map(|r| format!("{}/", r.display())).unwrap_or_default();
         let quoted: Vec<String> = args
@@ -196,10 +197,17 @@ impl Walk {
             .map(|a| a.replace(&root, ""))
             .map(|a| if a.contains([' ', '{', '"']) { format!("'{a}'") } else { a })
             .collect();
+        self.write_down_shell(&format!("kubectl {}", quoted.join(" ")), output, took);
+    }
+
+    /// The same for a line of shell.
+    fn write_down_shell(&mut self, line: &str, output: &str, took: Duration) {
+        const LINES_SHOWN_MAX: usize = 30;
         let lines: Vec<&str> = output.lines().take(LINES_SHOWN_MAX).collect();
         let more = output.lines().count().saturating_sub(LINES_SHOWN_MAX);
-        let _ =
-            writeln!(self.text, "```console\n$ kubectl {}\n{}", quoted.join(" "), lines.join("\n"));
+        let own = self.state.dir.display().to_string();
+        let line = line.replace(&own, "$DIR");
+        let _ = writeln!(self.text, "```console\n$ {line}\n{}", lines.join("\n"));
         if more > 0 {
             let _ = writeln!(self.text, "... {more} more lines");
         }
