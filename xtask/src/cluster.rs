@@ -52,6 +52,10 @@ pub(crate) fn install_needs() -> Result<()> {
         .filter(|(program, _)| !present(program))
         .map(|(_, package)| *package)
         .collect();
+    let mut missing = missing;
+    if !python_is_able() {
+        missing.extend(["python3", "python3-aiohttp", "python3-yaml"]);
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -64,6 +68,15 @@ pub(crate) fn install_needs() -> Result<()> {
         &[&["DEBIAN_FRONTEND=noninteractive", "apt-get"], args.as_slice()].concat(),
     )?;
     Ok(())
+}
+
+/// Whether some Python has what `proof/tape/data/tape.py` imports.
+fn python_is_able() -> bool {
+    ["python3", "/usr/bin/python3"].iter().any(|python| {
+        let asked =
+            std::process::Command::new(python).args(["-c", "import aiohttp, yaml"]).output();
+        asked.is_ok_and(|output| output.status.success())
+    })
 }
 
 fn present(program: &str) -> bool {

@@ -33,6 +33,7 @@ const KEPT: &[&str] = &[
     "policy",
     "ns",
     "pods",
+    "scale",
     "status",
     "tape",
     "v1",
@@ -70,16 +71,20 @@ impl Renaming {
     /// The names that the requests of `cases` give.
     pub fn of(cases: &[Case]) -> Self {
         let mut names = BTreeSet::new();
+        let mut note = |name: &str| {
+            let plain = NAME.is_match(name) && !name.starts_with("system-");
+            if plain && name.len() <= NAME_MAX && !KEPT.contains(&name) {
+                names.insert(name.to_owned());
+            }
+        };
         for exchange in cases.iter().flatten() {
-            let body = exchange.request.object().unwrap_or_default();
+            let Some(body) = &exchange.request.body else { continue };
+            let body: Value = serde_json::from_str(body.get()).unwrap_or_default();
             for field in ["name", "namespace", "generateName"] {
-                if let Some(name) = body["metadata"][field].as_str()
-                    && NAME.is_match(name)
-                    && name.len() <= NAME_MAX
-                    && !KEPT.contains(&name)
-                {
-                    names.insert(name.to_owned());
-                }
+                note(body["metadata"][field].as_str().unwrap_or_default());
+            }
+            for found in IN_TEXT.captures_iter(body.as_str().unwrap_or_default()) {
+                note(&found[2]);
             }
         }
         Self { names }
@@ -155,9 +160,8 @@ impl Renaming {
             let mut done = Vec::new();
             for (name, value) in &fields {
                 let value = match value.get() {
-                    value if LABELS.contains(&key) && !name.contains("kubernetes.io/") => {
-                        label(value)
-                    }
+                    value if key == "stringData" => value.to_owned(),
+                    value if LABELS.contains(&key) && !name.contains(['/', '$']) => label(value),
                     value if name == "value" && pointer.contains("/labels/") => label(value),
                     value if name == "value" => self.json(value, last(pointer))?,
                     value if name == "values" && fields.contains_key("operator") => labels(value)?,
@@ -175,6 +179,11 @@ impl Renaming {
         }
         match serde_json::from_str::<Value>(text)? {
             Value::String(word) if key == "path" && word.starts_with('/') => Ok(text.to_owned()),
+            // Users named after a service account: system:serviceaccount:NAMESPACE:NAME.
+            Value::String(user) if user.starts_with("system:serviceaccount") => {
+                let parts: Vec<String> = user.split(':').map(|part| self.word(part)).collect();
+                Ok(Value::from(parts.join(":")).to_string())
+            }
             Value::String(word) if self.names.contains(&word) => {
                 Ok(Value::from(prefixed(&word)).to_string())
             }

@@ -25,3 +25,13 @@ fn the_order_of_cases_changes_no_answer() {
         assert!(differ.is_empty(), "shuffled by {seed}, other verdicts for {differ:?}");
     }
 }
+
+#[test]
+fn names_of_objects_namespaces_and_labels_change_no_verdict() {
+    let plain = replay(DEV, &Wish::default()).expect("the tape replays").passed();
+    let wish = Wish { rename: true, ..Wish::default() };
+    let renamed = replay(DEV, &wish).expect("the tape replays");
+    let differ: Vec<_> = plain.difference(&renamed.passed()).cloned().collect();
+    let all = renamed.failures(4);
+    assert!(differ.is_empty(), "under other names {differ:?} fail:\n{all}");
+}

@@ -150,7 +150,7 @@ async fn one_run(seed: u64) -> (u64, Vec<(String, u64)>) {
             relists: 0,
         })
         .collect();
-    for _ in 0..dice.below(300) {
+    for _ in 0..dice.below(120) {
         for _ in 0..dice.below(6) {
             write(&server, &mut dice).await;
         }
