@@ -5,6 +5,8 @@ pub(crate) mod annotations;
 mod cells;
 pub(crate) mod containers;
 pub(crate) mod defaults;
+mod difference;
+mod dump;
 pub(crate) mod environment;
 mod mounts;
 mod probes;

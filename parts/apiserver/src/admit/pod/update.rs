@@ -1,6 +1,7 @@
 //! What may change in a pod's spec (spec A90).
 
-use super::tolerations;
+use super::difference::unified;
+use super::{dump, tolerations};
 use crate::admit::faults::Faults;
 use crate::admit::json::{Json, JsonMut};
 use api::{FieldError, Path};
@@ -49,7 +50,7 @@ pub(crate) fn validate(found: &mut Faults, object: &Value, old: &Value) {
         gated(found, &mut masked, old, &path);
     }
     if masked != *old {
-        let why = format!("{ALLOWED}\n{}", difference(old, &masked));
+        let why = format!("{ALLOWED}\n{}", unified(&dump::spec(old), &dump::spec(&masked)));
         found.push(FieldError::forbidden(path, &why));
     }
 }
@@ -107,34 +108,6 @@ fn gated(found: &mut Faults, masked: &mut Value, old: &Value, path: &Path) {
     masked.restore("nodeSelector", old);
 }
 
-/// The changed lines of two specs, each with a few around it, in the manner of a diff.
-fn difference(old: &Value, new: &Value) -> String {
-    const AROUND: usize = 3;
-    let text = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
-    let (old, new) = (text(old), text(new));
-    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
-    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let rest = old.len().min(new.len()) - same;
-    let tail =
-        old.iter().rev().zip(new.iter().rev()).take(rest).take_while(|(a, b)| a == b).count();
-    let from = same.saturating_sub(AROUND);
-    let (old_end, new_end) = (old.len() - tail, new.len() - tail);
-    let until = (old_end + AROUND).min(old.len());
-    let mut lines = vec![format!(
-        "@@ -{},{} +{},{} @@",
-        from + 1,
-        until - from,
-        from + 1,
-        new_end + (until - old_end) - from
-    )];
-    lines.extend(old[from..same].iter().map(|line| format!(" {line}")));
-    lines.extend(old[same..old_end].iter().map(|line| format!("-{line}")));
-    lines.extend(new[same..new_end].iter().map(|line| format!("+{line}")));
-    lines.extend(old[old_end..until].iter().map(|line| format!(" {line}")));
-    lines.push(String::new());
-    lines.join("\n")
-}
-
 /// Ephemeral containers may be added and never change or go.
 pub(crate) fn validate_ephemeral(found: &mut Faults, object: &Value, old: &Value) {
     if old.at("metadata").at("annotations").has("kubernetes.io/config.mirror") {
@@ -152,7 +125,8 @@ pub(crate) fn validate_ephemeral(found: &mut Faults, object: &Value, old: &Value
                 found.push(FieldError::forbidden(path.clone(), &why));
             }
             Some(now) if now != before => {
-                let diff = difference(before, now);
+                let of = dump::ephemeral_container;
+                let diff = unified(&of(before), &of(now));
                 let why =
                     format!("existing ephemeral containers {name:?} may not be changed\n{diff}");
                 found.push(FieldError::forbidden(path.clone(), &why));

@@ -1,0 +1,113 @@
+//! The difference of two texts by lines, as `diff -u` shows it.
+
+/// Lines shown around a change.
+const AROUND: usize = 3;
+
+/// What became of a line: in both texts, or in one of them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    Gone,
+    New,
+}
+
+/// The hunks of a difference, each with its header and its context.
+pub(super) fn unified(old: &[String], new: &[String]) -> String {
+    let steps = steps(old, new);
+    let changed = |i: &usize| steps[*i].0 != Fate::Kept;
+    let changes: Vec<usize> = (0..steps.len()).filter(changed).collect();
+    let mut out = String::new();
+    for hunk in changes.chunk_by(|a, b| b - a <= 2 * AROUND + 1) {
+        let (Some(first), Some(last)) = (hunk.first(), hunk.last()) else { continue };
+        let from = first.saturating_sub(AROUND);
+        let until = (last + AROUND + 1).min(steps.len());
+        let before = |fate: Fate| steps[..from].iter().filter(|(f, _)| *f != fate).count();
+        let within = |fate: Fate| steps[from..until].iter().filter(|(f, _)| *f != fate).count();
+        out.push_str(&format!(
+            "@@ -{} +{} @@\n",
+            range(before(Fate::New), within(Fate::New)),
+            range(before(Fate::Gone), within(Fate::Gone)),
+        ));
+        for (fate, line) in &steps[from..until] {
+            out.push(match fate {
+                Fate::Kept => ' ',
+                Fate::Gone => '-',
+                Fate::New => '+',
+            });
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn range(start: usize, count: usize) -> String {
+    match count {
+        0 => format!("{start},0"),
+        1 => format!("{}", start + 1),
+        _ => format!("{},{count}", start + 1),
+    }
+}
+
+/// The shortest way from one text to the other; of a replaced run the old lines come first.
+fn steps<'l>(old: &'l [String], new: &'l [String]) -> Vec<(Fate, &'l str)> {
+    // How many lines the rests have in common, by where they begin.
+    let width = new.len() + 1;
+    let mut common = vec![0_u32; (old.len() + 1) * width];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            common[i * width + j] = if old[i] == new[j] {
+                common[(i + 1) * width + j + 1] + 1
+            } else {
+                common[(i + 1) * width + j].max(common[i * width + j + 1])
+            };
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    let mut found: Vec<(Fate, &str)> = Vec::new();
+    let mut added: Vec<(Fate, &str)> = Vec::new();
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && old[i] == new[j] {
+            found.append(&mut added);
+            found.push((Fate::Kept, old[i].as_str()));
+            (i, j) = (i + 1, j + 1);
+        } else if j == new.len()
+            || (i < old.len() && common[(i + 1) * width + j] >= common[i * width + j + 1])
+        {
+            found.push((Fate::Gone, old[i].as_str()));
+            i += 1;
+        } else {
+            added.push((Fate::New, new[j].as_str()));
+            j += 1;
+        }
+    }
+    found.append(&mut added);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unified;
+
+    fn lines(text: &str) -> Vec<String> {
+        text.chars().map(String::from).collect()
+    }
+
+    #[test]
+    fn changes_are_shown_with_what_is_around_them() {
+        for (old, new, want) in [
+            ("abc", "abc", ""),
+            ("abcdefgh", "abcdXfgh", "@@ -2,7 +2,7 @@\n b\n c\n d\n-e\n+X\n f\n g\n h\n"),
+            ("ab", "aXYb", "@@ -1,2 +1,4 @@\n a\n+X\n+Y\n b\n"),
+            ("aXYb", "ab", "@@ -1,4 +1,2 @@\n a\n-X\n-Y\n b\n"),
+            ("", "a", "@@ -0,0 +1 @@\n+a\n"),
+            (
+                "Abcdefghijklmnopqrst",
+                "Xbcdefghijklmnopqrsu",
+                "@@ -1,4 +1,4 @@\n-A\n+X\n b\n c\n d\n@@ -17,4 +17,4 @@\n q\n r\n s\n-t\n+u\n",
+            ),
+        ] {
+            assert_eq!(unified(&lines(old), &lines(new)), want, "{old} {new}");
+        }
+    }
+}
