@@ -366,7 +366,7 @@ const SPEC_IDS: [(char, u32, u32); 24] = [
 fn every_id_of_the_specification_has_a_row_and_what_it_names_exists() {
     let names = test_names();
     let text = fs::read_to_string(root().join("docs/spec-coverage.md")).expect("it is there");
-    let mut rows = std::collections::BTreeMap::new();
+    let mut rows = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("| ")) {
         let id = line.split('|').nth(1).unwrap_or_default().trim();
         assert!(rows.insert(id, line).is_none(), "{id} has two rows");
