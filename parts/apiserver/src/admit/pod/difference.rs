@@ -49,39 +49,38 @@ fn range(start: usize, count: usize) -> String {
     }
 }
 
-/// The shortest way from one text to the other; of a replaced run the old lines come first.
+/// The shortest way from one text to the other, found from the end; of a replaced run the old lines come first.
 fn steps<'l>(old: &'l [String], new: &'l [String]) -> Vec<(Fate, &'l str)> {
-    // How many lines the rests have in common, by where they begin.
+    // How many lines the beginnings have in common, by where they end.
     let width = new.len() + 1;
     let mut common = vec![0_u32; (old.len() + 1) * width];
-    for i in (0..old.len()).rev() {
-        for j in (0..new.len()).rev() {
-            common[i * width + j] = if old[i] == new[j] {
-                common[(i + 1) * width + j + 1] + 1
+    for i in 1..=old.len() {
+        for j in 1..=new.len() {
+            common[i * width + j] = if old[i - 1] == new[j - 1] {
+                common[(i - 1) * width + j - 1] + 1
             } else {
-                common[(i + 1) * width + j].max(common[i * width + j + 1])
+                common[(i - 1) * width + j].max(common[i * width + j - 1])
             };
         }
     }
-    let (mut i, mut j) = (0, 0);
+    let (mut i, mut j) = (old.len(), new.len());
     let mut found: Vec<(Fate, &str)> = Vec::new();
-    let mut added: Vec<(Fate, &str)> = Vec::new();
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && old[i] == new[j] {
-            found.append(&mut added);
-            found.push((Fate::Kept, old[i].as_str()));
-            (i, j) = (i + 1, j + 1);
-        } else if j == new.len()
-            || (i < old.len() && common[(i + 1) * width + j] >= common[i * width + j + 1])
-        {
-            found.push((Fate::Gone, old[i].as_str()));
-            i += 1;
+    let mut gone: Vec<(Fate, &str)> = Vec::new();
+    while i > 0 || j > 0 {
+        if i > 0 && j > 0 && old[i - 1] == new[j - 1] {
+            found.append(&mut gone);
+            found.push((Fate::Kept, old[i - 1].as_str()));
+            (i, j) = (i - 1, j - 1);
+        } else if i == 0 || (j > 0 && common[i * width + j - 1] >= common[(i - 1) * width + j]) {
+            found.push((Fate::New, new[j - 1].as_str()));
+            j -= 1;
         } else {
-            added.push((Fate::New, new[j].as_str()));
-            j += 1;
+            gone.push((Fate::Gone, old[i - 1].as_str()));
+            i -= 1;
         }
     }
-    found.append(&mut added);
+    found.append(&mut gone);
+    found.reverse();
     found
 }
 
@@ -100,6 +99,7 @@ mod tests {
             ("abcdefgh", "abcdXfgh", "@@ -2,7 +2,7 @@\n b\n c\n d\n-e\n+X\n f\n g\n h\n"),
             ("ab", "aXYb", "@@ -1,2 +1,4 @@\n a\n+X\n+Y\n b\n"),
             ("aXYb", "ab", "@@ -1,4 +1,2 @@\n a\n-X\n-Y\n b\n"),
+            ("a[b]", "a[c][b]", "@@ -1,4 +1,7 @@\n a\n+[\n+c\n+]\n [\n b\n ]\n"),
             ("", "a", "@@ -0,0 +1 @@\n+a\n"),
             (
                 "Abcdefghijklmnopqrst",

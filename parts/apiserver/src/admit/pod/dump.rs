@@ -4,7 +4,8 @@ use crate::admit::json::{Json, JsonMut};
 use serde_json::{Value, json};
 
 /// Fields of upstream's structs in their order, each with how it is printed when it is absent: `Name` as an empty
-/// text, `Name#` as 0, `Name!` as false, `Name?` as null, `=name` not at all. A struct's name after the mark (or
+/// text, `Name#` as 0, `Name!` as false, `Name?` as null, `=name` not at all; `<Struct` stands for the
+/// fields of another. A struct's name after the mark (or
 /// after `:`, for one that is always there) says how the value, or each item of it, is printed in turn.
 const STRUCTS: &[(&str, &str)] = &[
     (
@@ -65,8 +66,15 @@ const STRUCTS: &[(&str, &str)] = &[
         "LabelSelector?Selector Namespaces? TopologyKey NamespaceSelector?Selector MatchLabelKeys? \
          MismatchLabelKeys?",
     ),
-    ("Container", CONTAINER),
-    ("EphemeralContainer", EPHEMERAL),
+    (
+        "Container",
+        "Name Image Command? Args? WorkingDir Ports?Port EnvFrom?EnvFrom Env?Env \
+     Resources:Resources ResizePolicy?Resize RestartPolicy? RestartPolicyRules?Rule VolumeMounts?Mount \
+     VolumeDevices?Device LivenessProbe?Probe ReadinessProbe?Probe StartupProbe?Probe Lifecycle?Lifecycle \
+     TerminationMessagePath TerminationMessagePolicy ImagePullPolicy SecurityContext?SecurityContext Stdin! \
+     StdinOnce! TTY!",
+    ),
+    ("EphemeralContainer", "<Container TargetContainerName"),
     ("Port", "Name HostPort# ContainerPort# Protocol HostIP"),
     ("EnvFrom", "Prefix ConfigMapRef?EnvSource SecretRef?EnvSource"),
     ("EnvSource", "Name Optional?"),
@@ -142,18 +150,6 @@ const STRUCTS: &[(&str, &str)] = &[
     ("Image", "Reference PullPolicy"),
 ];
 
-const CONTAINER: &str = "Name Image Command? Args? WorkingDir Ports?Port EnvFrom?EnvFrom Env?Env \
-     Resources:Resources ResizePolicy?Resize RestartPolicy? RestartPolicyRules?Rule VolumeMounts?Mount \
-     VolumeDevices?Device LivenessProbe?Probe ReadinessProbe?Probe StartupProbe?Probe Lifecycle?Lifecycle \
-     TerminationMessagePath TerminationMessagePolicy ImagePullPolicy SecurityContext?SecurityContext Stdin! \
-     StdinOnce! TTY!";
-
-const EPHEMERAL: &str = "Name Image Command? Args? WorkingDir Ports?Port EnvFrom?EnvFrom Env?Env \
-     Resources:Resources ResizePolicy?Resize RestartPolicy? RestartPolicyRules?Rule VolumeMounts?Mount \
-     VolumeDevices?Device LivenessProbe?Probe ReadinessProbe?Probe StartupProbe?Probe Lifecycle?Lifecycle \
-     TerminationMessagePath TerminationMessagePolicy ImagePullPolicy SecurityContext?SecurityContext Stdin! \
-     StdinOnce! TTY! TargetContainerName";
-
 /// Fields whose names in JSON do not follow from upstream's.
 const NAMES: [(&str, &str); 2] = [("CephFS", "cephfs"), ("StorageOS", "storageos")];
 
@@ -183,7 +179,7 @@ fn lines(value: &Value, kind: &str) -> Vec<String> {
 
 /// Prints a value of a struct, or a list of them; what no struct describes is printed as it is.
 fn print(out: &mut String, value: &Value, kind: &str, depth: usize) {
-    let fields = STRUCTS.iter().find(|(name, _)| *name == kind).map(|(_, fields)| fields);
+    let fields = fields_of(kind);
     match (value, fields) {
         (Value::Array(items), _) => {
             let each = items.iter().map(|item| (String::new(), item.clone(), kind)).collect();
@@ -194,11 +190,23 @@ fn print(out: &mut String, value: &Value, kind: &str, depth: usize) {
             block(out, ['{', '}'], each, depth);
         }
         (Value::Object(_), Some(fields)) => {
-            let each = fields.split_whitespace().filter_map(|field| member(value, field)).collect();
+            let each = every(fields).filter_map(|field| member(value, field)).collect();
             block(out, ['{', '}'], each, depth);
         }
         (plain, _) => out.push_str(&plain.to_string()),
     }
+}
+
+fn fields_of(kind: &str) -> Option<&'static str> {
+    STRUCTS.iter().find(|(name, _)| *name == kind).map(|(_, fields)| *fields)
+}
+
+/// The fields, with those of structs that are part of this one.
+fn every(fields: &'static str) -> impl Iterator<Item = &'static str> {
+    fields.split_whitespace().flat_map(|field| match field.strip_prefix('<') {
+        Some(part) => fields_of(part).unwrap_or_default().split_whitespace().collect(),
+        None => vec![field],
+    })
 }
 
 fn quoted(name: &str) -> String {
@@ -255,4 +263,61 @@ fn block(out: &mut String, ends: [char; 2], each: Vec<(String, Value, &str)>, de
         out.push_str(&" ".repeat(depth));
     }
     out.push(ends[1]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_json_follow_from_upstreams() {
+        for (name, want) in [
+            ("Name", "name"),
+            ("DNSPolicy", "dnsPolicy"),
+            ("TTY", "tty"),
+            ("HTTPGet", "httpGet"),
+            ("HostIP", "hostIP"),
+            ("SELinuxOptions", "seLinuxOptions"),
+            ("CephFS", "cephfs"),
+        ] {
+            assert_eq!(key(name), want);
+        }
+    }
+
+    #[test]
+    fn every_struct_that_is_named_is_there() {
+        for (kind, fields) in STRUCTS {
+            for field in fields.split_whitespace() {
+                let named = field.trim_start_matches(['=', '<']);
+                let part = named.split(['?', ':']).nth(1).unwrap_or_default();
+                let part = if field.starts_with('<') { named } else { part };
+                assert!(part.is_empty() || fields_of(part).is_some(), "{kind} {field}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_absent_is_printed_empty() {
+        let exec = json!({"exec": {"command": ["a"]}, "periodSeconds": 5});
+        let text = lines(&exec, "Probe").join("\n");
+        let want = [
+            "{",
+            r#" "Exec": {"#,
+            r#"  "Command": ["#,
+            r#"   "a""#,
+            "  ]",
+            " },",
+            r#" "HTTPGet": null,"#,
+            r#" "TCPSocket": null,"#,
+            r#" "GRPC": null,"#,
+            r#" "InitialDelaySeconds": 0,"#,
+            r#" "TimeoutSeconds": 0,"#,
+            r#" "PeriodSeconds": 5,"#,
+            r#" "SuccessThreshold": 0,"#,
+            r#" "FailureThreshold": 0,"#,
+            r#" "TerminationGracePeriodSeconds": null"#,
+            "}",
+        ];
+        assert_eq!(text, want.join("\n"));
+    }
 }
