@@ -1,6 +1,6 @@
 //! Wires the agent.
 
-use crate::cli::{AgentFlags, KUBERNETES};
+use crate::cli::{AgentAct, AgentFlags, KUBERNETES};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,11 +9,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(flags: AgentFlags) -> anyhow::Result<ExitCode> {
     let setup = crate::server::setup()?;
+    if let Some(AgentAct::Shutdown { grace, root_dir }) = flags.act {
+        agent::shutdown(&root_dir, grace, |line| print(&format!("{line}\n"))).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let check = flags.check;
     let options = agent::Options {
         setup: setup.clone(),
         version: format!("{KUBERNETES}+pernode.{}", env!("CARGO_PKG_VERSION")),
-        server: flags.server,
+        server: flags.server.unwrap_or_default(),
         token: flags.token,
         token_file: flags.token_file,
         ca_file: flags.ca_file,
@@ -26,6 +30,8 @@ pub(crate) async fn run(flags: AgentFlags) -> anyhow::Result<ExitCode> {
         node_taints: flags.node_taints,
         cgroup_root: flags.cgroup_root,
         cni: flags.cni,
+        max_pods: flags.max_pods,
+        reserved: flags.reserved,
         port: flags.port,
     };
     if check {
@@ -43,7 +49,7 @@ pub(crate) async fn run(flags: AgentFlags) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the answer of --check")]
+#[expect(clippy::print_stdout, reason = "answers to the person who asked")]
 fn print(table: &str) {
     print!("{table}");
 }

@@ -197,10 +197,14 @@ impl EngineFlags {
 
 /// Flags of `pernode agent`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct AgentFlags {
+    /// What the running agent is told
+    #[command(subcommand)]
+    pub(crate) act: Option<AgentAct>,
     /// The API server, https://host:port
-    #[arg(long)]
-    pub(crate) server: String,
+    #[arg(long, required = true)]
+    pub(crate) server: Option<String>,
     /// Join token, ID.SECRET; needed until the node has its certificate
     #[arg(long, conflicts_with = "token_file")]
     pub(crate) token: Option<String>,
@@ -234,15 +238,45 @@ pub(crate) struct AgentFlags {
     /// Cgroup below which all pods of this node live
     #[arg(long)]
     pub(crate) cgroup_root: Option<String>,
-    /// auto waits for the runtime's pod network; off runs hostNetwork pods alone
+    /// auto writes a pod network (99-pernode.conflist) if nobody brings one within 10 s and the node has addresses for
+    /// pods; off waits for a daemon that brings one
     #[arg(long, default_value = "auto", value_parser = ["auto", "off"])]
     pub(crate) cni: String,
+    /// Most pods on this node
+    #[arg(long, default_value_t = 110)]
+    pub(crate) max_pods: u32,
+    /// Kept from pods: cpu=100m,memory=256Mi,ephemeral-storage=1Gi
+    #[arg(long)]
+    pub(crate) reserved: Option<String>,
     /// Port for logs, streams, health and metrics; 0 for none
     #[arg(long, default_value_t = 10250)]
     pub(crate) port: u16,
     /// Look at this machine and at the server, print what is missing, change nothing
     #[arg(long)]
     pub(crate) check: bool,
+}
+
+/// What the agent of this machine can be told.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentAct {
+    /// End the node's pods in order, before the machine is switched off: ordinary ones, daemons, critical ones
+    Shutdown {
+        /// How long that may take in all: 60s, 5m
+        #[arg(long, default_value = "60s", value_parser = seconds)]
+        grace: Duration,
+        /// Where the agent keeps keys and volumes
+        #[arg(long, default_value = "/var/lib/pernode/agent")]
+        root_dir: PathBuf,
+    },
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix('m') {
+        Some(number) => (number, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let number: u64 = number.parse().map_err(|_| format!("\"{text}\" is no time such as 60s"))?;
+    Ok(Duration::from_secs(number.saturating_mul(unit)))
 }
 
 /// Flags of `pernode hollow`.

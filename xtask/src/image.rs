@@ -23,6 +23,8 @@ pub(crate) struct Recipe {
     pub(crate) entrypoint: Vec<String>,
     /// Command.
     pub(crate) command: Vec<String>,
+    /// User, empty for root.
+    pub(crate) user: String,
 }
 
 /// A packed image: blobs by digest, and the manifest.
@@ -65,6 +67,7 @@ impl Recipe {
             "config": {
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
                 "Entrypoint": self.entrypoint, "Cmd": self.command, "WorkingDir": "/",
+                "User": self.user,
             },
             "rootfs": { "type": "layers", "diff_ids": [diff_id] },
         }))?;

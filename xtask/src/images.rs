@@ -63,6 +63,19 @@ pub(crate) const ALL: &[Entry] = &[
         tag: "v5.0.1",
         make: || Ok(follower()),
     },
+    Entry { host: "docker.io", repository: "curlimages/curl", tag: "8.0.0", make: curl },
+    Entry {
+        host: "docker.io",
+        repository: "library/nobody",
+        tag: "1.0",
+        make: || Ok(Recipe { user: "65534:65534".into(), ..busybox() }),
+    },
+    Entry {
+        host: "docker.io",
+        repository: "library/nobody-by-name",
+        tag: "1.0",
+        make: || Ok(Recipe { user: "nobody".into(), ..busybox() }),
+    },
     Entry { host: "docker.io", repository: "prom/node-exporter", tag: "latest", make: exporter },
     Entry { host: "docker.io", repository: "prom/node-exporter", tag: "v1.5.0", make: exporter },
 ];
@@ -162,5 +175,11 @@ fn exporter() -> Result<Recipe> {
     let mut recipe = shell();
     recipe.add_program("/usr/bin/prometheus-node-exporter", "/bin/node_exporter")?;
     recipe.entrypoint = vec!["/bin/node_exporter".into()];
+    Ok(recipe)
+}
+
+fn curl() -> Result<Recipe> {
+    let mut recipe = shell();
+    recipe.add_program("/usr/bin/curl", "/usr/bin/curl")?;
     Ok(recipe)
 }

@@ -137,10 +137,7 @@ impl Node {
 
     /// Lines that `pod/container` wrote, of all its attempts.
     pub(crate) fn log(&self, place: &str) -> Vec<String> {
-        let (pod, container) = place.split_once('/').expect("pod/container");
-        let uid = self.field(pod, "/metadata/uid");
-        let dir = format!("var-log/pods/{NAMESPACE}_{pod}_{uid}/{container}");
-        let mut files: Vec<PathBuf> = std::fs::read_dir(self.dir.join(dir))
+        let mut files: Vec<PathBuf> = std::fs::read_dir(self.log_dir(place))
             .into_iter()
             .flatten()
             .flatten()
@@ -153,6 +150,24 @@ impl Node {
             .lines()
             .filter_map(|line| line.splitn(4, ' ').nth(3).map(str::to_owned))
             .collect()
+    }
+
+    /// Names and sizes of a container's logs.
+    pub(crate) fn log_files(&self, place: &str) -> Vec<(String, u64)> {
+        let entries = std::fs::read_dir(self.log_dir(place)).into_iter().flatten().flatten();
+        let size = |entry: &std::fs::DirEntry| entry.metadata().map_or(0, |meta| meta.len());
+        entries.map(|e| (e.file_name().to_string_lossy().into_owned(), size(&e))).collect()
+    }
+
+    /// A container's first log as it lies there.
+    pub(crate) fn raw_log(&self, place: &str) -> String {
+        std::fs::read_to_string(self.log_dir(place).join("0.log")).unwrap_or_default()
+    }
+
+    fn log_dir(&self, place: &str) -> PathBuf {
+        let (pod, container) = place.split_once('/').expect("pod/container");
+        let uid = self.field(pod, "/metadata/uid");
+        self.dir.join(format!("var-log/pods/{NAMESPACE}_{pod}_{uid}/{container}"))
     }
 
     /// Lines of a file below /run/features, joined by blanks.

@@ -17,6 +17,7 @@ pub(crate) const USED: &[&str] = &[
     "env envFrom",
     "env resourceFieldRef",
     "env secretKeyRef",
+    "serviceAccountName",
     "hostNetwork",
     "requests and limits",
     "readOnly mounts",
@@ -39,6 +40,8 @@ pub(crate) const USED: &[&str] = &[
     "hostPort",
     "projected volumes",
     "seccompProfile",
+    "seLinuxOptions",
+    "AppArmor annotations",
     "startupProbe",
     "native sidecars",
     "shareProcessNamespace",
@@ -46,6 +49,8 @@ pub(crate) const USED: &[&str] = &[
     "ends of containers",
     "images",
     "admission on the node",
+    "container logs",
+    "node status",
 ];
 
 /// What is seen of a pod or its node.

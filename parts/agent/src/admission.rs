@@ -1,7 +1,10 @@
 //! Whether this node takes a pod that was bound to it (spec E1 to E3). Pure.
 
+use crate::words;
 use fit::{Amounts, Incoming, Occupied, Reason};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Node, Pod};
+
+pub(crate) mod sysctls;
 
 /// Why not: reason and message, as users see them. `others` are the pods that the node has taken.
 pub(crate) fn refusal<'a>(
@@ -32,6 +35,38 @@ pub(crate) fn refusal<'a>(
         Reason::Taint { .. } | Reason::Unschedulable => predicate("TaintToleration", &text),
     };
     Some((name, format!("Pod was rejected: {message}")))
+}
+
+/// The profile of AppArmor that a container asks for: its own, the pod's, or the one of the old annotation.
+pub(crate) fn apparmor(pod: &Pod, container: &Container) -> Option<AppArmorProfile> {
+    let own = container.security_context.as_ref().and_then(|own| own.app_armor_profile.clone());
+    let common = || pod.spec.as_ref()?.security_context.as_ref()?.app_armor_profile.clone();
+    let noted = || {
+        let key = format!("{}{}", words::APPARMOR_ANNOTATION, container.name);
+        let text = pod.metadata.annotations.as_ref()?.get(&key)?;
+        let profile = |type_: &str, name: Option<&str>| AppArmorProfile {
+            type_: type_.to_owned(),
+            localhost_profile: name.map(str::to_owned),
+        };
+        match text.as_str() {
+            "runtime/default" => Some(profile("RuntimeDefault", None)),
+            "unconfined" => Some(profile("Unconfined", None)),
+            other => Some(profile("Localhost", Some(other.strip_prefix("localhost/")?))),
+        }
+    };
+    own.or_else(common).or_else(noted)
+}
+
+/// Refuses a pod that asks for AppArmor where the kernel has none.
+pub(crate) fn without_apparmor(pod: &Pod) -> Option<(String, String)> {
+    let spec = pod.spec.as_ref()?;
+    let mut all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let is_wanted =
+        |one: &Container| apparmor(pod, one).is_some_and(|profile| profile.type_ != "Unconfined");
+    all.any(is_wanted).then(|| {
+        let text = "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        ("AppArmor".to_owned(), text.to_owned())
+    })
 }
 
 fn not_enough(resource: &str, (requested, used, capacity): (i128, i128, i128)) -> String {
@@ -99,6 +134,23 @@ mod tests {
         let plain = pod(json!({"containers": []}));
         assert_eq!(refusal(&plain, &node(taint("NoSchedule")), []), None);
         assert_eq!(refusal(&plain, &node(taint("NoExecute")), []).unwrap().0, "TaintToleration");
+    }
+
+    #[test]
+    fn apparmor_is_refused_where_there_is_none_unless_it_is_unconfined() {
+        let own = |kind: &str| {
+            let security = json!({"appArmorProfile": {"type": kind}});
+            pod(json!({"containers": [{"name": "c", "securityContext": security}]}))
+        };
+        let text = "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        let refused = Some(("AppArmor".to_owned(), text.to_owned()));
+        assert_eq!(without_apparmor(&own("RuntimeDefault")), refused);
+        assert_eq!(without_apparmor(&own("Unconfined")), None);
+        let mut noted = pod(json!({"containers": [{"name": "c"}]}));
+        assert_eq!(without_apparmor(&noted), None);
+        let key = format!("{}c", words::APPARMOR_ANNOTATION);
+        noted.metadata.annotations = Some([(key, "localhost/mine".to_owned())].into());
+        assert_eq!(without_apparmor(&noted), refused);
     }
 
     #[test]

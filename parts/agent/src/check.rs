@@ -396,6 +396,8 @@ mod tests {
             node_taints: None,
             cgroup_root: None,
             cni: "auto".to_owned(),
+            max_pods: 110,
+            reserved: None,
             port: 0,
         })
         .await;

@@ -5,7 +5,7 @@ use crate::env::{self, Place, Sources};
 use crate::resources::{self, Kind};
 use crate::words;
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, Pod, PodSpec, SeccompProfile, SecurityContext,
+    Capabilities, Container, Pod, PodSpec, SELinuxOptions, SeccompProfile, SecurityContext,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -265,7 +265,8 @@ pub(crate) fn container(
 ) -> Result<v1::ContainerConfig, String> {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
-    let context = security(spec, container, setting, &parts.image_user)?;
+    let mut context = security(spec, container, setting, &parts.image_user)?;
+    context.apparmor = apparmor(pod, container);
     let variables = env::environment(pod, container, parts.sources, parts.place)?;
     let value = |name: &str| {
         variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
@@ -339,6 +340,37 @@ fn limits(spec: &PodSpec, container: &Container, memory: u64) -> v1::LinuxContai
     }
 }
 
+fn apparmor(pod: &Pod, container: &Container) -> Option<v1::SecurityProfile> {
+    use v1::security_profile::ProfileType;
+    let wanted = crate::admission::apparmor(pod, container)?;
+    let kind = match wanted.type_.as_str() {
+        "Localhost" => ProfileType::Localhost,
+        "Unconfined" => ProfileType::Unconfined,
+        _ => ProfileType::RuntimeDefault,
+    };
+    let localhost_ref = wanted.localhost_profile.unwrap_or_default();
+    Some(v1::SecurityProfile { profile_type: kind as i32, localhost_ref })
+}
+
+/// Labels of SELinux, field by field the container's own or the pod's.
+fn selinux(
+    pod: Option<&SELinuxOptions>,
+    own: Option<&SELinuxOptions>,
+) -> Option<v1::SeLinuxOption> {
+    if pod.is_none() && own.is_none() {
+        return None;
+    }
+    let pick = |field: fn(&SELinuxOptions) -> &Option<String>| {
+        own.and_then(|own| field(own).clone()).or_else(|| field(pod?).clone()).unwrap_or_default()
+    };
+    Some(v1::SeLinuxOption {
+        user: pick(|one| &one.user),
+        role: pick(|one| &one.role),
+        r#type: pick(|one| &one.type_),
+        level: pick(|one| &one.level),
+    })
+}
+
 fn security(
     spec: &PodSpec,
     container: &Container,
@@ -386,6 +418,7 @@ fn security(
         masked_paths: paths(MASKED),
         readonly_paths: paths(READ_ONLY),
         seccomp: Some(seccomp(profile, &setting.seccomp)),
+        selinux_options: selinux(pod.se_linux_options.as_ref(), own.se_linux_options.as_ref()),
         ..v1::LinuxContainerSecurityContext::default()
     })
 }
@@ -469,6 +502,25 @@ mod tests {
         let one = &pod.spec.as_ref().unwrap().containers[0];
         let error = container(&pod, one, parts(&sources, &place), &Setting::default()).unwrap_err();
         assert_eq!(error, "container's runAsUser breaks non-root policy");
+    }
+
+    #[test]
+    fn labels_and_profiles_of_the_kernels_modules_reach_the_runtime() {
+        let pod = pod(json!({
+            "securityContext": {"seLinuxOptions": {"type": "spc_t", "level": "s0:c1"}},
+            "containers": [{"name": "c", "securityContext": {
+                "seLinuxOptions": {"level": "s0:c2"},
+                "appArmorProfile": {"type": "Localhost", "localhostProfile": "mine"}}}]
+        }));
+        let (sources, place) = (Sources::default(), Place::default());
+        let one = &pod.spec.as_ref().unwrap().containers[0];
+        let config = container(&pod, one, parts(&sources, &place), &Setting::default()).unwrap();
+        let context = config.linux.unwrap().security_context.unwrap();
+        let labels = context.selinux_options.unwrap();
+        assert_eq!((labels.r#type.as_str(), labels.level.as_str()), ("spc_t", "s0:c2"));
+        let profile = context.apparmor.unwrap();
+        let localhost = v1::security_profile::ProfileType::Localhost;
+        assert_eq!((profile.profile_type(), profile.localhost_ref.as_str()), (localhost, "mine"));
     }
 
     #[test]

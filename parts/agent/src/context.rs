@@ -40,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) network: watch::Receiver<Option<String>>,
     pub(crate) pulls: Arc<Semaphore>,
     pub(crate) tokens: Tokens,
+    /// The kernel enforces AppArmor profiles.
+    pub(crate) has_apparmor: bool,
     /// Host and port of the API server, for clients in pods.
     pub(crate) server: (String, u16),
     /// `/var/log/pods`

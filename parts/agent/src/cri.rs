@@ -325,6 +325,44 @@ impl Runtime {
         Ok(self.images.clone().image_status(request(ask, ANSWER_MAX)).await?.into_inner().image)
     }
 
+    /// Every image on this machine.
+    pub(crate) async fn images(&self) -> Answer<Vec<v1::Image>> {
+        let ask = v1::ListImagesRequest::default();
+        Ok(self.images.clone().list_images(request(ask, ANSWER_MAX)).await?.into_inner().images)
+    }
+
+    /// Removes an image. No error if there is none.
+    pub(crate) async fn remove_image(&self, name: &str) -> Answer<()> {
+        let ask = v1::RemoveImageRequest { image: Some(spec(name)) };
+        gone_is_fine(self.images.clone().remove_image(request(ask, WORK_MAX)).await)
+    }
+
+    /// Where images lie, if the runtime says so.
+    pub(crate) async fn image_place(&self) -> Answer<Option<String>> {
+        let ask = v1::ImageFsInfoRequest {};
+        let answer = self.images.clone().image_fs_info(request(ask, ANSWER_MAX)).await?;
+        let first = answer.into_inner().image_filesystems.into_iter().next();
+        Ok(first
+            .and_then(|one| one.fs_id)
+            .map(|id| id.mountpoint)
+            .filter(|place| !place.is_empty()))
+    }
+
+    /// Makes the runtime open a container's log anew, after the old one was put aside.
+    pub(crate) async fn reopen_log(&self, id: &str) -> Answer<()> {
+        let ask = v1::ReopenContainerLogRequest { container_id: id.to_owned() };
+        self.pods.clone().reopen_container_log(request(ask, ANSWER_MAX)).await?;
+        Ok(())
+    }
+
+    /// One word of its configuration (containerd's shape), by path.
+    pub(crate) async fn setting(&self, path: &[&str]) -> Option<String> {
+        let info = self.status(true).await.ok()?.info;
+        let config: serde_json::Value = serde_json::from_str(info.get("config")?).ok()?;
+        let found = path.iter().try_fold(&config, |value, key| value.get(key))?;
+        found.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+
     /// Fetches an image; the reference of what came.
     pub(crate) async fn pull(
         &self,

@@ -117,6 +117,11 @@ impl Room {
     }
 }
 
+/// Whether the kernel enforces AppArmor profiles.
+pub(crate) fn has_apparmor() -> bool {
+    line("/sys/module/apparmor/parameters/enabled").starts_with('Y')
+}
+
 /// This host's name in lower case.
 pub(crate) fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().to_lowercase()

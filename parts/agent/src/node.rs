@@ -3,6 +3,7 @@
 use crate::cri::Runtime;
 use crate::host::{self, Machine, Room};
 use crate::pods::RuntimeHealth;
+use crate::shutdown::Stage;
 use crate::words;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -27,8 +28,6 @@ pub(crate) use lease::renew;
 const STATUS_EVERY: Duration = Duration::from_secs(300);
 /// How often the machine and the runtime are looked at: while something is missing, and while all is well.
 const LOOK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-/// Pods on one node (upstream's number).
-const PODS_MAX: u32 = 110;
 /// First and longest wait while the server does not answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -46,8 +45,37 @@ pub(crate) struct Facts {
     pub(crate) port: u16,
     pub(crate) root: PathBuf,
     pub(crate) machine: Machine,
-    /// `--cni off`
-    pub(crate) is_network_off: bool,
+    /// `--max-pods`
+    pub(crate) pods_max: u32,
+    /// `--reserved`: thousandths of CPU, bytes of memory and of disk that pods may not ask for.
+    pub(crate) reserved: Reserved,
+}
+
+/// What the machine keeps for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reserved {
+    pub(crate) cpu_milli: u64,
+    pub(crate) memory: u64,
+    pub(crate) disk: u64,
+}
+
+/// Reads `--reserved`: `cpu=100m,memory=256Mi,ephemeral-storage=1Gi`.
+pub(crate) fn parse_reserved(text: &str) -> Result<Reserved, String> {
+    let mut reserved = Reserved::default();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let wrong =
+            || format!("\"{part}\" is not cpu=, memory= or ephemeral-storage= with a quantity");
+        let (name, amount) = part.split_once('=').ok_or_else(wrong)?;
+        let amount = api::Quantity::parse(amount).map_err(|_| wrong())?;
+        let milli = u64::try_from(amount.milli()).map_err(|_| wrong())?;
+        match name {
+            "cpu" => reserved.cpu_milli = milli,
+            "memory" => reserved.memory = milli / 1000,
+            "ephemeral-storage" => reserved.disk = milli / 1000,
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(reserved)
 }
 
 /// Reads `--node-labels`.
@@ -99,19 +127,27 @@ impl Facts {
     }
 
     fn capacity(&self, room: &Room) -> (BTreeMap<String, Quantity>, BTreeMap<String, Quantity>) {
-        let amounts = |memory: u64, disk: u64| -> BTreeMap<String, Quantity> {
+        let amounts = |cpu: String, memory: u64, disk: u64| -> BTreeMap<String, Quantity> {
             [
-                ("cpu", self.machine.cpus.to_string()),
+                ("cpu", cpu),
                 ("memory", format!("{}Ki", memory / 1024)),
                 ("ephemeral-storage", format!("{}Ki", disk / 1024)),
-                ("pods", PODS_MAX.to_string()),
+                ("pods", self.pods_max.to_string()),
             ]
             .map(|(key, value)| (key.to_owned(), Quantity(value)))
             .into()
         };
-        let spare = self.machine.memory.saturating_sub(host::MEMORY_LOW);
-        let disk = room.disk / 100 * (100 - host::DISK_LOW_PERCENT);
-        (amounts(self.machine.memory, room.disk), amounts(spare, disk))
+        let Reserved { cpu_milli, memory, disk } = self.reserved;
+        let spare = self.machine.memory.saturating_sub(host::MEMORY_LOW + memory);
+        let disk = (room.disk / 100 * (100 - host::DISK_LOW_PERCENT)).saturating_sub(disk);
+        let milli = (self.machine.cpus * 1000).saturating_sub(cpu_milli);
+        let cpus = if milli.is_multiple_of(1000) {
+            (milli / 1000).to_string()
+        } else {
+            format!("{milli}m")
+        };
+        let whole = amounts(self.machine.cpus.to_string(), self.machine.memory, room.disk);
+        (whole, amounts(cpus, spare, disk))
     }
 
     /// Everything but heartbeats and conditions.
@@ -278,6 +314,8 @@ pub(crate) struct Keeper {
     pub(crate) client: kube::Client,
     pub(crate) runtime: Runtime,
     pub(crate) health: watch::Receiver<RuntimeHealth>,
+    /// How far the node is on its way down.
+    pub(crate) stage: watch::Receiver<Option<Stage>>,
     /// Tells pods why those with a network of their own cannot start.
     pub(crate) network: watch::Sender<Option<String>>,
 }
@@ -331,6 +369,7 @@ impl Keeper {
             tokio::select! {
                 biased;
                 changed = self.health.changed() => if changed.is_err() { return },
+                changed = self.stage.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -338,6 +377,9 @@ impl Keeper {
 
     /// Why the node is not ready, and why pods with a network of their own cannot start.
     async fn trouble(&mut self) -> (Option<String>, Option<String>) {
+        if self.stage.borrow_and_update().is_some() {
+            return (Some("node is shutting down".to_owned()), None);
+        }
         if let Some(problem) = self.health.borrow_and_update().problem.clone() {
             return (Some(format!("container runtime is down: {problem}")), None);
         }
@@ -353,9 +395,6 @@ impl Keeper {
                 one.reason, one.message
             );
             return (Some(text), None);
-        }
-        if self.facts.is_network_off {
-            return (None, Some("the pod network is off (--cni off)".to_owned()));
         }
         let network = is_false("NetworkReady").map(|one| {
             format!(
@@ -386,6 +425,8 @@ impl Keeper {
             .collect();
         let mut status = self.facts.status(room);
         status.conditions = Some(list.clone());
+        // where the runtime does not answer the images stay as they were told last
+        status.images = crate::images::shown(&self.runtime).await.ok();
         let patch = Patch::Strategic(serde_json::json!({ "status": status }));
         api.patch_status(&self.facts.name, &PatchParams::default(), &patch).await?;
         Ok(list)

@@ -34,8 +34,12 @@ pub struct Options {
     pub node_taints: Option<String>,
     /// `--cgroup-root`: cgroup below which all pods of this node live; `/pernode` if absent.
     pub cgroup_root: Option<String>,
-    /// `--cni`: `auto` waits for the runtime's pod network, `off` runs hostNetwork pods alone.
+    /// `--cni`: `auto` writes a pod network if nobody else brings one, `off` waits for a daemon that does.
     pub cni: String,
+    /// `--max-pods`
+    pub max_pods: u32,
+    /// `--reserved`: `cpu=100m,memory=256Mi,ephemeral-storage=1Gi`, kept from pods.
+    pub reserved: Option<String>,
     /// `--port`: logs, health and metrics; 0 for none.
     pub port: u16,
 }

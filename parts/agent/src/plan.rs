@@ -164,9 +164,9 @@ fn next_stops(world: &World, now: Timestamp) -> Vec<Stop> {
 fn grace_left(world: &World, now: Timestamp) -> Duration {
     let meta = &world.pod.metadata;
     let ending = world.memory.ending.as_ref().and_then(|ending| ending.grace);
+    let most = ending.unwrap_or(Duration::MAX);
     let seconds = meta
         .deletion_grace_period_seconds
-        .or_else(|| ending.and_then(|grace| i64::try_from(grace.as_secs()).ok()))
         .or_else(|| world.spec().termination_grace_period_seconds)
         .and_then(|seconds| u64::try_from(seconds).ok())
         .unwrap_or(GRACE_DEFAULT);
@@ -175,7 +175,7 @@ fn grace_left(world: &World, now: Timestamp) -> Duration {
         .stopping_since
         .and_then(|since| Duration::try_from(now.duration_since(since)).ok())
         .unwrap_or_default();
-    Duration::from_secs(seconds).saturating_sub(spent).max(GRACE_MIN)
+    Duration::from_secs(seconds).min(most).saturating_sub(spent).max(GRACE_MIN)
 }
 
 /// Containers whose probes failed too often.

@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::plan::{self, Plan, Step, Stop};
 use crate::reports::Report;
 use crate::words;
-use crate::world::{Memory, Sandbox, Seen, State, WHOLE_POD, World};
+use crate::world::{Ending, Memory, Sandbox, Seen, State, WHOLE_POD, World};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +38,8 @@ pub(crate) struct Desired {
     pub(crate) is_known: bool,
     /// Why the node refuses it: reason and message.
     pub(crate) rejection: Option<(String, String)>,
+    /// Why the node ends it, if it does.
+    pub(crate) ending: Option<Ending>,
 }
 
 /// The task's own state.
@@ -152,6 +154,9 @@ impl Worker {
         let now = self.context.setup.clock.now();
         if desired.rejection.is_some() {
             self.memory.rejection.clone_from(&desired.rejection);
+        }
+        if self.memory.ending.is_none() {
+            self.memory.ending.clone_from(&desired.ending);
         }
         let world = match self.observe(desired).await {
             Ok(world) => world,
@@ -404,7 +409,9 @@ async fn interrupted(desired: &mut watch::Receiver<Desired>, before: &Desired, i
         (
             !desired.is_known,
             std::cmp::Reverse(grace.unwrap_or(i64::MAX)),
-            desired.rejection.is_some() || plan::status::final_phase(&desired.pod).is_some(),
+            desired.rejection.is_some()
+                || desired.ending.is_some()
+                || plan::status::final_phase(&desired.pod).is_some(),
         )
     };
     let first = urgency(before);

@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::cri::v1;
 use crate::pod::{Desired, Worker};
+use crate::shutdown::Stage;
 use crate::words;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -43,6 +44,8 @@ pub(crate) struct Pods {
     health: watch::Sender<RuntimeHealth>,
     has_events: bool,
     is_pruned: bool,
+    /// How far the node is on its way down.
+    stage: watch::Receiver<Option<Stage>>,
 }
 
 impl Pods {
@@ -51,6 +54,7 @@ impl Pods {
         pods: Cache<Pod>,
         nodes: Cache<Node>,
         health: watch::Sender<RuntimeHealth>,
+        stage: watch::Receiver<Option<Stage>>,
     ) -> Self {
         Self {
             context,
@@ -63,6 +67,7 @@ impl Pods {
             health,
             has_events: false,
             is_pruned: false,
+            stage,
         }
     }
 
@@ -85,6 +90,7 @@ impl Pods {
                     }
                     self.dispatch();
                 }
+                Ok(()) = self.stage.changed() => self.end_by_class(),
                 () = events.notified() => self.relist().await,
                 changed = has_events.changed() => {
                     if changed.is_err() {
@@ -98,6 +104,20 @@ impl Pods {
                     next = tokio::time::Instant::now() + pause;
                 }
             }
+        }
+    }
+
+    /// The node shuts down: those whose turn it is end now.
+    fn end_by_class(&mut self) {
+        let Some(stage) = *self.stage.borrow_and_update() else { return };
+        for task in self.tasks.values() {
+            task.desired.send_if_modified(|desired| {
+                let is_first = desired.ending.is_none();
+                if is_first {
+                    desired.ending = stage.ending(&desired.pod);
+                }
+                is_first && desired.ending.is_some()
+            });
         }
     }
 
@@ -131,7 +151,7 @@ impl Pods {
         fresh.sort_by_key(|pod| pod.metadata.creation_timestamp.clone().map(|time| time.0));
         for pod in fresh {
             let rejection = self.judge(&pod);
-            self.start(Desired { pod, is_known: true, rejection });
+            self.start(Desired { pod, is_known: true, rejection, ending: None });
         }
         for (uid, task) in self.tasks.iter().filter(|(uid, _)| !known.contains(*uid)) {
             let last = self.deleted.get(uid).cloned();
@@ -161,15 +181,24 @@ impl Pods {
         {
             return None;
         }
+        if self.stage.borrow().is_some() {
+            let refusal = crate::shutdown::rejection();
+            self.context.tell(pod, "", true, words::rejection_event(&refusal.0), refusal.1.clone());
+            return Some(refusal);
+        }
         let node = self.nodes.list().first().cloned()?;
         let taken: Vec<Arc<Pod>> = self
             .tasks
             .values()
             .map(|task| task.desired.borrow().clone())
             .filter(|desired| desired.is_known && desired.rejection.is_none())
+            .filter(|desired| crate::plan::status::final_phase(&desired.pod).is_none())
             .map(|desired| desired.pod)
             .collect();
-        let refusal = crate::admission::refusal(pod, &node, taken.iter().map(AsRef::as_ref))?;
+        let kernel =
+            || crate::admission::without_apparmor(pod).filter(|_| !self.context.has_apparmor);
+        let refusal = crate::admission::refusal(pod, &node, taken.iter().map(AsRef::as_ref));
+        let refusal = crate::admission::sysctls::refusal(pod).or(refusal).or_else(kernel)?;
         let reason = words::rejection_event(&refusal.0);
         self.context.tell(pod, "", true, reason, refusal.1.clone());
         Some(refusal)
@@ -220,7 +249,12 @@ impl Pods {
                 }
             } else if let Some(pod) = stranger(&sandboxes, uid) {
                 // the server does not know it: it is ended and removed
-                self.start(Desired { pod: Arc::new(pod), is_known: false, rejection: None });
+                self.start(Desired {
+                    pod: Arc::new(pod),
+                    is_known: false,
+                    rejection: None,
+                    ending: None,
+                });
             }
         }
         for uid in self.seen.keys().filter(|uid| !now.contains_key(*uid)) {

@@ -62,6 +62,16 @@ impl Reports {
         self.called.notify_one();
     }
 
+    /// Waits until all reports were heard, or the time is over.
+    pub(crate) async fn sent(&self, patience: Duration) {
+        let end = tokio::time::Instant::now() + patience;
+        // a report under way is put back if it fails: the pause at the end is for those
+        while tokio::time::Instant::now() < end && !self.waiting.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+
     fn put_back(&self, report: Report) {
         self.waiting.lock().entry(report.uid.clone()).or_insert(report);
     }

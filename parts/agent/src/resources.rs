@@ -14,7 +14,7 @@ pub(crate) const CPU_PERIOD: i64 = 100_000;
 /// Least quota that the kernel takes, in microseconds.
 const QUOTA_MIN: i64 = 1000;
 /// Priority from which a pod is node-critical.
-const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+pub(crate) const CRITICAL_PRIORITY: i32 = 2_000_000_000;
 
 /// `Guaranteed`, `Burstable` or `BestEffort`.
 pub(crate) fn qos(spec: &PodSpec) -> &'static str {

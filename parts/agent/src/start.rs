@@ -8,8 +8,9 @@ use crate::node::{self, Facts, Keeper};
 use crate::pods::{self, Pods, RuntimeHealth};
 use crate::reports::Reports;
 use crate::serve::certificate;
+use crate::shutdown::Stages;
 use crate::tokens::Tokens;
-use crate::{Error, Options, files, join, serve, tls, words};
+use crate::{Error, Options, cni, files, images, join, rotation, serve, shutdown, tls, words};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kit::{Backoff, Cache, Caches, Events, Note, cache::Scope};
 use std::net::IpAddr;
@@ -103,11 +104,13 @@ async fn begin(options: &Options) -> Result<(), Error> {
     ));
     let (network, network_seen) = watch::channel(Some("not asked yet".to_owned()));
     let (health, health_seen) = watch::channel(RuntimeHealth::default());
+    let (stages, _) = watch::channel(None);
     let keeper = Keeper {
         facts: Arc::clone(&facts),
         client: client.clone(),
         runtime: runtime.clone(),
         health: health_seen,
+        stage: stages.subscribe(),
         network,
     };
     setup.tasks.spawn("node status", keeper.run(registered));
@@ -132,22 +135,27 @@ async fn begin(options: &Options) -> Result<(), Error> {
         network: network_seen,
         pulls: Arc::new(Semaphore::new(PULLS_MAX)),
         tokens: Tokens::default(),
+        has_apparmor: host::has_apparmor(),
         server: tls::Server::parse(&options.server)?.address(),
         pod_logs: PathBuf::from("/var/log/pods"),
         container_logs: PathBuf::from("/var/log/containers"),
     });
-    let pods = watch_pods(setup, client, Arc::clone(&context), health);
+    let sandbox_image = context.runtime.setting(&["sandboxImage"]).await;
+    setup.tasks.spawn("logs", rotation::keep(Arc::clone(&context)));
+    setup.tasks.spawn("images", images::collect(Arc::clone(&context), sandbox_image));
+    let own = (health, stages, options.cni == "auto");
+    let pods = watch_pods(setup, client, Arc::clone(&context), own).await;
     if let Some(listener) = bound {
         setup.tasks.spawn("port", serve::run(listener, port_tls, serve::Port::new(context, pods)));
     }
     Ok(())
 }
 
-fn watch_pods(
+async fn watch_pods(
     setup: &kit::Setup,
     client: kube::Client,
     context: Arc<Context>,
-    health: watch::Sender<RuntimeHealth>,
+    (health, stages, brings_network): (watch::Sender<RuntimeHealth>, Stages, bool),
 ) -> Cache<Pod> {
     let caches = Caches::new(client, setup);
     let by = |fields: String| Scope { fields: Some(fields), ..Scope::default() };
@@ -157,7 +165,13 @@ fn watch_pods(
     let (has_events, events_seen) = watch::channel(false);
     let listen = pods::listen(Arc::clone(&context), Arc::clone(&called), has_events);
     setup.tasks.spawn("runtime events", listen);
-    let all = Pods::new(context, own_pods.clone(), own_node, health);
+    if brings_network {
+        let dir = context.runtime.setting(&["cni", "confDir"]).await.map(PathBuf::from);
+        setup.tasks.spawn("pod network", cni::keep(own_node.clone(), dir));
+    }
+    let all =
+        Pods::new(Arc::clone(&context), own_pods.clone(), own_node, health, stages.subscribe());
+    setup.tasks.spawn("shutdown", shutdown::listen(context, own_pods.clone(), stages));
     setup.tasks.spawn("pods", all.run(called, events_seen));
     own_pods
 }
@@ -217,7 +231,9 @@ fn facts(options: &Options, name: &str) -> Result<Facts, Error> {
         port: options.port,
         root: options.root_dir.clone(),
         machine: Machine::read(),
-        is_network_off: options.cni == "off",
+        pods_max: options.max_pods,
+        reserved: node::parse_reserved(options.reserved.as_deref().unwrap_or_default())
+            .map_err(wrong("--reserved"))?,
     })
 }
 

@@ -36,6 +36,9 @@ pub(crate) const MESSAGE_FILE: &str = "pernode.dev/termination-message-file";
 /// Annotation on containers and sandboxes: grace period of the pod, in seconds; used when the pod is no longer known.
 pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 
+/// Annotation on pods, before a container's name: its AppArmor profile, as before the field.
+pub(crate) const APPARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
+
 /// Event and waiting reasons (spec E21, E22, E31 to E33).
 pub(crate) mod reason {
     /// An image is fetched.
@@ -94,6 +97,8 @@ pub(crate) mod reason {
     pub(crate) const UNHEALTHY: &str = "Unhealthy";
     /// The node starts its agent.
     pub(crate) const STARTING: &str = "Starting";
+    /// The node is switched off.
+    pub(crate) const TERMINATED: &str = "Terminated";
     /// The pod's time is over.
     pub(crate) const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// The pod takes more room than it may, or the node is short of something.
@@ -117,6 +122,9 @@ pub(crate) fn rejection_event(reason: &str) -> &'static str {
         "NodeName" => "NodeName",
         "NodeAffinity" => "NodeAffinity",
         "TaintToleration" => "TaintToleration",
+        "AppArmor" => "AppArmor",
+        "SysctlForbidden" => "SysctlForbidden",
+        "NodeShutdown" => "NodeShutdown",
         _ => "UnexpectedAdmissionError",
     }
 }

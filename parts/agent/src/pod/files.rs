@@ -13,6 +13,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Domain of the cluster (upstream's default).
+const CLUSTER_DOMAIN: &str = "cluster.local";
+
 /// Runs file work where it may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -217,12 +220,22 @@ fn hosts(pod: &Pod, addresses: &[String]) -> String {
             ::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\n\
             fe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
             .to_owned();
-        let name = config::host_name(pod);
+        let name = match spec.subdomain.as_deref().filter(|name| !name.is_empty()) {
+            Some(below) => {
+                let (name, space) = (config::host_name(pod), pod.metadata.namespace.as_deref());
+                let space = space.unwrap_or("default");
+                format!("{name}.{below}.{space}.svc.{CLUSTER_DOMAIN}\t{name}")
+            }
+            None => config::host_name(pod),
+        };
         for address in addresses {
             let _ = writeln!(text, "{address}\t{name}");
         }
         text
     };
+    if spec.host_aliases.as_ref().is_some_and(|list| !list.is_empty()) {
+        text.push_str("\n# Entries added by HostAliases.\n");
+    }
     for alias in spec.host_aliases.iter().flatten() {
         let names = alias.hostnames.clone().unwrap_or_default().join("\t");
         let _ = writeln!(text, "{}\t{names}", alias.ip);
@@ -238,12 +251,16 @@ mod tests {
     #[test]
     fn hosts_names_the_pod_and_its_aliases() {
         let pod: Pod = serde_json::from_value(json!({
-            "metadata": {"name": "p"},
-            "spec": {"containers": [], "hostAliases": [{"ip": "192.0.2.9", "hostnames": ["a", "b"]}]}
+            "metadata": {"name": "p", "namespace": "ns"},
+            "spec": {"hostname": "h", "subdomain": "s", "containers": [], "hostAliases": [{"ip": "192.0.2.9", "hostnames": ["a", "b"]}]}
         }))
         .unwrap();
         let text = hosts(&pod, &["10.1.0.7".to_owned()]);
-        assert!(text.contains("10.1.0.7\tp\n") && text.ends_with("192.0.2.9\ta\tb\n"), "{text}");
+        assert!(
+            text.contains("10.1.0.7\th.s.ns.svc.cluster.local\th\n")
+                && text.ends_with("192.0.2.9\ta\tb\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,0 +1,111 @@
+//! Logs of containers: one that has grown too long is put aside, and the runtime begins a new one.
+
+use crate::context::Context;
+use crate::words;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest log (upstream's number).
+const SIZE_MAX: u64 = 10 << 20;
+/// Logs kept of one container, the current one included (upstream's number).
+const FILES_MAX: usize = 5;
+/// How often sizes are looked at (upstream's number).
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Watches over the logs for as long as the agent runs.
+pub(crate) async fn keep(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if let Err(problem) = look(&context, SIZE_MAX).await {
+            tracing::debug!("logs not looked at: {problem}");
+        }
+    }
+}
+
+async fn look(context: &Context, most: u64) -> Result<(), String> {
+    let ours: BTreeMap<String, String> =
+        [(words::OUR_NODE.to_owned(), context.name.clone())].into();
+    let containers = context.runtime.containers(&ours).await.map_err(|failure| failure.message)?;
+    for container in containers {
+        if container.state() != crate::cri::v1::ContainerState::ContainerRunning {
+            continue;
+        }
+        let attempt = container.metadata.as_ref().map_or(0, |metadata| metadata.attempt);
+        let path = path(&context.pod_logs, &container.labels, attempt);
+        if fs::metadata(&path).map_or(0, |meta| meta.len()) < most {
+            continue;
+        }
+        let second = context.setup.clock.now().strftime("%Y%m%d-%H%M%S").to_string();
+        let aside = put_aside(&path, &second).map_err(|error| error.to_string())?;
+        if let Err(failure) = context.runtime.reopen_log(&container.id).await {
+            // the runtime still writes to the old file: it gets its name back
+            let _ = fs::rename(&aside, &path);
+            return Err(failure.message);
+        }
+        forget_old(&path).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+fn path(logs: &Path, labels: &BTreeMap<String, String>, attempt: u32) -> PathBuf {
+    let text = |key: &str| labels.get(key).map(String::as_str).unwrap_or_default();
+    let pod = format!(
+        "{}_{}_{}",
+        text(words::POD_NAMESPACE),
+        text(words::POD_NAME),
+        text(words::POD_UID)
+    );
+    logs.join(pod).join(text(words::CONTAINER_NAME)).join(format!("{attempt}.log"))
+}
+
+fn put_aside(path: &Path, second: &str) -> io::Result<PathBuf> {
+    let aside = PathBuf::from(format!("{}.{second}", path.display()));
+    fs::rename(path, &aside)?;
+    Ok(aside)
+}
+
+/// Removes the oldest logs that were put aside.
+fn forget_old(path: &Path) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    let begin = format!("{}.", name.to_string_lossy());
+    let mut old: Vec<PathBuf> = fs::read_dir(dir)?
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&begin))
+        .map(|entry| entry.path())
+        .collect();
+    // their names end with the time, so the order of names is that of time
+    old.sort();
+    let spare = old.len().saturating_sub(FILES_MAX - 1);
+    old.into_iter().take(spare).try_for_each(fs::remove_file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_logs_are_kept_and_those_of_other_attempts_are_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("0.log");
+        for second in ["5", "1", "3", "2", "4", "6"] {
+            fs::write(&path, "x").unwrap();
+            put_aside(&path, &format!("2026010{second}-000000")).unwrap();
+        }
+        fs::write(&path, "now").unwrap();
+        fs::write(dir.path().join("1.log"), "other").unwrap();
+        forget_old(&path).unwrap();
+        let mut left: Vec<String> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        left.sort();
+        let old = ["3", "4", "5", "6"].map(|day| format!("0.log.2026010{day}-000000"));
+        let wanted: Vec<String> =
+            ["0.log".to_owned()].into_iter().chain(old).chain(["1.log".to_owned()]).collect();
+        assert_eq!(left, wanted);
+    }
+}
