@@ -11,8 +11,7 @@
 //! - Only sandboxes and containers that carry this node's label are ever touched.
 //!
 //! # Absent
-//! - Eviction by pressure; image garbage collection; device plugins; in-place changes of a running pod's image or
-//!   resources; static pods.
+//! - Eviction by pressure; device plugins; in-place changes of a running pod's image or resources; static pods.
 //!
 //! Start reading at `plan`, then `pod`, then `pods`.
 

@@ -112,11 +112,16 @@ pub(crate) async fn listen(context: Arc<Context>, pods: Cache<Pod>, stages: Stag
         Ok(listener) => listener,
         Err(error) => {
             tracing::warn!("{}: {error}; `pernode agent shutdown` will not work", path.display());
-            return;
+            // whoever waits for the word goes on waiting
+            return std::future::pending().await;
         }
     };
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // out of file descriptors or the like: it passes
+            tokio::time::sleep(LOOK).await;
+            continue;
+        };
         if let Err(error) = serve(stream, &context, &pods, &stages).await {
             tracing::warn!("shutdown: {error}");
         }

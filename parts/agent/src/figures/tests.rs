@@ -38,6 +38,7 @@ fn stats(name: &str, at: i64, cpu: u64) -> v1::ContainerStats {
         }),
         writable_layer: Some(v1::FilesystemUsage {
             timestamp: at,
+            fs_id: None,
             used_bytes: value(10),
             inodes_used: value(2),
         }),
