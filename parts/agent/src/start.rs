@@ -72,6 +72,10 @@ pub async fn run(options: Options) -> Result<(), Error> {
     }
 }
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one thing after the other, as they depend on each other"
+)]
 async fn begin(options: &Options) -> Result<(), Error> {
     let setup = &options.setup;
     let name = node_name(options)?;
