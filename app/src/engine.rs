@@ -167,7 +167,8 @@ impl Campaign {
         match self.part {
             Part::Apiserver => {}
             Part::Daemonset => {
-                let options = daemonset::Options { setup, caches };
+                let options =
+                    daemonset::Options { setup, caches, compat: daemonset::Compat::default() };
                 tasks.spawn("daemonset", daemonset::run(client, options));
             }
             Part::Scheduler => {
