@@ -23,11 +23,9 @@ pub(super) fn unified(old: &[String], new: &[String]) -> String {
         let until = (last + AROUND + 1).min(steps.len());
         let before = |fate: Fate| steps[..from].iter().filter(|(f, _)| *f != fate).count();
         let within = |fate: Fate| steps[from..until].iter().filter(|(f, _)| *f != fate).count();
-        out.push_str(&format!(
-            "@@ -{} +{} @@\n",
-            range(before(Fate::New), within(Fate::New)),
-            range(before(Fate::Gone), within(Fate::Gone)),
-        ));
+        let old_range = range(before(Fate::New), within(Fate::New));
+        let new_range = range(before(Fate::Gone), within(Fate::Gone));
+        out.extend(["@@ -", &old_range, " +", &new_range, " @@\n"]);
         for (fate, line) in &steps[from..until] {
             out.push(match fate {
                 Fate::Kept => ' ',
