@@ -13,6 +13,7 @@ use crate::host;
 use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
+use daemonset::Compat;
 use futures::future::{BoxFuture, select_all};
 use http::header::USER_AGENT;
 use http::{HeaderValue, Request};
@@ -167,8 +168,8 @@ impl Campaign {
         match self.part {
             Part::Apiserver => {}
             Part::Daemonset => {
-                let options =
-                    daemonset::Options { setup, caches, compat: daemonset::Compat::default() };
+                let compat = if self.upstream { Compat::Upstream } else { Compat::Ours };
+                let options = daemonset::Options { setup, caches, compat };
                 tasks.spawn("daemonset", daemonset::run(client, options));
             }
             Part::Scheduler => {

@@ -2,7 +2,7 @@
 
 use crate::node::Node;
 use crate::table::Expect::{All, Asks, Event, Says, Shows};
-use crate::table::{Expect, Row, row};
+use crate::table::{Row, row};
 
 /// Bytes at which a log is put aside.
 const LOG_MAX: u64 = 10 << 20;
