@@ -92,13 +92,15 @@ fn grace(strategy: &dyn Strategy, object: &mut Value, asked: Option<i64>, now: T
         (Some(until), Some(left)) => match asked {
             Some(asked) if asked < left => {
                 let until: Timestamp = until.parse().unwrap_or(now);
-                set_deletion(object, until + SignedDuration::from_secs(asked - left), asked);
+                let shorter = SignedDuration::from_secs(asked.saturating_sub(left));
+                set_deletion(object, until.checked_add(shorter).unwrap_or(Timestamp::MIN), asked);
                 Grace::Seconds(asked)
             }
             _ => Grace::Pending,
         },
         (None, _) => {
-            set_deletion(object, now + SignedDuration::from_secs(wanted), wanted);
+            let at = now.checked_add(SignedDuration::from_secs(wanted));
+            set_deletion(object, at.unwrap_or(Timestamp::MAX), wanted);
             raise_generation(object);
             Grace::Seconds(wanted)
         }
@@ -223,4 +225,33 @@ pub(crate) fn check_preconditions(
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left of a pod's mark after a delete that asks for this much grace.
+    fn marked(pod: &Value, asked: Option<i64>) -> (String, i64) {
+        let row = api::resource::by_plural("", "v1", "pods").expect("pods are served");
+        let now = "2026-01-01T00:00:00Z".parse().expect("a moment");
+        let options = DeleteOptions { grace_seconds: asked, ..DeleteOptions::default() };
+        let plan = plan(row, crate::admit::strategy_for(row), pod, &options, now);
+        let Ok(Plan::Mark(pod)) = plan else { panic!("marked: {plan:?}") };
+        let meta = &pod["metadata"];
+        let until = meta["deletionTimestamp"].as_str().expect("a mark").to_owned();
+        (until, meta["deletionGracePeriodSeconds"].as_i64().expect("a number"))
+    }
+
+    #[test]
+    fn a_grace_past_the_end_of_time_ends_there() {
+        let end = || "9999-12-30T22:00:00Z".to_owned();
+        let pod = |grace: i64| json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n", "terminationGracePeriodSeconds": grace}});
+        assert_eq!(marked(&pod(30), Some(i64::MAX)), (end(), i64::MAX));
+        assert_eq!(marked(&pod(i64::MAX), None), (end(), i64::MAX));
+        let mut shorter = pod(30);
+        shorter["metadata"]["deletionTimestamp"] = end().into();
+        shorter["metadata"]["deletionGracePeriodSeconds"] = i64::MAX.into();
+        assert_eq!(marked(&shorter, Some(10)).1, 10);
+    }
 }

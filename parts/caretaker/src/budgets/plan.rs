@@ -124,6 +124,11 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
+/// Until when a granted eviction is believed; the moment may come from anyone who writes the status.
+fn believed_until(granted: &Time) -> Timestamp {
+    granted.0.checked_add(DELETION_PATIENCE).unwrap_or(Timestamp::MAX)
+}
+
 /// Evictions that were granted and are not seen yet.
 fn disrupted(
     budget: &PodDisruptionBudget,
@@ -135,7 +140,7 @@ fn disrupted(
     left.retain(|name, since| {
         let pod = pods.iter().find(|pod| pod.metadata.name.as_ref() == Some(name));
         pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_none())
-            && since.0 + DELETION_PATIENCE > now
+            && believed_until(since) > now
     });
     left
 }
@@ -147,7 +152,7 @@ pub(super) fn overdue<'a>(
     now: Timestamp,
 ) -> Vec<&'a Arc<Pod>> {
     let known = budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
-    let late = known.into_iter().flatten().filter(|(_, at)| at.0 + DELETION_PATIENCE <= now);
+    let late = known.into_iter().flatten().filter(|(_, at)| believed_until(at) <= now);
     late.filter_map(|(name, _)| {
         pods.iter().find(|pod| {
             pod.metadata.name.as_ref() == Some(name) && pod.metadata.deletion_timestamp.is_none()
@@ -208,7 +213,7 @@ pub(super) fn status(
             }
         }
     };
-    let waits = new.disrupted_pods.iter().flatten().map(|(_, at)| at.0 + DELETION_PATIENCE);
+    let waits = new.disrupted_pods.iter().flatten().map(|(_, at)| believed_until(at));
     let again = waits.min().and_then(|at| Duration::try_from(at.duration_since(now)).ok());
     if budget.status.as_ref() == Some(&new) {
         return (None, again);

@@ -125,15 +125,21 @@ fn min_ready(set: &ReplicaSet) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 
+/// When a pod ready since then counts as available; past the end of time, at its end.
+fn available_at(since: Timestamp, min_ready: Duration) -> Timestamp {
+    since.checked_add(min_ready).unwrap_or(Timestamp::MAX)
+}
+
 fn is_available(pod: &Pod, min_ready: Duration, now: Timestamp) -> bool {
-    ready_since(pod).is_some_and(|since| min_ready.is_zero() || since + min_ready <= now)
+    ready_since(pod)
+        .is_some_and(|since| min_ready.is_zero() || available_at(since, min_ready) <= now)
 }
 
 fn next_available(set: &ReplicaSet, active: &[&Arc<Pod>], now: Timestamp) -> Option<Duration> {
     let min_ready = min_ready(set);
     let due = active
         .iter()
-        .filter_map(|pod| Some(ready_since(pod)? + min_ready))
+        .filter_map(|pod| Some(available_at(ready_since(pod)?, min_ready)))
         .filter(|at| *at > now)
         .min()?;
     Duration::try_from(due.duration_since(now)).ok()
@@ -267,6 +273,13 @@ mod tests {
         let mut seen = world(0, &[pod("a", Some("n"), "Running", None)]);
         seen.deleting.insert("a".into());
         assert_eq!(plan(&seen, now()), Plan::default());
+    }
+
+    #[test]
+    fn a_pod_ready_at_the_end_of_time_is_no_fault() {
+        let seen = world(1, &[pod("a", Some("n"), "Running", Some("9999-12-30T22:00:00Z"))]);
+        assert_eq!(status(&seen, None, now()).available_replicas, None);
+        assert!(plan(&seen, now()).again_in.is_some());
     }
 
     #[test]

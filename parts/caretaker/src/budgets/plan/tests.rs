@@ -114,6 +114,19 @@ fn a_granted_eviction_counts_until_it_is_seen_or_too_old() {
     assert_eq!((again, late), (None, 1));
 }
 
+/// Whoever may write the status may write any moment.
+#[test]
+fn an_eviction_granted_at_the_end_of_time_is_no_fault() {
+    let before = json!({"disruptedPods": {"p0": "9999-12-30T22:00:00Z"}, "disruptionsAllowed": 0,
+        "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
+    let budget = budget(json!({"maxUnavailable": 1}), before);
+    let expected = expected(&budget, &pods(3, 0), &scales(3));
+    let (changed, again) = status(&budget, &pods(3, 0), &expected, now());
+    assert_eq!(changed.unwrap().status.unwrap().current_healthy, Some(2));
+    assert!(again.is_some());
+    assert!(overdue(&budget, &pods(3, 0), now()).is_empty());
+}
+
 #[test]
 fn a_status_that_is_right_is_not_written() {
     let mut budget = budget(json!({"maxUnavailable": 1}), json!({}));
