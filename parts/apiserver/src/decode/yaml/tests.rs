@@ -70,6 +70,50 @@ fn anchors_and_merges_are_followed_within_reason() {
     assert_eq!(refusal("a: *nobody"), "unknown anchor 'nobody' referenced");
 }
 
+/// Nested anchors around `inner`, sixty deep.
+fn nest(first: usize, inner: &str) -> String {
+    let open = (first..first + 60).map(|n| format!("&a{n} [")).collect::<Vec<_>>().concat();
+    format!("- {open}{inner}{}\n", "]".repeat(60))
+}
+
+#[test]
+fn nested_anchors_do_not_copy_a_document_over_and_over() {
+    let list = |length: usize| vec!["0"; length].join(",");
+    let large = nest(0, &list(20_000));
+    let mut reader = reader(&large);
+    reader.document().expect("large, but nothing repeats it");
+    assert_eq!(reader.anchored, 0, "what no alias may repeat is not kept");
+    assert_eq!(refusal(&format!("{large}- *a59\n")), "document contains excessive aliasing");
+    let many = (0..20).map(|n| nest(n * 60, &list(1000))).collect::<Vec<_>>().concat();
+    assert_eq!(refusal(&many), "document contains excessive aliasing");
+    let few = (0..20).map(|n| nest(n * 60, "0")).collect::<Vec<_>>().concat();
+    assert!(value(&few).is_array());
+}
+
+#[test]
+fn long_texts_are_not_repeated_without_end() {
+    let text = "x".repeat(100_000);
+    let aliases = |count: usize| vec!["*t"; count].join(",");
+    let body = |count| format!("a: &t {text}\nb: [{}]\n", aliases(count));
+    assert_eq!(value(&body(2))["b"][1], json!(text));
+    assert_eq!(refusal(&body(1000)), "document contains excessive aliasing");
+    let keys = |count: usize| format!("a: &t {{{text}: 1}}\nb: [{}]\n", aliases(count));
+    assert!(read(keys(1000).as_bytes()).is_err());
+}
+
+/// A search among all keys for each key would take minutes.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the real time is what is judged")]
+fn many_keys_are_read_in_time() {
+    let began = std::time::Instant::now();
+    let keys = (0..200_000).map(|n| format!("k{n}: 0\n")).collect::<Vec<_>>().concat();
+    assert_eq!(value(&keys).as_object().map(serde_json::Map::len), Some(200_000));
+    let merged = (0..200_000).map(|n| format!("k{n}: 0, ")).collect::<Vec<_>>().concat();
+    let merged = value(&format!("{{<<: {{{merged}}}, a: 1}}"));
+    assert_eq!(merged.as_object().map(serde_json::Map::len), Some(200_001));
+    assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
 #[test]
 fn only_the_first_document_counts() {
     assert_eq!(value("--- {a: 1}\n--- {b: 2}\n"), json!({"a": 1}));
