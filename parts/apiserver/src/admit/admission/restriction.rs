@@ -71,6 +71,11 @@ fn own_node(object: &Value, attributes: &Attributes<'_>, node: &str) -> Result<(
                 let why = format!("node {node:?} is not allowed to modify taints");
                 return Err(attributes.forbidden(&why));
             }
+            let owners = |node: &Value| node.at("metadata").list("ownerReferences").to_vec();
+            if owners(object) != owners(old) {
+                let why = format!("node {node:?} is not allowed to modify ownerReferences");
+                return Err(attributes.forbidden(&why));
+            }
             if bad.is_empty() {
                 return Ok(());
             }

@@ -196,6 +196,24 @@ fn a_node_touches_only_what_is_its_own() {
     assert!(mutate(&plugins, &mut theirs.clone(), &pod, &view).is_err());
 }
 
+/// CVE-2025-5187: a node that names an owner that is not there would have itself collected.
+#[test]
+fn a_node_does_not_change_its_owners() {
+    let me = Identity::new("system:node:a", &["system:nodes"]);
+    let (plugins, view) = (Plugins::default(), Known::default());
+    let bare = json!({"metadata": {"name": "a"}});
+    let owned = json!({"metadata": {"name": "a", "ownerReferences": [{"uid": "u"}]}});
+    let mut update = attributes(&me, Operation::Update, "nodes", "a");
+    for (old, new) in [(&bare, &owned), (&owned, &bare)] {
+        update.old = Some(old);
+        assert_eq!(
+            message(mutate(&plugins, &mut new.clone(), &update, &view)),
+            "nodes \"a\" is forbidden: node \"a\" is not allowed to modify ownerReferences"
+        );
+        assert!(mutate(&plugins, &mut old.clone(), &update, &view).is_ok());
+    }
+}
+
 #[test]
 fn a_node_asks_for_tokens_of_its_own_pods_only() {
     let me = Identity::new("system:node:a", &["system:nodes"]);
