@@ -25,8 +25,7 @@ pub(crate) async fn pay(
     let mut paid: BTreeSet<String> = BTreeSet::new();
     for _ in 0..update::ROUNDS_MAX {
         let view = shelf::Sight(&call.server.records);
-        let mut charges = quota::charges(object, attributes, &view)?;
-        charges.retain(|charge| !paid.contains(&text(&charge.old, "name")));
+        let charges = quota::charges(object, attributes, &view, &paid)?;
         if dry_run {
             return Ok(());
         }

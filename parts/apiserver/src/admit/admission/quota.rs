@@ -64,11 +64,13 @@ pub fn concern(attributes: &Attributes<'_>) -> bool {
     }
 }
 
-/// What is to be written so that the object is paid for; 403 when a quota has not enough left.
+/// What is to be written so that the object is paid for; 403 when a quota has not enough left. Quotas named as
+/// paid are not judged: their usage counts the object already.
 pub fn charges(
     object: &Value,
     attributes: &Attributes<'_>,
     view: &dyn View,
+    paid: &BTreeSet<String>,
 ) -> Result<Vec<Charge>, Status> {
     let mut found = Vec::new();
     if !concern(attributes) {
@@ -77,7 +79,8 @@ pub fn charges(
     let meter = Meter::of(attributes);
     let quotas = view.list("", "resourcequotas", attributes.namespace);
     let mut pertinent = Vec::new();
-    for quota in quotas {
+    let owed = |quota: &Value| !paid.contains(quota.at("metadata").text("name"));
+    for quota in quotas.into_iter().filter(owed) {
         let hard = totals::read(quota.at("status").at("hard"));
         let counted: BTreeSet<&str> =
             hard.keys().map(String::as_str).filter(|name| meter.counts(name)).collect();

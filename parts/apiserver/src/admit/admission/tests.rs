@@ -214,6 +214,28 @@ fn a_node_does_not_change_its_owners() {
     }
 }
 
+/// The other quota was written between; the one that is paid has nothing left, by our own charge.
+#[test]
+fn a_quota_that_is_paid_is_not_judged_again() {
+    let quota = |name: &str, used: &str| {
+        let status = json!({"hard": {"configmaps": "1"}, "used": {"configmaps": used}});
+        json!({"metadata": {"name": name, "namespace": "default"}, "status": status})
+    };
+    let view = Known::default()
+        .with("/resourcequotas/default/a", quota("a", "1"))
+        .with("/resourcequotas/default/b", quota("b", "0"));
+    let admin = admin();
+    let create = attributes(&admin, Operation::Create, "configmaps", "c");
+    let charges = |paid: &[&str]| {
+        let paid = paid.iter().map(|&name| name.to_owned()).collect();
+        quota::charges(&json!({}), &create, &view, &paid)
+    };
+    assert!(message(charges(&[])).contains("exceeded quota: a"));
+    let left = charges(&["a"]).expect("only b is judged");
+    let names: Vec<&str> = left.iter().map(|c| c.old.at("metadata").text("name")).collect();
+    assert_eq!(names, ["b"]);
+}
+
 #[test]
 fn a_node_asks_for_tokens_of_its_own_pods_only() {
     let me = Identity::new("system:node:a", &["system:nodes"]);
