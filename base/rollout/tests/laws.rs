@@ -77,7 +77,9 @@ fn verdict(world: &World, node: &Node) -> Verdict {
 }
 
 fn is_available(world: &World, pod: &Pod, now: Timestamp) -> bool {
-    let changed = pod.ready_changed.filter(|_| pod.is_ready && !pod.is_terminating);
+    // a pod that has failed may still carry its last readiness
+    let is_alive = pod.phase == Phase::Alive && !pod.is_terminating;
+    let changed = pod.ready_changed.filter(|_| pod.is_ready && is_alive);
     changed.is_some_and(|at| world.set.min_ready.is_zero() || at + world.set.min_ready <= now)
 }
 
@@ -155,7 +157,9 @@ fn settle(mut world: World) -> Result<World, TestCaseError> {
         let waits = next.wait.iter().any(|w| w.what != Wait::Turn && w.what != Wait::Node);
         let rests = next.is_quiet() && !waits && next.again_at.is_none();
         carry_out(&mut world, &next, now, &mut serial);
-        if rests && plan(&world, now).is_quiet() {
+        // the nodes have moved meanwhile: a pod that has become ready may be waited for until it is available
+        let after = plan(&world, now);
+        if rests && after.is_quiet() && after.again_at.is_none() {
             return Ok(world);
         }
         if !world.set.may_surge() {

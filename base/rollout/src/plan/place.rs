@@ -447,7 +447,15 @@ impl Here<'_> {
             let after = down.since.map(|since| since.duration_since(pod.created));
             after.is_some_and(|after| !after.is_negative() && after <= window)
         };
-        Turn::Down { has_old: !old.is_empty(), is_blamed: new.iter().any(is_soon) }
+        // the node went down between the old pod's end and the new pod's beginning: the rollout may well be why
+        let is_between = self.should_run
+            && new.is_empty()
+            && old.is_empty()
+            && mine.iter().any(|pod| pod.is_terminating && !self.terms.is_updated(pod));
+        Turn::Down {
+            has_old: !old.is_empty(),
+            is_blamed: is_between || new.iter().any(is_soon),
+        }
     }
 
     /// What keeps the pod that matters from being available: the newest of the current template, else the first.
