@@ -16,7 +16,10 @@ pub(crate) fn run() -> Result<()> {
     let numbers = crate::demo::repository()?.join("proof/numbers.json");
     let form = std::env::var("PERNODE_NUMBERS").unwrap_or_else(|_| "short".to_owned());
     let counts: serde_json::Value = serde_json::from_slice(&std::fs::read(numbers)?)?;
-    say(&format!("== numbers of seeds, kills and inputs ({form} form; properties from seed {PROPERTY_SEED}): {}", counts[&form]));
+    say(&format!(
+        "== numbers of seeds, kills and inputs ({form} form; properties from seed {PROPERTY_SEED}): {}",
+        counts[&form]
+    ));
     step("fmt", &["fmt", "--all", "--check"])?;
     step("clippy", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     step("build", &["build", "--workspace", "--bins"])?;

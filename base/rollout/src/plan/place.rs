@@ -452,10 +452,7 @@ impl Here<'_> {
             && new.is_empty()
             && old.is_empty()
             && mine.iter().any(|pod| pod.is_terminating && !self.terms.is_updated(pod));
-        Turn::Down {
-            has_old: !old.is_empty(),
-            is_blamed: is_between || new.iter().any(is_soon),
-        }
+        Turn::Down { has_old: !old.is_empty(), is_blamed: is_between || new.iter().any(is_soon) }
     }
 
     /// What keeps the pod that matters from being available: the newest of the current template, else the first.
