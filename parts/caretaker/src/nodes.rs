@@ -49,7 +49,10 @@ struct Memory {
 struct Health {
     heard_at: Timestamp,
     heartbeat: Option<Timestamp>,
+    /// As the cache had the lease last.
     renewed: Option<Timestamp>,
+    /// As the lease was when it was last read past the cache, if that was news.
+    read: Option<Timestamp>,
     ready: Ready,
     /// Whether its pods were told since it stopped being ready (spec D6).
     pods_told: bool,
@@ -175,9 +178,10 @@ impl Nodes {
             is_new = true;
             // a node that is Unknown at our start was so before: its agent cannot contradict us about its pods
             let pods_told = ready != Ready::Unknown;
-            Health { heard_at: now, heartbeat, renewed, ready, pods_told }
+            Health { heard_at: now, heartbeat, renewed, read: None, ready, pods_told }
         });
-        if heartbeat > health.heartbeat {
+        // changed, not later: the node's clock may have stepped back
+        if heartbeat != health.heartbeat {
             (health.heartbeat, health.heard_at) = (heartbeat, now);
         }
         health.renew(renewed, now);
@@ -242,7 +246,7 @@ impl Nodes {
         let now = self.clock.now();
         let mut memory = self.memory.lock();
         let health = memory.health.get_mut(name);
-        Ok(health.is_some_and(|health| health.renew(renewed(&lease), now)))
+        Ok(health.is_some_and(|health| health.read(renewed(&lease), now)))
     }
 
     async fn taint(&self, node: &Node, taints: &[Taint]) -> Result<(), kube::Error> {
@@ -301,11 +305,24 @@ impl Nodes {
 }
 
 impl Health {
-    /// Answers whether the lease was renewed since it was last heard.
-    fn renew(&mut self, renewed: Option<Timestamp>, now: Timestamp) -> bool {
-        let news = renewed > self.renewed;
+    /// Takes the cached lease. Any other time of renewal is a sign of life, an earlier one too: the node's clock may
+    /// have stepped back. What was read past the cache already is none.
+    fn renew(&mut self, renewed: Option<Timestamp>, now: Timestamp) {
+        if renewed.is_none() || renewed == self.renewed {
+            return;
+        }
+        self.renewed = renewed;
+        if renewed != self.read {
+            self.heard_at = now;
+        }
+    }
+
+    /// Takes the lease as read past the cache; answers whether it was renewed since it was last heard. Kept apart from
+    /// what the cache says: a cache that stands still differs from it for ever.
+    fn read(&mut self, renewed: Option<Timestamp>, now: Timestamp) -> bool {
+        let news = renewed.is_some() && renewed != self.renewed && renewed != self.read;
         if news {
-            (self.renewed, self.heard_at) = (renewed, now);
+            (self.read, self.heard_at) = (renewed, now);
         }
         news
     }
@@ -319,4 +336,47 @@ fn heartbeat(node: &Node) -> Option<Timestamp> {
     let conditions = node.status.as_ref()?.conditions.as_ref()?;
     let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
     ready.last_heartbeat_time.as_ref().map(|time| time.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn health(renewed: i64) -> Health {
+        Health {
+            heard_at: at(0),
+            heartbeat: None,
+            renewed: Some(at(renewed)),
+            read: None,
+            ready: Ready::Yes,
+            pods_told: true,
+        }
+    }
+
+    #[test]
+    fn a_renewal_by_a_clock_that_stepped_back_is_a_sign_of_life() {
+        let mut health = health(1000);
+        health.renew(Some(at(400)), at(10));
+        assert_eq!(health.heard_at, at(10));
+        health.renew(Some(at(400)), at(20));
+        assert_eq!(health.heard_at, at(10), "the same word again is none");
+        health.renew(None, at(30));
+        assert_eq!(health.heard_at, at(10), "a lease that goes is none");
+        assert!(health.read(Some(at(300)), at(40)));
+        assert_eq!(health.heard_at, at(40));
+    }
+
+    #[test]
+    fn a_cache_that_stands_still_keeps_no_dead_node_alive() {
+        let mut health = health(1000);
+        assert!(health.read(Some(at(1010)), at(10)));
+        health.renew(Some(at(1000)), at(20));
+        assert!(!health.read(Some(at(1010)), at(30)));
+        health.renew(Some(at(1010)), at(40));
+        assert_eq!(health.heard_at, at(10), "it was heard before the cache had it");
+    }
 }
