@@ -48,9 +48,7 @@ pub(crate) fn start(options: &Options) {
         kinds: Mutex::default(),
         heard: Mutex::default(),
     });
-    let keys = |quota: &ResourceQuota| vec![Key::of(quota)];
-    let feed = kit::feed(duty.quotas.clone(), duty.queue.clone(), keys, Vec::new);
-    setup.tasks.spawn("quotas feed", feed);
+    setup.tasks.spawn("quotas feed", Arc::clone(&duty).hear_quotas());
     setup.tasks.spawn("quotas pod feed", Arc::clone(&duty).hear_pods());
     let queue = duty.queue.clone();
     let reconcile = move |key: Key| {
@@ -65,6 +63,25 @@ impl Quotas {
         self.quotas.list_in(namespace).iter().for_each(|quota| {
             self.queue.add(Key::of(quota.as_ref()));
         });
+    }
+
+    /// What the server charges when it admits an object is no reason to count: our caches may lack that object yet,
+    /// and the count would undo the charge.
+    async fn hear_quotas(self: Arc<Self>) {
+        let mut changes = self.quotas.subscribe();
+        loop {
+            match changes.next().await {
+                Change::Applied { old, new } if plan::is_due(old.as_deref(), &new) => {
+                    self.queue.add(Key::of(new.as_ref()));
+                }
+                Change::Applied { .. } | Change::Deleted(_) => {}
+                Change::Resync => {
+                    for quota in self.quotas.list() {
+                        self.queue.add(Key::of(quota.as_ref()));
+                    }
+                }
+            }
+        }
     }
 
     /// A pod that goes or ends gives back what it took.

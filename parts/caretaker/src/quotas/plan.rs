@@ -64,13 +64,6 @@ pub(super) fn status(
     let mut used = old.used.clone().unwrap_or_default();
     used.retain(|name, _| hard.contains_key(name));
     used.extend(counted.into_iter().map(|(name, amount)| (name, Text(amount.to_string()))));
-    let same = |a: Option<&BTreeMap<String, Text>>, b: &BTreeMap<String, Text>| {
-        let amount = |text: &Text| Quantity::parse(&text.0).ok();
-        a.is_some_and(|a| a.len() == b.len())
-            && a.into_iter()
-                .flatten()
-                .all(|(name, text)| b.get(name).is_some_and(|other| amount(text) == amount(other)))
-    };
     if same(old.hard.as_ref(), &hard) && same(old.used.as_ref(), &used) {
         return None;
     }
@@ -80,6 +73,25 @@ pub(super) fn status(
         used: Some(used),
     });
     Some(changed)
+}
+
+/// Whether a change of the quota asks for a new count: it is new, says something else, or its status has yet to say so.
+pub(super) fn is_due(old: Option<&ResourceQuota>, new: &ResourceQuota) -> bool {
+    let Some(old) = old else { return true };
+    let none = BTreeMap::new();
+    let hard = new.spec.as_ref().and_then(|spec| spec.hard.as_ref()).unwrap_or(&none);
+    let told = new.status.as_ref().and_then(|status| status.hard.as_ref()).unwrap_or(&none);
+    // the same name with another uid is another quota
+    old.metadata.uid != new.metadata.uid || old.spec != new.spec || !same(Some(told), hard)
+}
+
+/// Whether both name the same amounts, however written.
+fn same(a: Option<&BTreeMap<String, Text>>, b: &BTreeMap<String, Text>) -> bool {
+    let amount = |text: &Text| Quantity::parse(&text.0).ok();
+    a.is_some_and(|a| a.len() == b.len())
+        && a.into_iter()
+            .flatten()
+            .all(|(name, text)| b.get(name).is_some_and(|other| amount(text) == amount(other)))
 }
 
 /// Whether the quota speaks of some pods only.
@@ -171,6 +183,26 @@ mod tests {
         assert_eq!(counted("secrets"), objects("secrets", ""));
         assert_eq!(counted("services.nodeports"), Counted::Services);
         assert_eq!(counted("limits.nonsense"), Counted::Nothing);
+    }
+
+    #[test]
+    fn a_charge_asks_for_no_new_count() {
+        let quota = |hard: &str, told: Option<&str>, used: &str| -> ResourceQuota {
+            let status = told.map(|told| json!({"hard": {"cpu": told}, "used": {"cpu": used}}));
+            serde_json::from_value(json!({"metadata": {"name": "q", "uid": "u"},
+                "spec": {"hard": {"cpu": hard}}, "status": status}))
+            .unwrap()
+        };
+        let old = quota("2", Some("2000m"), "0");
+        assert!(!is_due(Some(&old), &quota("2", Some("2000m"), "1")));
+        assert!(is_due(Some(&old), &quota("3", Some("2000m"), "1")), "the spec changed");
+        let old = quota("3", Some("2"), "0");
+        assert!(is_due(Some(&old), &quota("3", Some("2"), "1")), "the status lags behind");
+        assert!(is_due(Some(&old), &quota("3", None, "")), "the status is gone");
+        assert!(is_due(None, &quota("2", Some("2"), "1")), "it is new");
+        let mut other = quota("2", Some("2"), "1");
+        other.metadata.uid = Some("v".to_owned());
+        assert!(is_due(Some(&quota("2", Some("2"), "1")), &other), "it is another");
     }
 
     #[test]
