@@ -100,6 +100,12 @@ pub(crate) fn up(wish: &Wish) -> Result<State> {
     if made::file(&wish.dir).exists() {
         bail!("{} holds a cluster already: end it first with 'cluster down'", wish.dir.display());
     }
+    if !is_free(&wish.dir).with_context(|| wish.dir.display().to_string())? {
+        bail!(
+            "{} is not empty, and 'cluster down' would remove all of it: name a new or empty folder",
+            wish.dir.display()
+        );
+    }
     std::fs::create_dir_all(&wish.dir).with_context(|| wish.dir.display().to_string())?;
     let dir = wish.dir.canonicalize()?;
     let mut state = State::new(&dir, &wish.prefix, &wish.pernode.canonicalize()?)?;
@@ -111,6 +117,15 @@ pub(crate) fn up(wish: &Wish) -> Result<State> {
         )));
     }
     Ok(state)
+}
+
+/// Whether a folder is missing or empty.
+fn is_free(dir: &Path) -> std::io::Result<bool> {
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => Ok(entries.next().transpose()?.is_none()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 fn build(state: &mut State, nodes: usize) -> Result<()> {
@@ -149,4 +164,21 @@ pub(crate) fn stop_server(state: &mut State, now: bool) -> Result<()> {
 pub(crate) fn down(dir: &Path) -> Result<()> {
     let state = State::load(dir)?;
     made::undo(&state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_missing_or_empty_folder_is_free() {
+        let dir = std::env::temp_dir().join(format!("pernode-free-{}", std::process::id()));
+        assert!(is_free(&dir).unwrap());
+        std::fs::create_dir(&dir).unwrap();
+        assert!(is_free(&dir).unwrap());
+        std::fs::write(dir.join("mine"), "x").unwrap();
+        assert!(!is_free(&dir).unwrap());
+        assert!(is_free(&dir.join("mine")).is_err(), "no folder");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }
