@@ -25,6 +25,8 @@ use tokio::time::Instant;
 /// Shortest time a watch without `timeoutSeconds` lasts, seconds; the longest is twice that, so that watches
 /// opened together do not come again together (upstream's `--min-request-timeout`).
 const LASTS_SECONDS: u64 = 1800;
+/// The longest watch, whatever is asked for: a year. Beyond the clock's own range a sum would be a panic.
+const LASTS_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Answers a watch.
 pub(crate) fn watch(call: &Call, options: &ListOptions) -> Result<Answer, Status> {
@@ -97,7 +99,7 @@ impl Feed {
             initial_end: None,
             bookmarks: options.bookmarks,
             bookmark_at: now + call.server.config.bookmark_interval,
-            until: now + lasts,
+            until: now + lasts.min(LASTS_MAX),
             first: true,
             ended: None,
             done: false,
