@@ -72,9 +72,11 @@ impl Lease {
         loop {
             tokio::time::sleep(self.timings.retry).await;
             let deadline = kept + self.timings.deadline;
+            // others count from the moment the renewal was written, which may be long before its answer is here
+            let asked = Instant::now();
             let trouble = match tokio::time::timeout_at(deadline, self.once()).await {
                 Ok(Ok(None)) => {
-                    kept = Instant::now();
+                    kept = asked;
                     continue;
                 }
                 Ok(Ok(Some(holder))) => return format!("{holder} holds it"),

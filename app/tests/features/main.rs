@@ -61,10 +61,6 @@ fn every_feature_of_real_daemons_works_and_its_twin_does_not() {
         .iter()
         .map(|(index, why)| format!("{}: {}\n    {why}", all[*index].manifest, all[*index].claim))
         .collect();
-    if !text.is_empty() && std::env::var_os("PERNODE_KEEP").is_some() {
-        eprintln!("{}\nkept for an hour: {}", text.join("\n"), cluster.path().display());
-        std::thread::sleep(Duration::from_secs(3600));
-    }
     assert!(
         text.is_empty(),
         "{} rows do not hold:\n{}\n{}",
