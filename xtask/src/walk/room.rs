@@ -27,7 +27,7 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     let files = walk.state.dir.join("room");
     std::fs::create_dir_all(&files)?;
     let path = files.join("room.yaml");
-    std::fs::write(&path, manifests(all - LEFT_FREE)?)?;
+    std::fs::write(&path, manifests(node, all - LEFT_FREE)?)?;
     let path = path.to_string_lossy().into_owned();
     walk.kubectl(&["apply", "-f", &path, "-l", "part=filler"])?;
     walk.runs_on("default/filler", &[node])?;
@@ -65,8 +65,8 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     walk.runs_on("default/", &[])
 }
 
-/// A pod that fills the node, a DaemonSet, and a priority class, each with its label.
-fn manifests(filled: i64) -> Result<String> {
+/// A pod that fills `node`, a DaemonSet for that node alone, and a priority class, each with its label.
+fn manifests(node: &str, filled: i64) -> Result<String> {
     let mut text = String::new();
     writeln!(
         text,
@@ -76,6 +76,7 @@ metadata:
   name: filler
   labels: {{part: filler}}
 spec:
+  nodeSelector: {{kubernetes.io/hostname: {node}}}
   # a machine short of disk keeps ordinary pods away
   tolerations: [{{operator: Exists}}]
   terminationGracePeriodSeconds: 0
@@ -104,6 +105,7 @@ spec:
     metadata:
       labels: {{part: daemon}}
     spec:
+      nodeSelector: {{kubernetes.io/hostname: {node}}}
       terminationGracePeriodSeconds: 0
       containers:
       - name: sleep
