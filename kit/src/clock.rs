@@ -41,6 +41,12 @@ impl Clock {
         }
     }
 
+    /// A moment of the clock that only goes forward, whatever becomes of the time of day: for how long something
+    /// lasted, as this process saw it.
+    pub fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
     /// tokio's instant at which this clock will show `moment`; now, if that has passed.
     pub fn instant_of(&self, moment: Timestamp) -> Instant {
         let wait = moment.duration_since(self.now());

@@ -19,12 +19,17 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 use zones::{Turn, Zones};
 
 /// Nodes looked after at once.
 const WORKERS: usize = 8;
 /// When a zone may not expel anybody, look again after this (upstream's monitor period).
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Between two pulses of our own.
+const PULSE: Duration = Duration::from_secs(5);
+/// A pulse that is late by more says that we were not running: nobody's word could reach us meanwhile.
+const PULSE_LATE: Duration = Duration::from_secs(5);
 
 struct Nodes {
     clock: Clock,
@@ -42,12 +47,15 @@ struct Nodes {
 struct Memory {
     health: BTreeMap<String, Health>,
     zones: Zones,
+    /// When we were last known to run.
+    pulse: Option<Instant>,
 }
 
-/// What was heard of a node, by our own clock (spec D2).
+/// What was heard of a node, by our own clock, and by one that cannot be set: the time of day may jump by hours while
+/// every node speaks as ever (spec D2).
 #[derive(Clone, Debug)]
 struct Health {
-    heard_at: Timestamp,
+    heard_at: Instant,
     heartbeat: Option<Timestamp>,
     /// As the cache had the lease last.
     renewed: Option<Timestamp>,
@@ -77,6 +85,7 @@ pub(crate) fn start(options: &Options) {
     duty.pods.index(&Index::NODE);
     setup.tasks.spawn("nodes feed", Arc::clone(&duty).feed());
     setup.tasks.spawn("nodes leases", Arc::clone(&duty).listen());
+    setup.tasks.spawn("nodes pulse", Arc::clone(&duty).beat());
     for worker in 0..WORKERS {
         let duty = Arc::clone(&duty);
         let queue = duty.queue.clone();
@@ -112,9 +121,17 @@ impl Nodes {
         }
     }
 
+    /// Tells ourselves apart from the nodes: a process that stood still heard nobody, which is not their silence.
+    async fn beat(self: Arc<Self>) {
+        loop {
+            self.memory.lock().beat(self.clock.instant());
+            tokio::time::sleep(PULSE).await;
+        }
+    }
+
     fn hear(&self, lease: &Lease) {
         let name = lease.metadata.name.as_deref().unwrap_or_default();
-        let now = self.clock.now();
+        let now = self.clock.instant();
         if let Some(health) = self.memory.lock().health.get_mut(name) {
             health.renew(renewed(lease), now);
         }
@@ -125,9 +142,9 @@ impl Nodes {
             self.forget(name);
             return Ok(None);
         };
-        let now = self.clock.now();
-        let (health, mood) = self.observe(name, &node, now);
-        let silence = Duration::try_from(now.duration_since(health.heard_at)).unwrap_or_default();
+        let (now, instant) = (self.clock.now(), self.clock.instant());
+        let (health, mood) = self.observe(name, &node, instant);
+        let silence = instant.duration_since(health.heard_at);
         let grace = plan::grace(&node);
         let plan = plan::plan(&node, silence >= grace, mood, now);
         if !plan.conditions.is_empty() {
@@ -151,13 +168,12 @@ impl Nodes {
         if let Some(taints) = plan.taints {
             self.taint(&node, &taints).await?;
         } else if let Some(key) = plan.expel {
-            let turn = self.memory.lock().zones.turn(&node, now);
+            let turn = self.memory.lock().zones.turn(&node, instant);
             match turn {
                 Turn::Now => self.taint(&node, &plan::with_expulsion(&node, key, now)).await?,
                 Turn::Never => return Ok(Some(LOOK_AGAIN)),
                 Turn::At(when) => {
-                    let wait = Duration::try_from(when.duration_since(now)).unwrap_or(LOOK_AGAIN);
-                    return Ok(Some(wait));
+                    return Ok(Some(when.duration_since(instant)));
                 }
             }
         }
@@ -166,11 +182,12 @@ impl Nodes {
     }
 
     /// Takes the node into memory; answers what is known of it, and whether anybody may be expelled.
-    fn observe(&self, name: &str, node: &Node, now: Timestamp) -> (Health, Mood) {
+    fn observe(&self, name: &str, node: &Node, now: Instant) -> (Health, Mood) {
         let ready = plan::ready(node);
         let heartbeat = heartbeat(node);
         let renewed = self.leases.find(words::NAMESPACE_LEASES, name).and_then(|l| renewed(&l));
         let mut memory = self.memory.lock();
+        memory.beat(now);
         let changed = memory.zones.see(node, ready == Ready::Yes);
         let mood = memory.zones.mood();
         let mut is_new = false;
@@ -204,7 +221,7 @@ impl Nodes {
     }
 
     /// Everybody is looked at again; after a total silence everybody gets a full grace (spec D5).
-    fn mood_changed(&self, mood: Mood, now: Timestamp) {
+    fn mood_changed(&self, mood: Mood, now: Instant) {
         tracing::info!(?mood, "eviction by node health changes its mood");
         let mut memory = self.memory.lock();
         for (name, health) in &mut memory.health {
@@ -233,7 +250,7 @@ impl Nodes {
             self.note(&node, words::EVENT_REMOVING, message);
         }
         if changed {
-            self.mood_changed(mood, self.clock.now());
+            self.mood_changed(mood, self.clock.instant());
         }
     }
 
@@ -243,7 +260,7 @@ impl Nodes {
         let api: Api<Lease> = Api::namespaced(self.reader.clone(), words::NAMESPACE_LEASES);
         let only = ListParams::default().fields(&format!("metadata.name={name}"));
         let Some(lease) = api.list(&only).await?.items.into_iter().next() else { return Ok(false) };
-        let now = self.clock.now();
+        let now = self.clock.instant();
         let mut memory = self.memory.lock();
         let health = memory.health.get_mut(name);
         Ok(health.is_some_and(|health| health.read(renewed(&lease), now)))
@@ -304,10 +321,25 @@ impl Nodes {
     }
 }
 
+impl Memory {
+    /// We run. If we did not for a while, that while is nobody's silence.
+    fn beat(&mut self, now: Instant) {
+        let before = self.pulse.replace(now).unwrap_or(now);
+        let lost = now.duration_since(before).saturating_sub(PULSE);
+        if lost <= PULSE_LATE {
+            return;
+        }
+        tracing::warn!(?lost, "this process stood still; no node is called silent for it");
+        for health in self.health.values_mut() {
+            health.heard_at = (health.heard_at + lost).min(now);
+        }
+    }
+}
+
 impl Health {
     /// Takes the cached lease. Any other time of renewal is a sign of life, an earlier one too: the node's clock may
     /// have stepped back. What was read past the cache already is none.
-    fn renew(&mut self, renewed: Option<Timestamp>, now: Timestamp) {
+    fn renew(&mut self, renewed: Option<Timestamp>, now: Instant) {
         if renewed.is_none() || renewed == self.renewed {
             return;
         }
@@ -319,7 +351,7 @@ impl Health {
 
     /// Takes the lease as read past the cache; answers whether it was renewed since it was last heard. Kept apart from
     /// what the cache says: a cache that stands still differs from it for ever.
-    fn read(&mut self, renewed: Option<Timestamp>, now: Timestamp) -> bool {
+    fn read(&mut self, renewed: Option<Timestamp>, now: Instant) -> bool {
         let news = renewed.is_some() && renewed != self.renewed && renewed != self.read;
         if news {
             (self.read, self.heard_at) = (renewed, now);
@@ -346,9 +378,10 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn health(renewed: i64) -> Health {
+    /// Heard at the moment it is made.
+    fn health(renewed: i64, heard_at: Instant) -> Health {
         Health {
-            heard_at: at(0),
+            heard_at,
             heartbeat: None,
             renewed: Some(at(renewed)),
             read: None,
@@ -357,26 +390,45 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_renewal_by_a_clock_that_stepped_back_is_a_sign_of_life() {
-        let mut health = health(1000);
-        health.renew(Some(at(400)), at(10));
-        assert_eq!(health.heard_at, at(10));
-        health.renew(Some(at(400)), at(20));
-        assert_eq!(health.heard_at, at(10), "the same word again is none");
-        health.renew(None, at(30));
-        assert_eq!(health.heard_at, at(10), "a lease that goes is none");
-        assert!(health.read(Some(at(300)), at(40)));
-        assert_eq!(health.heard_at, at(40));
+    fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
     }
 
-    #[test]
-    fn a_cache_that_stands_still_keeps_no_dead_node_alive() {
-        let mut health = health(1000);
-        assert!(health.read(Some(at(1010)), at(10)));
-        health.renew(Some(at(1000)), at(20));
-        assert!(!health.read(Some(at(1010)), at(30)));
-        health.renew(Some(at(1010)), at(40));
-        assert_eq!(health.heard_at, at(10), "it was heard before the cache had it");
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_by_a_clock_that_stepped_back_is_a_sign_of_life() {
+        let start = Instant::now();
+        let mut health = health(1000, start);
+        health.renew(Some(at(400)), start + seconds(10));
+        assert_eq!(health.heard_at, start + seconds(10));
+        health.renew(Some(at(400)), start + seconds(20));
+        assert_eq!(health.heard_at, start + seconds(10), "the same word again is none");
+        health.renew(None, start + seconds(30));
+        assert_eq!(health.heard_at, start + seconds(10), "a lease that goes is none");
+        assert!(health.read(Some(at(300)), start + seconds(40)));
+        assert_eq!(health.heard_at, start + seconds(40));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cache_that_stands_still_keeps_no_dead_node_alive() {
+        let start = Instant::now();
+        let mut health = health(1000, start);
+        assert!(health.read(Some(at(1010)), start + seconds(10)));
+        health.renew(Some(at(1000)), start + seconds(20));
+        assert!(!health.read(Some(at(1010)), start + seconds(30)));
+        health.renew(Some(at(1010)), start + seconds(40));
+        assert_eq!(health.heard_at, start + seconds(10), "it was heard before the cache had it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_stood_still_calls_no_node_silent_for_it() {
+        let start = Instant::now();
+        let mut memory = Memory::default();
+        memory.beat(start);
+        memory.health.insert("n".to_owned(), health(1000, start));
+        memory.beat(start + seconds(7));
+        assert_eq!(memory.health["n"].heard_at, start, "a pulse may be a little late");
+        memory.beat(start + seconds(3607));
+        let silence = start + seconds(3607) - memory.health["n"].heard_at;
+        assert_eq!(silence, seconds(12), "what was silence before still is");
     }
 }

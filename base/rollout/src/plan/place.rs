@@ -443,9 +443,11 @@ impl Here<'_> {
         let live = mine.iter().copied().filter(|pod| !pod.is_terminating);
         let (new, old): (Vec<&Pod>, Vec<&Pod>) = live.partition(|pod| self.terms.is_updated(pod));
         let window = self.terms.set.blame_window;
+        // Moments are whole seconds. A node that was down in the second in which its pod was made was down before: no
+        // pod starts that fast, and no silence is noticed that fast. A pod that is not bound was not received.
         let is_soon = |pod: &&Pod| {
             let after = down.since.map(|since| since.duration_since(pod.created));
-            after.is_some_and(|after| !after.is_negative() && after <= window)
+            pod.is_bound && after.is_some_and(|after| after.is_positive() && after <= window)
         };
         // the node went down between the old pod's end and the new pod's beginning: the rollout may well be why
         let is_between = self.should_run
