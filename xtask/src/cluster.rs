@@ -29,8 +29,10 @@ pub(crate) const NEEDS: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
-    ("strace", "strace"),
 ];
+
+/// Programs that the tests need besides, and the Debian package that brings each.
+const TEST_NEEDS: &[(&str, &str)] = &[("strace", "strace")];
 
 /// What to bring up.
 #[derive(Debug, Clone)]
@@ -45,24 +47,33 @@ pub(crate) struct Wish {
     pub(crate) prefix: String,
 }
 
-/// Installs what is missing, by Debian's packages.
+/// Installs what a cluster on this machine needs and is missing, by Debian's packages.
 pub(crate) fn install_needs() -> Result<()> {
-    let missing: Vec<&str> = NEEDS
-        .iter()
-        .filter(|(program, _)| !present(program))
-        .map(|(_, package)| *package)
-        .collect();
-    let mut missing = missing;
+    install(&missing(NEEDS))
+}
+
+/// Installs what the tests need and is missing, by Debian's packages.
+pub(crate) fn install_test_needs() -> Result<()> {
+    let mut packages = missing(NEEDS);
+    packages.extend(missing(TEST_NEEDS));
     if !python_is_able() {
-        missing.extend(["python3", "python3-aiohttp", "python3-yaml"]);
+        packages.extend(["python3", "python3-aiohttp", "python3-yaml"]);
     }
+    install(&packages)
+}
+
+fn missing(needs: &[(&str, &'static str)]) -> Vec<&'static str> {
+    needs.iter().filter(|(program, _)| !present(program)).map(|(_, package)| *package).collect()
+}
+
+fn install(missing: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
     crate::say(&format!("installing from Debian: {}", missing.join(" ")));
     crate::sh::run("apt-get", &["update", "-q"])?;
     let mut args = vec!["install", "-y", "-q", "--no-install-recommends"];
-    args.extend(&missing);
+    args.extend(missing);
     crate::sh::run(
         "env",
         &[&["DEBIAN_FRONTEND=noninteractive", "apt-get"], args.as_slice()].concat(),

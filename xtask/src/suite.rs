@@ -9,7 +9,7 @@ const PROPERTY_SEED: &str = "20261121";
 
 /// Runs every step; stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
-    cluster::install_needs()?;
+    cluster::install_test_needs()?;
     if !crate::demo::kubectl_is_usable() {
         bail!("tests drive the real kubectl: put kubectl 1.28 or newer on PATH");
     }
