@@ -14,6 +14,7 @@ mod address;
 pub mod admission;
 mod amount;
 mod canonical;
+mod conditions;
 mod configmap;
 mod controllerrevision;
 mod csidriver;
@@ -126,6 +127,11 @@ pub trait Strategy: Sync + std::fmt::Debug {
         Vec::new()
     }
 
+    /// Warnings for a new object as it was sent, before [`Self::prepare_create`]; told first.
+    fn first_warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Values that field selectors may ask for beside `metadata.name` and `metadata.namespace`.
     fn fields(&self, _object: &Value) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -200,6 +206,7 @@ pub fn before_create(
         object.object("metadata").set("generation", 1);
     }
     drop_what_is_off(object);
+    let mut warnings = strategy.first_warnings(object);
     strategy.prepare_create(object, context);
     let mut faults = metadata::validate(object, resource.namespaced, &|name, prefix| {
         strategy.name_faults(name, prefix)
@@ -208,7 +215,8 @@ pub fn before_create(
     if !faults.is_empty() {
         return Err(refusal(resource, object, &faults));
     }
-    Ok(strategy.warnings(object, None))
+    warnings.extend(strategy.warnings(object, None));
+    Ok(warnings)
 }
 
 /// Drops fields of pod specs, wherever these stand, that are off in 1.36. Their writers own them all the same.

@@ -4,6 +4,7 @@ pub(crate) mod convert;
 pub mod frame;
 pub mod negotiate;
 pub mod table;
+pub(crate) mod warning;
 
 use crate::admit::Strategy;
 use crate::records::Stamped;
@@ -96,26 +97,11 @@ impl Reply {
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        for text in &self.warnings {
-            if let Ok(value) = HeaderValue::from_str(&warning(text)) {
-                headers.append(WARNING, value);
-            }
+        for value in warning::headers(&self.warnings) {
+            headers.append(WARNING, value);
         }
         response
     }
-}
-
-/// `299 - "text"`, quoted as HTTP wants it, without what cannot stand in a header.
-fn warning(text: &str) -> String {
-    let mut out = String::from("299 - \"");
-    for c in text.chars().filter(|c| !c.is_control()) {
-        if matches!(c, '"' | '\\') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
-    out
 }
 
 fn compress(body: &[u8]) -> Option<Bytes> {
@@ -395,11 +381,6 @@ mod tests {
         let item = r#"{"data":{"a":"1"},"metadata":{"name":"x"}}"#;
         assert_eq!(item_bytes(&bytes), item);
         assert_eq!(item_bytes(&Bytes::from(object.to_string())), item);
-    }
-
-    #[test]
-    fn warnings_are_quoted() {
-        assert_eq!(warning("unknown field \"spec.x\""), "299 - \"unknown field \\\"spec.x\\\"\"");
     }
 
     #[test]

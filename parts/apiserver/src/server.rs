@@ -14,6 +14,7 @@ use crate::decode::options::Query;
 use crate::encode::Reply;
 use crate::encode::negotiate::{Format, negotiate};
 use crate::encode::table::Include;
+use crate::encode::warning::Warnings;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::records::{self, Committer, Key, Log, Options, Records};
@@ -243,11 +244,13 @@ impl Lookup for RecordsLookup {
     }
 }
 
-/// What is said of a request in metrics.
+/// What is said of a request in metrics, and to its sender beside the answer.
+#[derive(Default)]
 struct Said {
     verb: String,
     resource: &'static str,
     subresource: String,
+    warnings: Arc<Warnings>,
 }
 
 impl Inner {
@@ -288,12 +291,17 @@ impl Inner {
         let agreed = negotiate(text(request.headers(), header::ACCEPT), false);
         let format = agreed.map_or(Format::Json, |form| form.format);
         let gzip = accepts_gzip(request.headers());
-        let mut said = Said { verb: String::new(), resource: "", subresource: String::new() };
+        let mut said = Said::default();
         let outcome = Self::serve(&self, request, identity, &mut said).await;
-        let response = match outcome {
-            Ok(Answer::Whole(reply)) => reply.into_response(gzip),
-            Ok(Answer::Stream(response)) => response,
-            Err(status) => Reply::status(&status, format).into_response(gzip),
+        let reply = match outcome {
+            Ok(Answer::Whole(reply)) => Ok(reply),
+            Ok(Answer::Stream(response)) => Err(response),
+            Err(status) => Ok(Reply::status(&status, format)),
+        };
+        let response = match reply {
+            // Who is refused learns all the same what was odd about the request.
+            Ok(reply) => Reply { warnings: said.warnings.take(), ..reply }.into_response(gzip),
+            Err(stream) => stream,
         };
         let code = response.status().as_u16();
         self.metrics.answered(&said.verb, said.resource, &said.subresource, code, began.elapsed());
@@ -351,6 +359,7 @@ impl Inner {
             now,
             target,
             query,
+            warnings: Arc::clone(&said.warnings),
         };
         call.check(&parts.method)?;
         Box::pin(self.run(call, &parts.method, body)).await

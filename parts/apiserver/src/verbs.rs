@@ -21,6 +21,7 @@ use crate::decode::options::{ListOptions, Query, WriteOptions};
 use crate::decode::{self, Media, Wanted};
 use crate::encode::negotiate::{self, Form, View};
 use crate::encode::table::Include;
+use crate::encode::warning::Warnings;
 use crate::encode::{self, Reply, Source};
 use crate::identity::Identity;
 use crate::route::Target;
@@ -47,6 +48,7 @@ pub(crate) struct Call {
     pub(crate) form: Form,
     pub(crate) include: Include,
     pub(crate) now: jiff::Timestamp,
+    pub(crate) warnings: Arc<Warnings>,
 }
 
 impl Call {
@@ -62,6 +64,11 @@ impl Call {
 
     pub(crate) fn subresource(&self) -> &str {
         &self.target.attributes.subresource
+    }
+
+    /// Tells the caller something beside the answer, whatever that will be.
+    pub(crate) fn warn(&self, texts: impl IntoIterator<Item = String>) {
+        self.warnings.add(texts);
     }
 
     pub(crate) fn context(&self) -> Context<'_> {
@@ -215,14 +222,13 @@ async fn review(call: &Call, body: Body) -> Result<Reply, Status> {
     let (body, media) = call.body(body).await?;
     let options = WriteOptions::read(&call.query, "CreateOptions")?;
     let decoded = decode::object(&body, media, Wanted::of(call.row), options.validation)?;
+    call.warn(decoded.warnings);
     let mut object = decoded.object;
     fields::created(call, &mut object, &call.manager(&options));
     let server = &call.server;
     let judges = Judges { authorizer: &server.authorizer, authenticator: &server.authenticator };
     authorize::review(judges, &call.identity, call.namespace(), &mut object, call.now)?;
-    let mut reply = call.source().object(201, &encode::object_bytes(&object).into())?;
-    reply.warnings = decoded.warnings;
-    Ok(reply)
+    call.source().object(201, &encode::object_bytes(&object).into())
 }
 
 /// 501: a path that Kubernetes has and we do not serve yet; 404 when not even the object is there.

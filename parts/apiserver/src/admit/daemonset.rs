@@ -83,7 +83,10 @@ impl Strategy for DaemonSet {
         if old.is_some_and(|old| counter(old) == counter(object)) {
             return Vec::new();
         }
-        pod::warnings::of_template(object.at("spec").at("template"), "spec.template")
+        pod::warnings::of_template(
+            object.at("spec").at("template"),
+            &Path::new("spec").child("template"),
+        )
     }
 
     fn columns(&self) -> &'static [Column] {

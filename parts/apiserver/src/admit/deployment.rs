@@ -155,6 +155,7 @@ fn validate_status(object: &Value, old: &Value) -> Faults {
         "readyReplicas",
         "availableReplicas",
         "unavailableReplicas",
+        "terminatingReplicas",
         "collisionCount",
     ];
     workload::validate_counts(&mut found, status, &Path::new("status"), &counts);

@@ -1,7 +1,7 @@
 //! Events: one storage, served as core `v1` and as `events.k8s.io/v1`. Kept in the core form;
 //! each strategy sees events in its own form, and faults are filed under core names as upstream does.
 
-use super::faults::{Faults, IMMUTABLE, qualified};
+use super::faults::{Faults, IMMUTABLE, invalid_shown, needed, qualified};
 use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, table};
 use api::{FieldError, Path};
@@ -92,10 +92,6 @@ impl Strategy for ViewedEvent {
 
     fn validate_update(&self, object: &Value, old: &Value, _context: &Context<'_>) -> Faults {
         let mut found = validate_loose(object, &VIEWED);
-        // Older writers' events may be updated without what newer ones need.
-        if !old.text("eventTime").is_empty() {
-            found.extend(validate_strict(object));
-        }
         found.extend(validate_kept(object, old));
         found
     }
@@ -226,19 +222,25 @@ fn fill(object: &mut Value, names: &Names) {
     }
 }
 
-/// What every event needs: to lie in the namespace of its object, cluster-wide ones in `default`.
+/// What every event needs. One with a time of its own is of the newer kind, and says more; others lie in the
+/// namespace of their object, cluster-wide ones in `default`.
 fn validate_loose(object: &Value, names: &Names) -> Faults {
     let mut found = Faults::new();
-    let path = Path::new("involvedObject").child("namespace");
     let about = object.at(names.about).text("namespace");
     let here = object.at("metadata").text("namespace");
-    let fits = if about.is_empty() {
-        matches!(here, "" | "default" | "kube-system")
-    } else {
-        about == here
+    let newer = object.has("eventTime");
+    let fits = match (newer, about) {
+        (false, "") => matches!(here, "" | "default"),
+        (false, about) => about == here,
+        (true, "") => matches!(here, "default" | "kube-system"),
+        (true, _) => true,
     };
     if !fits {
+        let path = Path::new("involvedObject").child("namespace");
         found.push(FieldError::invalid(path, about, "does not match event.namespace"));
+    }
+    if newer {
+        validate_newer(&mut found, object, names);
     }
     found
 }
@@ -248,45 +250,69 @@ const NOTE_BYTES_MAX: usize = 1024;
 /// Longest reason, action and instance.
 const WORD_BYTES_MAX: usize = 128;
 
-/// What newer events need besides.
-fn validate_strict(object: &Value) -> Faults {
-    let mut found = Faults::new();
-    let mut need = |key: &str, shown: &str| {
-        if object.text(key).is_empty() {
-            found.push(FieldError::required(Path::new(shown), ""));
-        }
-    };
-    need("eventTime", "eventTime");
-    need(VIEWED.component, "reportingController");
-    let controller = object.text(VIEWED.component);
-    if !controller.is_empty() {
-        qualified(&mut found, &Path::new("reportingController"), controller);
-    }
+fn validate_newer(found: &mut Faults, object: &Value, names: &Names) {
+    let (component, path) = (object.text(names.component), Path::new(names.component));
+    needed(found, path.clone(), component);
+    qualified(found, &path, component);
     for key in ["reportingInstance", "action", "reason"] {
-        match object.text(key).len() {
-            0 => found.push(FieldError::required(Path::new(key), "")),
-            length if length > WORD_BYTES_MAX => {
-                let why = format!("can have at most {WORD_BYTES_MAX} characters");
-                found.push(FieldError::invalid(Path::new(key), "", &why));
-            }
-            _ => {}
+        needed(found, Path::new(key), object.text(key));
+        if object.text(key).len() > WORD_BYTES_MAX {
+            let why = format!("can have at most {WORD_BYTES_MAX} characters");
+            found.push(FieldError::invalid(Path::new(key), "", &why));
         }
     }
-    if object.text(VIEWED.message).len() > NOTE_BYTES_MAX {
+    if object.text(names.message).len() > NOTE_BYTES_MAX {
         let why = format!("can have at most {NOTE_BYTES_MAX} characters");
         found.push(FieldError::invalid(Path::new("message"), "", &why));
+    }
+}
+
+/// What new events need besides where they are told in the newer form: nothing of the older one.
+fn validate_strict(object: &Value) -> Faults {
+    let mut found = validate_series(object);
+    if !object.has("eventTime") {
+        found.push(FieldError::required(Path::new("eventTime"), ""));
     }
     let kind = object.text("type");
     if !["Normal", "Warning"].contains(&kind) {
         let why = format!("has invalid value: {kind}");
         found.push(FieldError::invalid(Path::new("type"), "", &why));
     }
+    let source = object.at(VIEWED.source);
+    let left = [
+        (CORE.first, object.has(VIEWED.first)),
+        (CORE.last, object.has(VIEWED.last)),
+        (CORE.count, object.int(VIEWED.count).unwrap_or(0) != 0),
+        (CORE.source, ["component", "host"].iter().any(|key| !source.text(key).is_empty())),
+    ];
+    for (key, _) in left.iter().filter(|(_, there)| *there) {
+        found.push(FieldError::invalid(Path::new(key), "", "needs to be unset"));
+    }
     found
 }
 
-/// Only the series of a newer event changes.
+/// A series is of two at least, and was seen.
+fn validate_series(object: &Value) -> Faults {
+    let mut found = Faults::new();
+    let series = object.at("series");
+    if series.is_null() {
+        return found;
+    }
+    if series.int("count").unwrap_or(0) < 2 {
+        found.push(FieldError::invalid(Path::new("series.count"), "", "should be at least 2"));
+    }
+    if !series.has("lastObservedTime") {
+        found.push(FieldError::required(Path::new("series.lastObservedTime"), ""));
+    }
+    found
+}
+
+/// Only the series of a newer event changes. Upstream compares the reason twice.
 fn validate_kept(object: &Value, old: &Value) -> Faults {
     let mut found = Faults::new();
+    if object.at("series") != old.at("series") {
+        found.extend(validate_series(object));
+    }
     let renamed = [
         (VIEWED.about, CORE.about),
         ("reason", "reason"),
@@ -295,18 +321,49 @@ fn validate_kept(object: &Value, old: &Value) -> Faults {
         (VIEWED.first, CORE.first),
         (VIEWED.last, CORE.last),
         (VIEWED.count, CORE.count),
+        ("reason", "reason"),
+        ("type", "type"),
         ("eventTime", "eventTime"),
         ("action", "action"),
         ("related", "related"),
-        (VIEWED.component, CORE.component),
+        (VIEWED.component, VIEWED.component),
         ("reportingInstance", "reportingInstance"),
-        ("type", "type"),
     ];
     for (viewed, stored) in renamed {
         let (new, old) = (object.at(viewed), old.at(viewed));
         if new != old {
-            found.push(FieldError::invalid(Path::new(stored), new.clone(), IMMUTABLE));
+            found.push(invalid_shown(Path::new(stored), &shown(stored, new), IMMUTABLE));
         }
     }
     found
 }
+
+/// A field as upstream's struct prints it.
+fn shown(field: &str, value: &Value) -> String {
+    let all = |keys: &[(&str, &str)]| -> String {
+        let fields: Vec<String> =
+            keys.iter().map(|(name, key)| format!("\"{name}\":{:?}", value.text(key))).collect();
+        format!("{{{}}}", fields.join(","))
+    };
+    match (field, value) {
+        ("involvedObject", _) | ("related", Value::Object(_)) => all(&[
+            ("Kind", "kind"),
+            ("Namespace", "namespace"),
+            ("Name", "name"),
+            ("UID", "uid"),
+            ("APIVersion", "apiVersion"),
+            ("ResourceVersion", "resourceVersion"),
+            ("FieldPath", "fieldPath"),
+        ]),
+        ("source", _) => all(&[("Component", "component"), ("Host", "host")]),
+        ("count", Value::Null) => "0".to_owned(),
+        ("firstTimestamp" | "lastTimestamp" | "eventTime" | "related", Value::Null) => {
+            "null".to_owned()
+        }
+        (_, Value::Null) => "\"\"".to_owned(),
+        (_, other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -225,6 +225,32 @@ fn owners(metadata: &Value, path: &Path) -> Vec<FieldError> {
     faults
 }
 
+/// When owners that stand twice were found, in upstream's words.
+const TWIN_OWNERS: [&str; 2] = ["", " after mutating admission happens"];
+
+/// Owners that stand twice stand once from here on; answers what to tell of them. Patches are only looked at
+/// after their admission.
+pub(crate) fn owners_once(object: &mut Value, patched: bool) -> Option<String> {
+    let owners = object.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut)?;
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut twins = Vec::new();
+    for owner in std::mem::take(owners) {
+        if kept.contains(&owner) {
+            twins.push(owner.text("uid").to_owned());
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    (!twins.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            TWIN_OWNERS[usize::from(patched)],
+            twins.join(", ")
+        )
+    })
+}
+
 /// References as Go prints them: fields in the order of the struct.
 fn shown_references(references: &[Value]) -> String {
     let all: Vec<String> = references

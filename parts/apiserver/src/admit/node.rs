@@ -29,10 +29,7 @@ const INFO: [&str; 10] = [
 impl Strategy for Node {
     fn default(&self, object: &mut Value) {
         let spec = object.object("spec");
-        let range = spec.text("podCIDR").to_owned();
-        if !range.is_empty() && spec.list("podCIDRs").is_empty() {
-            spec.set("podCIDRs", json!([range]));
-        }
+        settle_ranges(spec);
         let status = object.object("status");
         let endpoint = status.object("daemonEndpoints").object("kubeletEndpoint");
         endpoint.fill("Port", 0);
@@ -66,10 +63,7 @@ impl Strategy for Node {
         let mut found = taints(object);
         found.extend(amounts(object));
         let spec = object.at("spec");
-        for (i, range) in spec.list("podCIDRs").iter().enumerate() {
-            let range = range.as_str().unwrap_or_default();
-            address::range(&mut found, &Path::new("spec").child("podCIDRs").index(i), range);
-        }
+        ranges(&mut found, spec, &Path::new("spec").child("podCIDRs"));
         found
     }
 
@@ -91,6 +85,22 @@ impl Strategy for Node {
         }
         found.extend(taints(object));
         found
+    }
+
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let (spec, path) = (object.at("spec"), Path::new("spec"));
+        let mut all = Vec::new();
+        if spec.has("configSource") {
+            all.push("spec.configSource: the feature is removed".to_owned());
+        }
+        if !spec.text("externalID").is_empty() {
+            let why = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+            all.push(why.to_owned());
+        }
+        for (i, range) in spec.list("podCIDRs").iter().filter_map(Value::as_str).enumerate() {
+            all.extend(address::range_warning(range, &path.child("podCIDRs").index(i)));
+        }
+        all
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -181,6 +191,46 @@ fn roles(object: &Value) -> Vec<String> {
     roles
 }
 
+/// The list says what the single field says, which is the first of the list; where they differ, the single one wins.
+fn settle_ranges(spec: &mut Value) {
+    let single = spec.text("podCIDR").to_owned();
+    let first = spec.list("podCIDRs").first().and_then(Value::as_str).map(str::to_owned);
+    match first {
+        Some(first) if single.is_empty() => spec.set("podCIDR", first),
+        Some(first) if first == single => {}
+        _ if single.is_empty() => {}
+        _ => spec.set("podCIDRs", json!([single])),
+    }
+}
+
+/// Faults of a node's ranges of pod addresses: one of each family at most.
+fn ranges(found: &mut Faults, spec: &Value, path: &Path) {
+    let all: Vec<&str> = spec.list("podCIDRs").iter().filter_map(Value::as_str).collect();
+    for (i, range) in all.iter().enumerate() {
+        address::range(found, &path.index(i), range);
+    }
+    if all.len() < 2 {
+        return;
+    }
+    if let Some(wrong) = all.iter().find(|range| address::Range::read(range).is_none()) {
+        let why = format!(
+            "Internal error: invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR address: {wrong}"
+        );
+        found.push(FieldError {
+            path: path.clone(),
+            fault: api::field::Fault::InternalError,
+            body: why,
+        });
+    }
+    let sixth = all.iter().filter_map(|range| address::Range::read(range)).map(|one| one.is_v6());
+    let sixth: Vec<bool> = sixth.collect();
+    let both = sixth.contains(&true) && sixth.contains(&false) && sixth.len() == all.len();
+    if !both || all.len() > 2 {
+        let why = "may specify no more than one CIDR for each IP family";
+        found.push(FieldError::invalid(path.clone(), spec.at("podCIDRs").clone(), why));
+    }
+}
+
 /// Spec A92: the path says `metadata`, as upstream's does.
 fn taints(object: &Value) -> Faults {
     let path = Path::new("metadata").child("taints");
@@ -232,7 +282,9 @@ fn addresses(object: &Value) -> Faults {
     for (i, address) in all.iter().enumerate() {
         if all[..i].contains(address) {
             let path = Path::new("status").child("addresses").index(i);
-            found.push(FieldError::duplicate(path, address.clone()));
+            let (kind, place) = (json!(address.text("type")), json!(address.text("address")));
+            let shown = format!("{{\"Type\":{kind},\"Address\":{place}}}");
+            found.push(super::faults::duplicate_shown(path, &shown));
         }
     }
     found

@@ -144,11 +144,12 @@ impl Strategy for Pod {
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let generation = |of: &Value| of.at("metadata").int("generation");
-        if old.is_some_and(|old| generation(old) == generation(object)) {
-            return Vec::new();
-        }
-        warnings::of_pod(object)
+        // Pods are changed by programs, and often: upstream warns only those who make one.
+        if old.is_none() { warnings::of_pod(object) } else { Vec::new() }
+    }
+
+    fn first_warnings(&self, object: &Value) -> Vec<String> {
+        warnings::of_profiles(object)
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {

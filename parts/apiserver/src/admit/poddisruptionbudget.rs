@@ -2,7 +2,7 @@
 
 use super::faults::{Faults, invalid_shown, unsupported};
 use super::json::{Json, JsonMut};
-use super::{Column, Context, Strategy, portion, selector, table, workload};
+use super::{Column, Context, Strategy, conditions, portion, selector, table, workload};
 use api::Path;
 use serde_json::{Value, json};
 
@@ -39,6 +39,7 @@ impl Strategy for PodDisruptionBudget {
         }
         let mut found = Faults::new();
         let path = Path::new("status");
+        conditions::validate(&mut found, object.at("status"), &path.child("conditions"));
         workload::validate_counts(&mut found, object.at("status"), &path, &COUNTS);
         found
     }

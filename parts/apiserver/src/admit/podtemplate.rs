@@ -28,7 +28,7 @@ impl Strategy for PodTemplate {
         if old.is_some_and(|old| generation(old) == generation(object)) {
             return Vec::new();
         }
-        pod::warnings::of_template(object.at("template"), "template")
+        pod::warnings::of_template(object.at("template"), &Path::new("template"))
     }
 
     fn delete_answers_object(&self) -> bool {

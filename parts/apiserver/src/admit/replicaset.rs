@@ -92,6 +92,7 @@ fn validate_status(status: &Value) -> Faults {
         "fullyLabeledReplicas",
         "readyReplicas",
         "availableReplicas",
+        "terminatingReplicas",
         "observedGeneration",
     ];
     workload::validate_counts(&mut found, status, &Path::new("status"), &counts);

@@ -2,7 +2,7 @@
 
 use super::faults::{Faults, IMMUTABLE, dns_label, duplicate_shown, needed};
 use super::json::{Json, JsonMut};
-use super::pod::{defaults, resources, tolerations};
+use super::pod::{defaults, resources, tolerations, warnings};
 use super::{Column, Context, Strategy, metadata, table};
 use api::{FieldError, Path};
 use serde_json::Value;
@@ -46,6 +46,12 @@ impl Strategy for RuntimeClass {
         }
         let handler = object.at("handler").clone();
         vec![FieldError::invalid(Path::new("handler"), handler, IMMUTABLE)]
+    }
+
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        let chosen = object.at("scheduling").entries("nodeSelector");
+        let told = chosen.iter().filter_map(|(key, _)| warnings::of_label(key));
+        told.map(|why| format!("scheduling.nodeSelector: {why}")).collect()
     }
 
     fn unconditional_update(&self) -> bool {

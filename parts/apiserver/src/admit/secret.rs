@@ -61,12 +61,11 @@ impl Strategy for Secret {
     }
 
     fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
-        let certificate = decoded(object.at("data").at("tls.crt"));
-        let is_pem = String::from_utf8_lossy(&certificate).contains("-----BEGIN ");
-        if object.text("type") == TLS && !certificate.is_empty() && !is_pem {
-            return vec!["tls: failed to find any PEM data in certificate input".to_owned()];
+        if object.text("type") != TLS {
+            return Vec::new();
         }
-        Vec::new()
+        let data = object.at("data");
+        pair_fault(&decoded(data.at("tls.crt")), &decoded(data.at("tls.key"))).into_iter().collect()
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -89,6 +88,56 @@ impl Strategy for Secret {
             table::age(object, now),
         ]
     }
+}
+
+/// Why a certificate and a key are no pair, in the words of Go's TLS library, as far as their wrapping tells.
+fn pair_fault(certificate: &[u8], key: &[u8]) -> Option<String> {
+    let certificates = pem_types(certificate);
+    if !certificates.iter().any(|kind| kind == "CERTIFICATE") {
+        return Some(match certificates.as_slice() {
+            [] => "tls: failed to find any PEM data in certificate input".to_owned(),
+            [one] if one.ends_with("PRIVATE KEY") => "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched".to_owned(),
+            all => format!(
+                "tls: failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: [{}]",
+                all.join(" ")
+            ),
+        });
+    }
+    let keys = pem_types(key);
+    if keys.iter().any(|kind| kind == "PRIVATE KEY" || kind.ends_with(" PRIVATE KEY")) {
+        return None;
+    }
+    Some(match keys.as_slice() {
+        [] => "tls: failed to find any PEM data in key input".to_owned(),
+        [one] if one == "CERTIFICATE" => {
+            "tls: found a certificate rather than a key in the PEM for the private key".to_owned()
+        }
+        all => format!(
+            "tls: failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: [{}]",
+            all.join(" ")
+        ),
+    })
+}
+
+/// The types of the PEM blocks in a text, in order.
+fn pem_types(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut open: Option<(String, String)> = None;
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim_end) {
+        if let Some(kind) = line.strip_prefix("-----BEGIN ").and_then(|l| l.strip_suffix("-----")) {
+            open = Some((kind.to_owned(), String::new()));
+        } else if let Some(kind) =
+            line.strip_prefix("-----END ").and_then(|l| l.strip_suffix("-----"))
+        {
+            let closed = open.take().filter(|(begun, _)| begun == kind);
+            let read = |body: &str| base64::engine::general_purpose::STANDARD.decode(body).is_ok();
+            found.extend(closed.filter(|(_, body)| read(body)).map(|(kind, _)| kind));
+        } else if let Some((_, body)) = &mut open {
+            body.push_str(line);
+        }
+    }
+    found
 }
 
 const COLUMNS: &[Column] = &[

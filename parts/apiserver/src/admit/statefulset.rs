@@ -3,7 +3,8 @@
 use super::faults::{Faults, dns_label, invalid_shown, not_negative, unsupported};
 use super::json::{Json, JsonMut};
 use super::pod::volumes::claim;
-use super::{Column, Context, Strategy, amount, metadata, portion, table, template, workload};
+use super::pod::warnings::fraction;
+use super::{Column, Context, Strategy, metadata, portion, table, template, workload};
 use api::{FieldError, Path};
 use serde_json::{Value, json};
 
@@ -83,16 +84,15 @@ impl Strategy for StatefulSet {
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut all = workload::warnings(object, old);
+        let mut all: Vec<String> =
+            workload::name_warning(object).filter(|_| old.is_none()).into_iter().collect();
+        all.extend(workload::warnings(object, old));
         let spec = object.at("spec");
         for (i, claim) in spec.list("volumeClaimTemplates").iter().enumerate() {
-            let asked = claim.dig(&["spec", "resources", "requests"]).at("storage");
-            if !amount::is_whole(asked) {
-                all.push(format!(
-                    "spec.volumeClaimTemplates[{i}].resources.requests[storage]: fractional byte value {:?} is invalid, must be an integer",
-                    amount::canonical(asked)
-                ));
-            }
+            let requests = claim.dig(&["spec", "resources", "requests"]);
+            let path = Path::new("spec").child("volumeClaimTemplates").index(i);
+            let path = path.child("resources").child("requests");
+            fraction(&mut all, requests, "storage", &path);
         }
         if spec.int("revisionHistoryLimit").is_some_and(|limit| limit < 0) {
             all.push("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended".to_owned());

@@ -88,7 +88,10 @@ pub(crate) fn warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
     if old.is_some_and(|old| generation(old) == generation(object)) {
         return Vec::new();
     }
-    pod::warnings::of_template(object.at("spec").at("template"), "spec.template")
+    pod::warnings::of_template(
+        object.at("spec").at("template"),
+        &Path::new("spec").child("template"),
+    )
 }
 
 /// The warning about a name that makes poor host names.

@@ -1,7 +1,8 @@
 //! POST, and what PUT and apply do where nothing is there yet.
 
 use super::{Call, charge, services, shelf};
-use crate::admit::{admission, before_create};
+use crate::admit::json::JsonMut;
+use crate::admit::{admission, before_create, metadata};
 use crate::authorize::escalation;
 use crate::decode::options::WriteOptions;
 use crate::decode::{self, Wanted};
@@ -12,7 +13,7 @@ use api::Status;
 use axum::body::Body;
 use rand::RngCore;
 use rand::rngs::StdRng;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// How often a name is drawn for `generateName`: the alphabet has 27 letters and the suffix five, so that even
 /// with a million objects of one prefix all eight are taken once in 10^9 creates.
@@ -29,19 +30,18 @@ pub(crate) async fn create(call: &Call, body: Body) -> Result<Reply, Status> {
     let (body, media) = call.body(body).await?;
     let options = WriteOptions::read(&call.query, "CreateOptions")?;
     let decoded = decode::object(&body, media, Wanted::of(call.row), options.validation)?;
+    call.warn(decoded.warnings);
     let mut object = decoded.object;
     call.strategy.convert(&object)?;
     call.strategy.default(&mut object);
     settle_namespace(call, &mut object)?;
+    call.warn(metadata::owners_once(&mut object, false));
     let sent_version = text(&object, "resourceVersion");
     fill_system_fields(call, &mut object);
     let manager = call.manager(&options);
     super::fields::created(call, &mut object, &manager);
-    let mut warnings = decoded.warnings;
-    let created = store_new(call, object, &options, &sent_version, &mut warnings).await?;
-    let mut reply = call.source().object(201, &created)?;
-    reply.warnings = warnings;
-    Ok(reply)
+    let created = store_new(call, object, &options, &sent_version).await?;
+    call.source().object(201, &created)
 }
 
 /// Admits and stores an object that is complete but for its name; answers it as stored.
@@ -50,7 +50,6 @@ pub(crate) async fn store_new(
     mut object: Value,
     options: &WriteOptions,
     sent_version: &str,
-    warnings: &mut Vec<String>,
 ) -> Result<bytes::Bytes, Status> {
     let given = text(&object, "name");
     let prefix = text(&object, "generateName");
@@ -81,9 +80,9 @@ pub(crate) async fn store_new(
         }
         let name = text(&object, "name");
         let _grant = services::allocate(call, &mut object, None)?;
-        let mut told = before_create(call.row, &mut object, &call.context())?;
+        call.warn(before_create(call.row, &mut object, &call.context())?);
         let attributes = admission::Attributes { name: &name, ..attributes };
-        told.extend(admission::validate(&call.server.config.plugins, &object, &attributes, &view)?);
+        call.warn(admission::validate(&call.server.config.plugins, &object, &attributes, &view)?);
         charge::pay(call, &object, &attributes, options.dry_run).await?;
         if !sent_version.is_empty() {
             let why = "resourceVersion should not be set on objects to be created";
@@ -97,10 +96,7 @@ pub(crate) async fn store_new(
         match stored {
             Err(CommitError::Exists(_)) => taken = name,
             Err(other) => return Err(shelf::refusal(call.row, &name, &other)),
-            Ok(bytes) => {
-                warnings.extend(told);
-                return Ok(bytes);
-            }
+            Ok(bytes) => return Ok(bytes),
         }
     }
     let mut status = Status::already_exists(call.row.group, call.row.plural, &taken);
@@ -142,7 +138,7 @@ pub(crate) fn settle_namespace(call: &Call, object: &mut Value) -> Result<(), St
     if call.row.namespaced {
         set(object, "namespace", asked);
     } else {
-        meta(object).remove("namespace");
+        meta(object).unset("namespace");
     }
     Ok(())
 }
@@ -154,7 +150,7 @@ pub(crate) fn fill_system_fields(call: &Call, object: &mut Value) {
     set(object, "creationTimestamp", seconds(call.now));
     let meta = meta(object);
     for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "selfLink"] {
-        meta.remove(key);
+        meta.unset(key);
     }
 }
 
@@ -187,21 +183,12 @@ pub(crate) fn text(object: &Value, key: &str) -> String {
 
 /// Sets a text of the metadata.
 pub(crate) fn set(object: &mut Value, key: &str, value: impl Into<Value>) {
-    meta(object).insert(key.to_owned(), value.into());
+    meta(object).set(key, value);
 }
 
 /// The metadata, made if it is missing.
-pub(crate) fn meta(object: &mut Value) -> &mut Map<String, Value> {
-    if !object.is_object() {
-        *object = Value::Object(Map::new());
-    }
-    if !object.get("metadata").is_some_and(Value::is_object) {
-        object["metadata"] = Value::Object(Map::new());
-    }
-    match object.get_mut("metadata") {
-        Some(Value::Object(meta)) => meta,
-        _ => unreachable!("metadata was made an object just above"),
-    }
+pub(crate) fn meta(object: &mut Value) -> &mut Value {
+    object.object("metadata")
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! PATCH in its four kinds.
 
-use super::update::{self, Changed};
+use super::update;
 use super::{Call, create, fields, shelf};
+use crate::admit::metadata;
 use crate::decode::options::{FieldValidation, WriteOptions};
 use crate::decode::{self, Decoded, Wanted};
 use crate::encode::Reply;
@@ -95,27 +96,25 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     }
     let patch = Patch::read(kind, &body)?;
     let manager = call.manager(&options);
-    let mut told = Vec::new();
     let written = update::rewrite(call, &options, |old| {
         let decoded = patch.apply(call.row, old, options.validation)?;
+        call.warn(decoded.warnings);
         let mut object = decoded.object;
         call.strategy.convert(&object)?;
         call.strategy.default(&mut object);
         update::settle_place(call, &mut object)?;
         fields::updated(call, old, &mut object, &manager);
-        told = decoded.warnings;
-        Ok(Changed { object, warnings: Vec::new() })
+        call.warn(metadata::owners_once(&mut object, true));
+        Ok(object)
     })
     .await?;
-    told.extend(written.warnings);
-    let mut reply = call.source().object(200, &written.bytes)?;
-    reply.warnings = told;
-    Ok(reply)
+    call.source().object(200, &written)
 }
 
 /// Server-side apply: creates what is missing.
 async fn apply(call: &Call, body: &[u8], options: &WriteOptions) -> Result<Reply, Status> {
     let Decoded { object: applied, warnings: twice } = decode::applied(body, options.validation)?;
+    call.warn(twice);
     fields::check_applied(call, &applied)?;
     let there =
         shelf::find(&call.server.records, call.row, call.namespace(), call.name()).is_some();
@@ -135,21 +134,15 @@ async fn apply(call: &Call, body: &[u8], options: &WriteOptions) -> Result<Reply
         }
         update::settle_place(call, &mut object)?;
         create::fill_system_fields(call, &mut object);
-        let mut warnings = twice;
-        let bytes = create::store_new(call, object, options, "", &mut warnings).await?;
-        let mut reply = call.source().object(201, &bytes)?;
-        reply.warnings = warnings;
-        return Ok(reply);
+        let bytes = create::store_new(call, object, options, "").await?;
+        return call.source().object(201, &bytes);
     }
     let written = update::rewrite(call, options, |old| {
         let mut object = fields::apply(call, Some(old), &applied, options)?;
         call.strategy.convert(&object)?;
         update::settle_place(call, &mut object)?;
-        Ok(Changed { object, warnings: Vec::new() })
+        Ok(object)
     })
     .await?;
-    let mut reply = call.source().object(200, &written.bytes)?;
-    reply.warnings = twice;
-    reply.warnings.extend(written.warnings);
-    Ok(reply)
+    call.source().object(200, &written)
 }

@@ -4,6 +4,7 @@ use super::create::{meta, text};
 use super::delete::check_preconditions;
 use super::update;
 use super::{Call, remove, shelf};
+use crate::admit::json::{Json, JsonMut};
 use crate::admit::strategy_for;
 use crate::decode::options::{DeleteOptions, WriteOptions};
 use crate::decode::{self, Wanted};
@@ -38,7 +39,9 @@ pub(crate) async fn bind(call: &mut Call, body: Body) -> Result<Reply, Status> {
     let options = WriteOptions::read(&call.query, "CreateOptions")?;
     let wanted =
         Wanted { group: "", version: "v1", kind: "Binding", schema: "io.k8s.api.core.v1.Binding" };
-    let binding = decode::object(&body, media, wanted, options.validation)?.object;
+    let decoded = decode::object(&body, media, wanted, options.validation)?;
+    call.warn(decoded.warnings);
+    let binding = decoded.object;
     let name = text(&binding, "name");
     if !call.name().is_empty() && call.name() != name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
@@ -114,11 +117,10 @@ fn bound(pod: &mut Value, binding: &Value, node: &str, now: jiff::Timestamp) {
         else {
             continue;
         };
-        let held = meta(pod).entry(key).or_insert_with(|| json!({}));
-        let Some(held) = held.as_object_mut() else { continue };
+        let held = meta(pod).object(key);
         for (name, value) in added {
-            if overwrite || !held.contains_key(name) {
-                held.insert(name.clone(), value.clone());
+            if overwrite || !held.has(name) {
+                held.set(name, value.clone());
             }
         }
     }
@@ -174,7 +176,9 @@ pub(crate) async fn evict(call: &Call, body: Body) -> Result<Reply, Status> {
         kind: "Eviction",
         schema: "io.k8s.api.policy.v1.Eviction",
     };
-    let eviction = decode::object(&body, media, wanted, options.validation)?.object;
+    let decoded = decode::object(&body, media, wanted, options.validation)?;
+    call.warn(decoded.warnings);
+    let eviction = decoded.object;
     if text(&eviction, "name") != call.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }

@@ -1,7 +1,7 @@
 //! The subresource `scale`: a workload seen as a number of pods.
 
 use super::patch::{self, Kind, Patch};
-use super::update::{Changed, check_uid, rewrite, settle_place};
+use super::update::{check_uid, rewrite, settle_place};
 use super::{Call, create, fields, shelf};
 use crate::admit::json::{Json, JsonMut};
 use crate::admit::{Column, Strategy, metadata, table};
@@ -53,18 +53,17 @@ pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
     let (body, media) = call.body(body).await?;
     let options = WriteOptions::read(&call.query, "UpdateOptions")?;
     let decoded = decode::object(&body, media, Wanted::of(SCALE), options.validation)?;
+    call.warn(decoded.warnings);
     let mut scale = decoded.object;
     settle_place(call, &mut scale)?;
     create::set(&mut scale, "namespace", call.namespace());
     let manager = call.manager(&options);
     let written = rewrite(call, &options, |old| {
         check_uid(call, &scale, old)?;
-        Ok(Changed { object: scaled(call, old, &scale, &manager)?, warnings: Vec::new() })
+        scaled(call, old, &scale, &manager)
     })
     .await?;
-    let mut reply = answer(call, &encode::parse(&written.bytes)?)?;
-    reply.warnings = decoded.warnings;
-    Ok(reply)
+    answer(call, &encode::parse(&written)?)
 }
 
 /// Answers a PATCH.
@@ -73,25 +72,21 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     let body = decode::body(body).await?;
     let options = WriteOptions::patch(&call.query, kind == Kind::Apply)?;
     let manager = call.manager(&options);
-    let mut warnings = Vec::new();
     let written = if kind == Kind::Apply {
         let decode::Decoded { object: applied, warnings: twice } =
             decode::applied(&body, options.validation)?;
-        warnings = twice;
+        call.warn(twice);
         rewrite(call, &options, |old| apply(call, old, &applied, &options)).await?
     } else {
         let patch = Patch::read(kind, &body)?;
         rewrite(call, &options, |old| {
             let decoded = patch.apply(SCALE, &view(old), options.validation)?;
-            warnings = decoded.warnings;
-            let object = scaled(call, old, &decoded.object, &manager)?;
-            Ok(Changed { object, warnings: Vec::new() })
+            call.warn(decoded.warnings);
+            scaled(call, old, &decoded.object, &manager)
         })
         .await?
     };
-    let mut reply = answer(call, &encode::parse(&written.bytes)?)?;
-    reply.warnings = warnings;
-    Ok(reply)
+    answer(call, &encode::parse(&written)?)
 }
 
 fn answer(call: &Call, object: &Value) -> Result<Reply, Status> {
@@ -165,7 +160,7 @@ fn apply(
     old: &Value,
     applied: &Value,
     options: &WriteOptions,
-) -> Result<Changed, Status> {
+) -> Result<Value, Status> {
     let (version, kind) = (applied.text("apiVersion"), applied.text("kind"));
     if version != "autoscaling/v1" || kind != SCALE.kind {
         let (group, version) = version.split_once('/').unwrap_or(("", version));
@@ -183,5 +178,5 @@ fn apply(
     fields::check_applied(call, &part)?;
     let mut object = fields::apply(call, Some(old), &part, options)?;
     settle_place(call, &mut object)?;
-    Ok(Changed { object, warnings: Vec::new() })
+    Ok(object)
 }

@@ -52,6 +52,7 @@ pub(crate) async fn request(call: &Call, body: Body) -> Result<Reply, Status> {
     let (body, media) = call.body(body).await?;
     let options = WriteOptions::read(&call.query, "CreateOptions")?;
     let decoded = decode::object(&body, media, WANTED, options.validation)?;
+    call.warn(decoded.warnings);
     let mut object = decoded.object;
     if object["spec"]["expirationSeconds"].is_null() {
         object["spec"]["expirationSeconds"] = LIFE_SECONDS.into();
@@ -92,9 +93,7 @@ pub(crate) async fn request(call: &Call, body: Body) -> Result<Reply, Status> {
     if object["spec"].get("boundObjectRef").is_none() {
         object["spec"]["boundObjectRef"] = Value::Null;
     }
-    let mut reply = call.source().object(201, &encode::object_bytes(&object).into())?;
-    reply.warnings = decoded.warnings;
-    Ok(reply)
+    call.source().object(201, &encode::object_bytes(&object).into())
 }
 
 /// Writes down who sent which field.

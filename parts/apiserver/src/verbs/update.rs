@@ -4,7 +4,7 @@
 use super::create::{self, text};
 use super::services::{self, Grant};
 use super::{Call, charge, delete, fields, shelf};
-use crate::admit::{admission, before_update};
+use crate::admit::{admission, before_update, metadata};
 use crate::authorize::escalation;
 use crate::decode::options::WriteOptions;
 use crate::decode::{self, Decoded, Wanted};
@@ -21,58 +21,38 @@ use std::borrow::Cow;
 /// lost round means that another writer won, so five lost rounds are five writes within microseconds.
 pub(crate) const ROUNDS_MAX: usize = 5;
 
-/// The result of a change of an object.
-#[derive(Debug, Default)]
-pub(crate) struct Changed {
-    /// The object after it.
-    pub(crate) object: Value,
-    /// What to warn of.
-    pub(crate) warnings: Vec<String>,
-}
-
-/// What was done.
-#[derive(Debug)]
-pub(crate) struct Written {
-    /// The object as stored.
-    pub(crate) bytes: Bytes,
-    /// What to warn of.
-    pub(crate) warnings: Vec<String>,
-}
-
 /// Answers a PUT.
 pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
     let (body, media) = call.body(body).await?;
     let options = WriteOptions::read(&call.query, "UpdateOptions")?;
-    let Decoded { mut object, mut warnings } =
+    let Decoded { mut object, warnings } =
         decode::object(&body, media, Wanted::of(call.row), options.validation)?;
+    call.warn(warnings);
     call.strategy.convert(&object)?;
     settle_place(call, &mut object)?;
     call.strategy.default(&mut object);
+    call.warn(metadata::owners_once(&mut object, false));
     let manager = call.manager(&options);
     let missing =
         shelf::find(&call.server.records, call.row, call.namespace(), call.name()).is_none();
     if missing && call.subresource().is_empty() && call.strategy.create_on_update() {
-        return create_by_put(call, object, &options, warnings).await;
+        return create_by_put(call, object, &options).await;
     }
     check_version(call, &object)?;
     let written = rewrite(call, &options, |old| {
         check_uid(call, &object, old)?;
         let mut object = object.clone();
         fields::updated(call, old, &mut object, &manager);
-        Ok(Changed { object, warnings: Vec::new() })
+        Ok(object)
     })
     .await?;
-    warnings.extend(written.warnings);
-    let mut reply = call.source().object(200, &written.bytes)?;
-    reply.warnings = warnings;
-    Ok(reply)
+    call.source().object(200, &written)
 }
 
 async fn create_by_put(
     call: &Call,
     mut object: Value,
     options: &WriteOptions,
-    mut warnings: Vec<String>,
 ) -> Result<Reply, Status> {
     authorize_create(call)?;
     let uid = text(&object, "uid");
@@ -84,10 +64,8 @@ async fn create_by_put(
     }
     create::fill_system_fields(call, &mut object);
     fields::created(call, &mut object, &call.manager(options));
-    let bytes = create::store_new(call, object, options, "", &mut warnings).await?;
-    let mut reply = call.source().object(201, &bytes)?;
-    reply.warnings = warnings;
-    Ok(reply)
+    let bytes = create::store_new(call, object, options, "").await?;
+    call.source().object(201, &bytes)
 }
 
 /// A write that creates needs the right to create.
@@ -154,27 +132,27 @@ pub(crate) fn wrong_uid(call: &Call, uid: &str, stored: &str) -> Status {
 
 /// Changes the object named in the path by `change`, which gets the object as it is. Nothing is written when
 /// nothing changed; a change that removes the last finalizer of an object being deleted removes the object.
+/// Answers the object as stored.
 pub(crate) async fn rewrite(
     call: &Call,
     options: &WriteOptions,
-    mut change: impl FnMut(&Value) -> Result<Changed, Status>,
-) -> Result<Written, Status> {
+    mut change: impl FnMut(&Value) -> Result<Value, Status>,
+) -> Result<Bytes, Status> {
     for round in 1.. {
         let record = shelf::find(&call.server.records, call.row, call.namespace(), call.name())
             .ok_or_else(|| call.not_found())?;
         let old = shelf::value(call.row, &record)?;
-        let Changed { mut object, mut warnings } = change(&old)?;
+        let mut object = change(&old)?;
         let asked = text(&object, "resourceVersion");
         let pinned = !matches!(asked.as_str(), "" | "0") && asked != record.revision.to_string();
         if pinned {
             return Err(shelf::conflict(call.row, call.name()));
         }
-        let (told, _grant) = admit(call, &mut object, &old)?;
-        warnings.extend(told);
+        let _grant = admit(call, &mut object, &old)?;
         let attributes = call.admission(admission::Operation::Update, call.name(), Some(&old));
         charge::pay(call, &object, &attributes, options.dry_run).await?;
         match write(call, options, &record, &old, &object).await {
-            Ok(bytes) => return Ok(Written { bytes, warnings }),
+            Ok(bytes) => return Ok(bytes),
             // The caller's own resourceVersion is compared again in the next round.
             Err(CommitError::Conflict(_)) if round < ROUNDS_MAX => {}
             Err(error) => return Err(shelf::refusal(call.row, call.name(), &error)),
@@ -184,11 +162,7 @@ pub(crate) async fn rewrite(
 }
 
 /// Mutating admission, what a Service is given, the strategy, validating admission.
-fn admit(
-    call: &Call,
-    object: &mut Value,
-    old: &Value,
-) -> Result<(Vec<String>, Option<Grant>), Status> {
+fn admit(call: &Call, object: &mut Value, old: &Value) -> Result<Option<Grant>, Status> {
     let view = shelf::Sight(&call.server.records);
     let plugins = &call.server.config.plugins;
     if call.row.namespaced && text(object, "namespace").is_empty() {
@@ -199,9 +173,9 @@ fn admit(
     let asked = &call.target.attributes;
     escalation::check(&call.server.authorizer, &call.identity, asked, Some(old), object)?;
     let grant = services::allocate(call, object, Some(old))?;
-    let mut warnings = before_update(call.row, object, old, &call.context())?;
-    warnings.extend(admission::validate(plugins, object, &attributes, &view)?);
-    Ok((warnings, grant))
+    call.warn(before_update(call.row, object, old, &call.context())?);
+    call.warn(admission::validate(plugins, object, &attributes, &view)?);
+    Ok(grant)
 }
 
 async fn write(

@@ -53,14 +53,19 @@ pub(super) fn raise_collision_count(set: &Set, live: &mut DynamicObject) -> bool
         return false;
     }
     let count = found.unwrap_or(0) + 1;
-    status_of(live).insert("collisionCount".into(), count.into());
+    with_status(live, |members| {
+        members.insert("collisionCount".into(), count.into());
+    });
     true
 }
 
 /// Puts the counters and our conditions into an object; what else is in its status stays, conditions of others too. Fields that are zero are left out where
 /// upstream leaves them out (spec A8).
 pub(super) fn put_status(status: &Status, object: &mut DynamicObject) {
-    let members = status_of(object);
+    with_status(object, |members| put_members(status, members));
+}
+
+fn put_members(status: &Status, members: &mut Map<String, Value>) {
     for (name, count) in [
         ("currentNumberScheduled", status.current_number_scheduled),
         ("numberMisscheduled", status.number_misscheduled),
@@ -92,16 +97,17 @@ pub(super) fn put_status(status: &Status, object: &mut DynamicObject) {
     members.insert("conditions".into(), theirs.chain(ours).collect());
 }
 
-/// The members of the status, made if there are none.
-fn status_of(object: &mut DynamicObject) -> &mut Map<String, Value> {
+/// Changes the members of the status, which is made if there is none.
+fn with_status(object: &mut DynamicObject, change: impl FnOnce(&mut Map<String, Value>)) {
+    let mut members = match object.data.get_mut("status").map(Value::take) {
+        Some(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    change(&mut members);
     if !object.data.is_object() {
         object.data = Value::Object(Map::new());
     }
-    let status = &mut object.data["status"];
-    if !status.is_object() {
-        *status = Value::Object(Map::new());
-    }
-    status.as_object_mut().expect("made an object two lines above")
+    object.data["status"] = Value::Object(members);
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@ const TYPES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 /// What names a profile of the node, before its name.
 const ON_NODE: &str = "localhost/";
 /// Seccomp for the whole pod.
-const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+pub(super) const SECCOMP_POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
 /// Seccomp for the container whose name follows.
-const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
+pub(super) const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
 /// AppArmor for the container whose name follows.
 pub(super) const APPARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
 
@@ -193,6 +193,25 @@ pub(super) fn adopt_annotations(object: &mut Value) {
             }
         }
     }
+}
+
+/// Old annotations about AppArmor that say what no field of the pod says, by their keys.
+pub(super) fn annotations_without_fields(pod: &Value) -> Vec<String> {
+    let (annotations, spec) = (pod.at("metadata").at("annotations"), pod.at("spec"));
+    if spec.at("os").text("name") == "windows" {
+        return Vec::new();
+    }
+    let whole = spec.at("securityContext").at("appArmorProfile");
+    let mut keys = Vec::new();
+    for (_, container) in containers::every(spec, &Path::root()) {
+        let key = format!("{APPARMOR}{}", container.text("name"));
+        let Some(said) = annotations.at(&key).as_str() else { continue };
+        let taken = container.at("securityContext").has("appArmorProfile");
+        if !taken && profile_of(said).is_none_or(|profile| profile != *whole) {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
 /// The profile an annotation names, if it is a sound one.
