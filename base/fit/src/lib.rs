@@ -14,10 +14,12 @@
 //! - Amounts are exact: thousandths in `i128`, no floating point.
 //!
 //! # Absent
-//! Scores, volumes, pod affinity, topology spread, device claims, in-place resize, scheduling groups.
+//! Scores, volumes, preferred pod affinity, spreads that need not be kept, device claims, in-place resize, scheduling
+//! groups.
 //!
 //! Start reading at [`judge`](mod@judge), then [`filter`](mod@filter).
 
+pub mod company;
 pub mod demand;
 pub mod filter;
 pub mod judge;
@@ -27,6 +29,7 @@ pub mod reason;
 pub mod taint;
 pub mod victims;
 
+pub use company::{Company, Guard};
 pub use demand::Amounts;
 pub use filter::{Incoming, Occupied, filter};
 pub use judge::{Verdict, judge};

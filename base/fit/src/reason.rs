@@ -16,6 +16,17 @@ pub const UNSCHEDULABLE: &str = "node(s) were unschedulable";
 pub const TOO_MANY_PODS: &str = "Too many pods";
 /// Text of [`Reason::HostPort`] (spec C9).
 pub const HOST_PORT: &str = "node(s) didn't have free ports for the requested pod ports";
+/// Text of [`Reason::PodAffinity`] (spec C10).
+pub const POD_AFFINITY: &str = "node(s) didn't match pod affinity rules";
+/// Text of [`Reason::PodAntiAffinity`].
+pub const POD_ANTI_AFFINITY: &str = "node(s) didn't match pod anti-affinity rules";
+/// Text of [`Reason::OthersAntiAffinity`].
+pub const OTHERS_ANTI_AFFINITY: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
+/// Text of [`Reason::TopologySpread`].
+pub const TOPOLOGY_SPREAD: &str = "node(s) didn't match pod topology spread constraints";
+/// Text of [`Reason::TopologyLabel`].
+pub const TOPOLOGY_LABEL: &str =
+    "node(s) didn't match pod topology spread constraints (missing required label)";
 /// What upstream says about every node left out by a pin to node names (spec C1).
 pub const NOT_PINNED: &str = "node(s) didn't satisfy plugin(s) [NodeAffinity]";
 /// What upstream says about a node whose failure preemption could have mended, but nobody could go.
@@ -79,6 +90,22 @@ pub enum Reason {
         /// Port.
         port: i32,
     },
+    /// Nobody whom the pod must be near is in the node's place.
+    PodAffinity,
+    /// Somebody whom the pod must be far from is in the node's place.
+    PodAntiAffinity,
+    /// Somebody who must be far from the pod is in the node's place.
+    OthersAntiAffinity,
+    /// The pod would make the spread over this topology more uneven than it may be.
+    TopologySpread {
+        /// The topology's label key.
+        key: String,
+    },
+    /// The node has no place in a topology to spread over.
+    TopologyLabel {
+        /// The topology's label key.
+        key: String,
+    },
 }
 
 /// All reasons against one node, in the order in which they were found. Empty means none.
@@ -95,6 +122,11 @@ impl Reason {
             Self::TooManyPods { .. } => TOO_MANY_PODS.to_owned(),
             Self::Insufficient { resource, .. } => format!("Insufficient {resource}"),
             Self::HostPort { .. } => HOST_PORT.to_owned(),
+            Self::PodAffinity => POD_AFFINITY.to_owned(),
+            Self::PodAntiAffinity => POD_ANTI_AFFINITY.to_owned(),
+            Self::OthersAntiAffinity => OTHERS_ANTI_AFFINITY.to_owned(),
+            Self::TopologySpread { .. } => TOPOLOGY_SPREAD.to_owned(),
+            Self::TopologyLabel { .. } => TOPOLOGY_LABEL.to_owned(),
         }
     }
 
@@ -124,6 +156,11 @@ impl Reason {
                 thousandths(*allocatable)
             ),
             Self::HostPort { protocol, port } => format!("host port {port}/{protocol} is taken"),
+            Self::PodAffinity => "no pod it must be near is there".to_owned(),
+            Self::PodAntiAffinity => "a pod it must be far from is there".to_owned(),
+            Self::OthersAntiAffinity => "a pod that must be far from it is there".to_owned(),
+            Self::TopologySpread { key } => format!("the spread over {key} would be too uneven"),
+            Self::TopologyLabel { key } => format!("the node has no label {key} to spread over"),
         }
     }
 
@@ -131,12 +168,17 @@ impl Reason {
     pub fn preemption_may_help(&self) -> bool {
         match self {
             Self::TooManyPods { max, .. } => *max > 0,
-            Self::HostPort { .. } => true,
+            Self::HostPort { .. }
+            | Self::PodAntiAffinity
+            | Self::OthersAntiAffinity
+            | Self::TopologySpread { .. } => true,
             Self::Insufficient { requested, allocatable, .. } => requested <= allocatable,
             Self::NodeName { .. }
             | Self::NodeSelector { .. }
             | Self::NodeAffinity
             | Self::Taint { .. }
+            | Self::PodAffinity
+            | Self::TopologyLabel { .. }
             | Self::Unschedulable => false,
         }
     }

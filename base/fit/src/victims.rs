@@ -1,5 +1,6 @@
 //! Whom to preempt (spec C31–C34).
 
+use crate::company::{Company, Guard};
 use crate::demand::Amounts;
 use crate::filter::{Incoming, Occupied, filter, is_finished};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -41,7 +42,8 @@ fn importance(pod: &Pod) -> impl Ord + use<'_> {
     (Reverse(priority(pod)), started.is_none(), started, name)
 }
 
-/// The fewest pods of strictly lower priority that must go from `node` for `incoming` to fit (spec C32).
+/// The fewest pods of strictly lower priority that must go from `node` for `incoming` to fit (spec C32), beside its
+/// company, which has the occupants counted in.
 ///
 /// All lower ones are taken away, then given back one by one, those first whose loss would break a budget,
 /// each group by importance. `None`: not even without all of them, or there are none.
@@ -50,6 +52,7 @@ pub fn victims<'a>(
     node: &Node,
     occupants: &[&'a Pod],
     budgets: &[Budget],
+    company: Option<&Company<'_>>,
 ) -> Option<Victims<'a>> {
     let spec = incoming.spec.as_ref()?;
     let asked = Incoming::of(spec);
@@ -61,8 +64,15 @@ pub fn victims<'a>(
         return None;
     }
     let mut occupied = Occupied::by(others);
-    let fits = |occupied: &Occupied| filter(&asked, node, &allocatable, occupied).is_empty();
-    if !fits(&occupied) {
+    let mut company = company.cloned();
+    for pod in &lower {
+        count(company.as_mut(), pod, node, false);
+    }
+    let fits = |occupied: &Occupied, company: Option<&Company<'_>>| {
+        filter(&asked, node, &allocatable, occupied).is_empty()
+            && company.is_none_or(|company| company.against(node).is_none())
+    };
+    if !fits(&occupied, company.as_ref()) {
         return None;
     }
     lower.sort_by(|a, b| importance(a).cmp(&importance(b)));
@@ -71,8 +81,10 @@ pub fn victims<'a>(
     for (pods, breaks) in [(breaking, 1), (harmless, 0)] {
         for pod in pods {
             occupied.add(pod);
-            if !fits(&occupied) {
+            count(company.as_mut(), pod, node, true);
+            if !fits(&occupied, company.as_ref()) {
                 occupied.remove(pod);
+                count(company.as_mut(), pod, node, false);
                 found.pods.push(pod);
                 found.budgets_broken += breaks;
             }
@@ -80,6 +92,17 @@ pub fn victims<'a>(
     }
     found.pods.sort_by(|a, b| importance(a).cmp(&importance(b)));
     Some(found)
+}
+
+fn count(company: Option<&mut Company<'_>>, pod: &Pod, node: &Node, is_in: bool) {
+    let Some(company) = company else { return };
+    if !is_in {
+        return company.leave(pod, node);
+    }
+    company.see(pod, node);
+    if let Some(guard) = Guard::of(pod) {
+        company.see_guard(&guard, node);
+    }
 }
 
 /// Splits pods into those whose loss breaks a budget and the rest; each loss uses up budgets in turn.

@@ -250,14 +250,14 @@ fn victims_are_as_few_and_as_unimportant_as_can_be() {
     };
     let all = [&low, &old, &young];
     // two of four halves are free at 1.5 taken of 2: one has to go, and it is the least important
-    assert_eq!(names(victims(&incoming, &here, &all, &[])), ["low"]);
+    assert_eq!(names(victims(&incoming, &here, &all, &[], None)), ["low"]);
     // unless its loss breaks a budget
     let budget = Budget { covers: BTreeSet::from(["low".to_owned()]), allowed: 0 };
-    assert_eq!(names(victims(&incoming, &here, &all, &[budget])), ["young"]);
+    assert_eq!(names(victims(&incoming, &here, &all, &[budget], None)), ["young"]);
     // equals never go
-    assert!(victims(&pod("in", 1, "1", 0), &here, &all, &[]).is_none());
+    assert!(victims(&pod("in", 1, "1", 0), &here, &all, &[], None).is_none());
     // nor does anybody where it would not help
-    assert!(victims(&pod("in", 10, "3", 0), &here, &all, &[]).is_none());
+    assert!(victims(&pod("in", 10, "3", 0), &here, &all, &[], None).is_none());
 }
 
 #[test]

@@ -33,6 +33,13 @@ pub(crate) fn refusal<'a>(
         Reason::NodeName { .. } => predicate("NodeName", &text),
         Reason::NodeSelector { .. } | Reason::NodeAffinity => predicate("NodeAffinity", &text),
         Reason::Taint { .. } | Reason::Unschedulable => predicate("TaintToleration", &text),
+        // asked by schedulers alone
+        Reason::PodAffinity | Reason::PodAntiAffinity | Reason::OthersAntiAffinity => {
+            predicate("InterPodAffinity", &text)
+        }
+        Reason::TopologySpread { .. } | Reason::TopologyLabel { .. } => {
+            predicate("PodTopologySpread", &text)
+        }
     };
     Some((name, format!("Pod was rejected: {message}")))
 }

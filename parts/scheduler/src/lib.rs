@@ -12,8 +12,8 @@
 //! - Whether a pod may run on a node is `fit`'s answer alone.
 //!
 //! # Absent
-//! Required pod affinity, topology spread that must be kept, claims of volumes and devices: a pod that asks for them waits
-//! and says why (spec C10). Preferred ones are not weighed. Several profiles, sampling of nodes: an unpinned pod looks at
+//! Claims of volumes and devices: a pod that asks for them waits and says why (spec C10). Preferred affinity among pods,
+//! and spreads that need not be kept, are not weighed. Several profiles, sampling of nodes: an unpinned pod looks at
 //! all of them.
 //!
 //! Start with [`run`], then `plan`.
@@ -34,7 +34,7 @@ use kit::{Caches, Events, Setup};
 pub struct Options {
     /// Time, tasks, figures.
     pub setup: Setup,
-    /// Shared caches of pods, nodes and disruption budgets.
+    /// Shared caches of pods, nodes, namespaces and disruption budgets.
     pub caches: Caches,
 }
 

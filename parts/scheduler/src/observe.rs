@@ -7,9 +7,10 @@ use crate::snapshot::{Snapshot, bound_to, uid};
 use crate::{Options, words};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kit::{Cache, Change, Changes, Key};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -21,6 +22,9 @@ pub(crate) struct Scheduler {
     pods: Cache<Pod>,
     nodes: Cache<Node>,
     budgets: Cache<PodDisruptionBudget>,
+    namespaces: Cache<Namespace>,
+    /// Pods without a node whose neighbours matter: tried again when pods come, go or change their labels anywhere.
+    company: BTreeSet<Key>,
     pod_changes: Changes<Pod>,
     node_changes: Changes<Node>,
     snapshot: Snapshot,
@@ -38,6 +42,8 @@ impl Scheduler {
             pods,
             nodes,
             budgets: options.caches.of(),
+            namespaces: options.caches.of(),
+            company: BTreeSet::new(),
             snapshot: Snapshot::default(),
             backlog: Backlog::default(),
             requests: FuturesUnordered::new(),
@@ -47,6 +53,7 @@ impl Scheduler {
     pub(crate) async fn run(mut self) {
         self.pods.synced().await;
         self.nodes.synced().await;
+        self.namespaces.synced().await;
         loop {
             let due = self.backlog.tick(Instant::now());
             let ready = self.backlog.has_next() && self.requests.len() < REQUESTS_MAX;
@@ -70,9 +77,11 @@ impl Scheduler {
                 self.snapshot.put_node(new);
                 if matters {
                     self.backlog.wake(&name, Instant::now());
+                    self.company_changed();
                 }
             }
             Change::Deleted(old) => {
+                self.company_changed();
                 self.snapshot.remove_node(old.metadata.name.as_deref().unwrap_or_default());
             }
             Change::Resync => self.rebuild(),
@@ -81,8 +90,14 @@ impl Scheduler {
 
     fn pod(&mut self, change: Change<Pod>) {
         match change {
-            Change::Applied { new, .. } => self.see(&new),
+            Change::Applied { old, new } => {
+                self.see(&new);
+                if is_news_for_others(old.as_deref(), &new) {
+                    self.company_changed();
+                }
+            }
             Change::Deleted(old) => {
+                self.company_changed();
                 let freed = self.snapshot.remove_pod(&old);
                 let key = Key::of(old.as_ref());
                 // another pod of that name may be there already
@@ -146,6 +161,13 @@ impl Scheduler {
         }
     }
 
+    /// Those whose neighbours matter look again.
+    fn company_changed(&mut self) {
+        for key in std::mem::take(&mut self.company) {
+            self.backlog.wake_one(&key, Instant::now());
+        }
+    }
+
     fn wake(&mut self, freed: Option<String>) {
         if let Some(node) = freed {
             self.backlog.wake(&node, Instant::now());
@@ -157,13 +179,18 @@ impl Scheduler {
         let Some(pod) = self.pods.get(&key).filter(|pod| bound_to(pod).is_none()) else {
             return self.backlog.forget(&key);
         };
-        match plan::plan(&pod, &self.snapshot, &|| self.budgets.list()) {
+        let namespaces = || Arc::new(labels_of(&self.namespaces));
+        let sources = plan::Sources { budgets: &|| self.budgets.list(), namespaces: &namespaces };
+        match plan::plan(&pod, &self.snapshot, sources) {
             Plan::Bind(node) => {
                 self.snapshot.assume(&pod, &node);
                 self.requests.push(Box::pin(self.hand.clone().bind(pod, node)));
             }
             Plan::Fail(failure) => {
                 self.backlog.failed(&key, Instant::now());
+                if failure.minds_company {
+                    self.company.insert(key);
+                }
                 match &failure.outlook {
                     Outlook::Same => {}
                     Outlook::None => self.snapshot.nominate(&pod, None),
@@ -203,6 +230,26 @@ async fn wait(due: Option<Instant>) {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
+}
+
+fn labels_of(namespaces: &Cache<Namespace>) -> fit::company::Namespaces {
+    let read = |namespace: &Arc<Namespace>| {
+        let meta = &namespace.metadata;
+        Some((meta.name.clone()?, meta.labels.clone().unwrap_or_default()))
+    };
+    namespaces.list().iter().filter_map(read).collect()
+}
+
+/// Whether a change of a pod can make another fit that minds who is where.
+fn is_news_for_others(old: Option<&Pod>, new: &Pod) -> bool {
+    if bound_to(new).is_none() {
+        return false;
+    }
+    let facts = |pod: &Pod| {
+        let is_going = pod.metadata.deletion_timestamp.is_some();
+        (bound_to(pod).is_some(), is_going, fit::filter::is_finished(pod))
+    };
+    old.is_none_or(|old| facts(old) != facts(new) || old.metadata.labels != new.metadata.labels)
 }
 
 /// Whether a change of a node can make a pod fit: labels, taints, cordon, room.

@@ -5,9 +5,10 @@ mod score;
 use crate::snapshot::{Seat, Snapshot, uid};
 use crate::words;
 use api::selector::LabelSelector;
+use fit::company::{Labels, Namespaces};
 use fit::reason::{NO_VICTIMS, NOT_PINNED, PREEMPTION_NOT_HELPFUL, Tally, failure_text};
 use fit::victims::{Budget, may_preempt, priority};
-use fit::{Incoming, Reason, Reasons};
+use fit::{Company, Incoming, Reason, Reasons};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub(crate) enum Plan {
 pub(crate) struct Failure {
     pub(crate) message: String,
     pub(crate) outlook: Outlook,
+    /// Whether pods anywhere may change the answer, not only those of the pod's nodes.
+    pub(crate) minds_company: bool,
 }
 
 /// What a pod without a node waits for.
@@ -55,9 +58,19 @@ pub(crate) struct Preempt {
     pub(crate) displaced: Vec<Arc<Pod>>,
 }
 
+/// What is asked for only when it matters.
+#[derive(Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    pub(crate) budgets: Budgets<'a>,
+    /// The labels of all namespaces.
+    pub(crate) namespaces: &'a dyn Fn() -> Arc<Namespaces>,
+}
+
 /// Decides about one pod.
-pub(crate) fn plan(pod: &Pod, snapshot: &Snapshot, budgets: Budgets<'_>) -> Plan {
-    let fail = |message: String| Plan::Fail(Failure { message, outlook: Outlook::None });
+pub(crate) fn plan(pod: &Pod, snapshot: &Snapshot, sources: Sources<'_>) -> Plan {
+    let fail = |message: String| {
+        Plan::Fail(Failure { message, outlook: Outlook::None, minds_company: false })
+    };
     let Some(spec) = pod.spec.as_ref().filter(|_| snapshot.nodes > 0) else {
         return fail(words::NO_NODES.to_owned());
     };
@@ -74,10 +87,15 @@ pub(crate) fn plan(pod: &Pod, snapshot: &Snapshot, budgets: Budgets<'_>) -> Plan
         }
         None => snapshot.seats.iter().collect(),
     };
+    let none = Labels::new();
+    let company = snapshot
+        .is_company_asked(pod)
+        .then(|| snapshot.company(pod, &none, &(sources.namespaces)()))
+        .flatten();
     let mut refused: Vec<(&String, &Seat, Reasons)> = Vec::new();
     let mut fitting: Vec<(&String, &Seat)> = Vec::new();
     for (name, seat) in candidates {
-        match judge(pod, &incoming, seat) {
+        match judge(pod, &incoming, seat, company.as_ref()) {
             None => {}
             Some(reasons) if reasons.is_empty() => fitting.push((name, seat)),
             Some(reasons) => refused.push((name, seat, reasons)),
@@ -91,32 +109,52 @@ pub(crate) fn plan(pod: &Pod, snapshot: &Snapshot, budgets: Budgets<'_>) -> Plan
         tally.add(reasons);
     }
     tally.add_text(NOT_PINNED, snapshot.nodes - refused.len());
-    Plan::Fail(preempt(pod, snapshot, &refused, &tally, budgets))
+    let mut failure = preempt(pod, snapshot, (&refused, &tally), sources.budgets, company.as_ref());
+    failure.minds_company = company.is_some();
+    Plan::Fail(failure)
 }
 
-/// Reasons against a node that is there, beside pods nominated to it of at least the same priority (spec C36).
-fn judge(pod: &Pod, incoming: &Incoming<'_>, seat: &Seat) -> Option<Reasons> {
+/// Reasons against a node that is there, beside pods nominated to it of at least the same priority (spec C36). Company is
+/// asked about last, as upstream does.
+fn judge(
+    pod: &Pod,
+    incoming: &Incoming<'_>,
+    seat: &Seat,
+    company: Option<&Company<'_>>,
+) -> Option<Reasons> {
     let node = seat.node.as_ref()?;
+    let among = |company: Option<&Company<'_>>, reasons: Reasons| match company {
+        Some(company) if reasons.is_empty() => company.against(node).into_iter().collect(),
+        _ => reasons,
+    };
+    let alone = among(company, fit::filter(incoming, node, &seat.allocatable, &seat.occupied));
     let mut ahead = seat.nominated.values().filter(|other| is_ahead(pod, other)).peekable();
-    if ahead.peek().is_none() {
-        return Some(fit::filter(incoming, node, &seat.allocatable, &seat.occupied));
+    // nobody may rely on those who are not there yet, so that both answers count
+    if ahead.peek().is_none() || !alone.is_empty() {
+        return Some(alone);
     }
-    let mut occupied = seat.occupied.clone();
-    ahead.for_each(|other| occupied.add(other));
-    Some(fit::filter(incoming, node, &seat.allocatable, &occupied))
+    let (mut occupied, mut company) = (seat.occupied.clone(), company.cloned());
+    for other in ahead {
+        occupied.add(other);
+        if let Some(company) = &mut company {
+            company.see(other, node);
+        }
+    }
+    Some(among(company.as_ref(), fit::filter(incoming, node, &seat.allocatable, &occupied)))
 }
 
 fn preempt(
     pod: &Pod,
     snapshot: &Snapshot,
-    refused: &[(&String, &Seat, Reasons)],
-    tally: &Tally,
+    (refused, tally): (&[(&String, &Seat, Reasons)], &Tally),
     budgets: Budgets<'_>,
+    company: Option<&Company<'_>>,
 ) -> Failure {
+    let minds_company = false;
     if let Some(why) = ineligible(pod, snapshot) {
         let first = failure_text(snapshot.nodes, tally, None);
         let message = format!("{first} no new claims to deallocate, preemption: {why}");
-        return Failure { message, outlook: Outlook::Same };
+        return Failure { message, outlook: Outlook::Same, minds_company };
     }
     let mut protection: Option<Vec<Arc<PodDisruptionBudget>>> = None;
     let mut tried = Tally::default();
@@ -135,7 +173,7 @@ fn preempt(
         let waiting = seat.nominated.values().filter(|other| is_ahead(pod, other));
         let occupants: Vec<&Pod> = seat.pods.values().chain(waiting).map(Arc::as_ref).collect();
         let budgets = budgets_of(protection.get_or_insert_with(budgets), &occupants);
-        match fit::victims(pod, node, &occupants, &budgets) {
+        match fit::victims(pod, node, &occupants, &budgets, company) {
             Some(victims) if !victims.pods.is_empty() => {
                 found.push(victims);
                 names.push((*name, *seat));
@@ -150,11 +188,12 @@ fn preempt(
         let others = seat.nominated.values().filter(|other| uid(other) != uid(pod));
         let displaced = others.filter(|other| !is_ahead(pod, other)).cloned().collect();
         let room = Outlook::Room(Preempt { node: (*name).clone(), victims, displaced });
-        return Failure { message: failure_text(snapshot.nodes, tally, None), outlook: room };
+        let message = failure_text(snapshot.nodes, tally, None);
+        return Failure { message, outlook: room, minds_company };
     }
     tried.add_text(PREEMPTION_NOT_HELPFUL, snapshot.nodes - helpful);
     let message = failure_text(snapshot.nodes, tally, Some(&tried));
-    Failure { message, outlook: Outlook::None }
+    Failure { message, outlook: Outlook::None, minds_company }
 }
 
 /// Whether another pod that is nominated to a node has its room before this one (spec C36).
@@ -192,22 +231,12 @@ fn budgets_of(all: &[Arc<PodDisruptionBudget>], pods: &[&Pod]) -> Vec<Budget> {
 /// What a pod asks for that nobody here looks after: it waits and says why, rather than run where it must not
 /// (spec C10).
 fn unsupported(spec: &PodSpec) -> Option<&'static str> {
-    let affinity = spec.affinity.as_ref();
-    let near = affinity.and_then(|a| a.pod_affinity.as_ref());
-    let near = near.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-    let far = affinity.and_then(|a| a.pod_anti_affinity.as_ref());
-    let far = far.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-    let mut spread = spec.topology_spread_constraints.iter().flatten();
     let claims = spec
         .volumes
         .iter()
         .flatten()
         .any(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some());
-    if near.is_some_and(|terms| !terms.is_empty()) || far.is_some_and(|terms| !terms.is_empty()) {
-        Some(words::NO_POD_AFFINITY)
-    } else if spread.any(|constraint| constraint.when_unsatisfiable == "DoNotSchedule") {
-        Some(words::NO_SPREADING)
-    } else if claims {
+    if claims {
         Some(words::NO_VOLUME_CLAIMS)
     } else if spec.resource_claims.as_ref().is_some_and(|claims| !claims.is_empty()) {
         Some(words::NO_RESOURCE_CLAIMS)

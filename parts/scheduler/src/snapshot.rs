@@ -1,6 +1,7 @@
 //! Nodes and what is taken on them, kept up to date by changes; includes pods that are only assumed to be there.
 
-use fit::{Amounts, Occupied};
+use fit::company::{self, Company, Labels, Namespaces};
+use fit::{Amounts, Guard, Occupied};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kit::Key;
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub(crate) struct Snapshot {
     places: BTreeMap<Key, Place>,
     /// Where each pod (by uid) is nominated.
     nominations: BTreeMap<String, String>,
+    /// Pods that keep others away; few or none, so that those who mind nobody pay nothing.
+    guards: BTreeMap<Key, Guard>,
 }
 
 #[derive(Clone, Debug)]
@@ -120,6 +123,39 @@ impl Snapshot {
         }
     }
 
+    /// Whether a pod's neighbours matter at all: it asks for some, or somebody keeps away.
+    pub(crate) fn is_company_asked(&self, pod: &Pod) -> bool {
+        !self.guards.is_empty() || pod.spec.as_ref().is_some_and(company::asks)
+    }
+
+    /// What a pod's neighbours mean for it, counted over all nodes that are there; `None` where they mean nothing.
+    pub(crate) fn company<'a>(
+        &self,
+        pod: &'a Pod,
+        no_labels: &'a Labels,
+        namespaces: &Arc<Namespaces>,
+    ) -> Option<Company<'a>> {
+        let asks = company::asks(pod.spec.as_ref()?);
+        let guards = self.guards.iter().filter(|(_, guard)| guard.minds(pod, namespaces));
+        let guards: Vec<(&Key, &Guard)> = guards.collect();
+        if !asks && guards.is_empty() {
+            return None;
+        }
+        let mut company = Company::of(pod, no_labels, Arc::clone(namespaces))?;
+        for (key, guard) in guards {
+            let seat = self.places.get(key).and_then(|place| self.seats.get(&place.node));
+            if let Some(node) = seat.and_then(|seat| seat.node.as_ref()) {
+                company.see_guard(guard, node);
+            }
+        }
+        for seat in self.seats.values().filter(|_| asks) {
+            let Some(node) = &seat.node else { continue };
+            company.see_node(node);
+            seat.pods.values().for_each(|other| company.see(other, node));
+        }
+        Some(company)
+    }
+
     fn unnominate(&mut self, uid: &str) {
         if let Some(node) = self.nominations.remove(uid) {
             if let Some(seat) = self.seats.get_mut(&node) {
@@ -134,11 +170,15 @@ impl Snapshot {
         let seat = self.seats.entry(node.to_owned()).or_default();
         seat.occupied.add(pod);
         seat.pods.insert(key.clone(), Arc::clone(pod));
+        if let Some(guard) = Guard::of(pod) {
+            self.guards.insert(key.clone(), guard);
+        }
         self.places.insert(key, Place { node: node.to_owned(), uid: uid(pod).to_owned(), assumed });
     }
 
     fn take_out(&mut self, key: &Key) -> Option<String> {
         let place = self.places.remove(key)?;
+        self.guards.remove(key);
         if let Some(seat) = self.seats.get_mut(&place.node)
             && let Some(pod) = seat.pods.remove(key)
         {

@@ -34,10 +34,6 @@ pub const NO_NODES: &str = "no nodes available to schedule pods";
 pub const NEVER_PREEMPTS: &str = "not eligible due to preemptionPolicy=Never.";
 /// Why preemption was not tried.
 pub const ALREADY_PREEMPTING: &str = "not eligible due to a terminating pod on the nominated node.";
-/// Ours: a required pod affinity or anti-affinity cannot be honoured.
-pub const NO_POD_AFFINITY: &str = "node(s) cannot be judged: this scheduler does not support required pod affinity or anti-affinity";
-/// Ours: a spread that must be kept cannot be honoured.
-pub const NO_SPREADING: &str = "node(s) cannot be judged: this scheduler does not support topology spread constraints with DoNotSchedule";
 /// Ours: a claimed volume cannot be found.
 pub const NO_VOLUME_CLAIMS: &str =
     "node(s) cannot be judged: this scheduler does not support persistent volume claims";

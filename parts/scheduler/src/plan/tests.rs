@@ -35,14 +35,26 @@ fn snapshot(nodes: &[(&str, &str)], pods: &[(&str, Arc<Pod>)]) -> Snapshot {
     snapshot
 }
 
+/// These budgets, and two namespaces.
+fn sources(budgets: Budgets<'_>) -> Sources<'_> {
+    let namespaces: &dyn Fn() -> Arc<Namespaces> = &|| {
+        let labels = |team: &str| Labels::from([("team".to_owned(), team.to_owned())]);
+        Arc::new(Namespaces::from([
+            ("d".to_owned(), labels("one")),
+            ("e".to_owned(), labels("two")),
+        ]))
+    };
+    Sources { budgets, namespaces }
+}
+
 /// Without budgets.
 fn plan(pod: &Pod, snapshot: &Snapshot) -> Plan {
-    super::plan(pod, snapshot, &Vec::new)
+    super::plan(pod, snapshot, sources(&Vec::new))
 }
 
 fn told(pod: &Pod, snapshot: &Snapshot) -> String {
     match plan(pod, snapshot) {
-        Plan::Fail(Failure { message, outlook: Outlook::Same | Outlook::None }) => message,
+        Plan::Fail(Failure { message, outlook: Outlook::Same | Outlook::None, .. }) => message,
         other => panic!("{other:?}"),
     }
 }
@@ -50,7 +62,7 @@ fn told(pod: &Pod, snapshot: &Snapshot) -> String {
 fn room(pod: &Pod, snapshot: &Snapshot, budgets: &[Value]) -> (String, Vec<String>, Vec<String>) {
     let read = |budget: &Value| Arc::new(serde_json::from_value(budget.clone()).unwrap());
     let names = |pods: &[Arc<Pod>]| pods.iter().map(|pod| uid(pod).to_owned()).collect();
-    match super::plan(pod, snapshot, &|| budgets.iter().map(read).collect()) {
+    match super::plan(pod, snapshot, sources(&|| budgets.iter().map(read).collect())) {
         Plan::Fail(Failure { outlook: Outlook::Room(room), .. }) => {
             (room.node, names(&room.victims), names(&room.displaced))
         }
@@ -93,7 +105,7 @@ fn a_more_important_pod_makes_room_and_then_waits_for_it() {
     let mut busy = snapshot(&[("a", "4")], &[("a", Arc::clone(&victim))]);
     let important = pod("high", "2", 5, None);
     match plan(&important, &busy) {
-        Plan::Fail(Failure { message, outlook: Outlook::Room(preempt) }) => {
+        Plan::Fail(Failure { message, outlook: Outlook::Room(preempt), .. }) => {
             assert_eq!(message, "0/1 nodes are available: 1 Insufficient cpu.");
             assert_eq!(preempt.node, "a");
             assert_eq!(preempt.victims.iter().map(|pod| uid(pod)).collect::<Vec<_>>(), ["low"]);
@@ -164,19 +176,12 @@ fn who_waits_there_is_sent_away_only_by_its_betters() {
 
 #[test]
 fn what_is_not_supported_is_refused_with_a_reason() {
-    let term = json!([{"topologyKey": "kubernetes.io/hostname", "labelSelector": {}}]);
-    let required = |terms: &Value| json!({"requiredDuringSchedulingIgnoredDuringExecution": terms});
     for (spec, why) in [
-        (json!({"affinity": {"podAffinity": required(&term)}}), words::NO_POD_AFFINITY),
-        (json!({"affinity": {"podAntiAffinity": required(&term)}}), words::NO_POD_AFFINITY),
-        (
-            json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]}),
-            words::NO_SPREADING,
-        ),
         (
             json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}),
             words::NO_VOLUME_CLAIMS,
         ),
+        (json!({"resourceClaims": [{"name": "c"}]}), words::NO_RESOURCE_CLAIMS),
     ] {
         let mut spec = spec;
         spec["containers"] = json!([]);
@@ -185,6 +190,8 @@ fn what_is_not_supported_is_refused_with_a_reason() {
         assert_eq!(text, format!("0/2 nodes are available: 2 {why}."));
     }
 }
+
+mod company;
 
 proptest! {
     /// Whatever is bound one after another, no node ever holds more than it has.
