@@ -1,24 +1,30 @@
-//! `make bench`: the figures of docs/benchmarks.md, on a cluster of this machine, with the release build.
+//! `make bench`: the figures of docs/benchmarks.md, with the release build: fleets in one process, then a cluster of this
+//! machine. A measurement that fails is written down as failed, and the others go on.
+
+mod report;
 
 use crate::api::Api;
 use crate::cluster::{self, State, Wish};
 use crate::{answer, say, sh};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use report::{Row, times};
 use serde_json::{Value, json};
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// Repetitions of each measurement of a time.
 const TIMES: usize = 50;
-/// Heading of the section of docs/benchmarks.md that is written; it is the last one.
-const HEAD: &str = "## Real nodes";
 /// Starts of the server.
 const STARTS: usize = 20;
+/// Nodes that join, one after the other.
+const JOINS: usize = 10;
+/// Rest before memory is read.
+const REST: Duration = Duration::from_secs(60);
+/// Most pods of one node, beside which the agent's memory is read; upstream's default of `--max-pods`.
+const FULL: usize = 110;
 
-/// Measures, prints a table and writes docs/benchmarks.md.
+/// Measures, prints tables and writes docs/benchmarks.md.
 pub(crate) fn run() -> Result<()> {
     cluster::install_needs()?;
     let root = crate::demo::repository()?;
@@ -26,99 +32,138 @@ pub(crate) fn run() -> Result<()> {
     sh::run("cargo", &["build", "--release", "--bin", "pernode"])?;
     let target = std::env::current_exe()?;
     let pernode = target.ancestors().nth(2).context("a target folder")?.join("release/pernode");
+    let before = report::load();
+    say("fleets of pretend nodes, in one process ...");
+    let scale = sh::run(&pernode.to_string_lossy(), &["bench"]);
+    let scale = report::scale(scale.unwrap_or_else(|error| format!("failed: {error:#}")));
+    answer(&scale);
     let dir = std::env::temp_dir().join(format!("pernode-bench-{}", std::process::id()));
     let wish = Wish { dir: dir.clone(), nodes: 3, pernode, prefix: "bench".into() };
     let outcome = cluster::up(&wish).and_then(|mut state| measure(&mut state));
     let ended = cluster::down(&dir);
     let rows = outcome?;
     ended?;
-    let table = crate::api::lay_out(&rows);
+    let table = crate::api::lay_out(&report::cells(&rows));
     answer(&table);
-    write(&root.join("docs/benchmarks.md"), &rows)
+    report::write(&root.join("docs/benchmarks.md"), &scale, &rows, &before)
 }
 
-fn measure(state: &mut State) -> Result<Vec<Vec<String>>> {
+fn measure(state: &mut State) -> Result<Vec<Row>> {
     let api = Api::open(&state.kubeconfig(), &state.dir.join("curl"))?;
     wait_nodes(&api, 3)?;
-    let mut rows = vec![row("what", "aim", "p50", "p99", "how")];
-    say("bound → Running ...");
-    let bound = pods(&api, state, Some(state.nodes[0].name.clone()))?;
+    // one on each node, so that the image is present everywhere
+    for node in state.nodes.iter().map(|node| node.name.clone()).collect::<Vec<_>>() {
+        one_pod(&api, &format!("warm-{node}"), Some(&node))?;
+    }
+    let mut rows = Vec::new();
+    let first = state.nodes[0].name.clone();
     rows.push(times(
         "bound → Running (image present)",
         "p50 ≤ 200 ms",
-        &bound,
-        "a pod with spec.nodeName, POST sent to Running seen by a watch",
+        pods(&api, Some(&first)),
+        "a pod with spec.nodeName; from its first event to the one that shows it Running, both on one watch",
     ));
-    say("created → Running ...");
-    let created = pods(&api, state, None)?;
     rows.push(times(
         "created → Running (image present)",
         "-",
-        &created,
-        "a pod without a node, POST sent to Running seen by a watch",
+        pods(&api, None),
+        "a pod without a node, the same way",
     ));
-    say("apply of a DaemonSet → Running on three nodes ...");
-    let applied = daemon_sets(&api)?;
     rows.push(times(
         "apply of a DaemonSet → Running on all three nodes",
         "p50 ≤ 400 ms",
-        &applied,
-        "PATCH sent to the third Running seen by a watch",
+        daemon_sets(&api),
+        "from the start of a program that sends the PATCH (its own start and TLS are in it) to the third Running on a watch",
     ));
-    say("memory ...");
-    sh::wait_until("a minute of rest", Duration::from_secs(90), rest())?;
-    rows.push(row(
-        "RSS of the server, 3 nodes",
-        "≤ 40 MiB",
-        &rss(state.server_pid)?,
-        "-",
-        "VmRSS after a minute of rest",
-    ));
-    let agent = agent_pid(state)?;
-    rows.push(row(
-        "RSS of an idle agent",
-        "≤ 20 MiB",
-        &rss(agent)?,
-        "-",
-        "VmRSS after a minute of rest",
-    ));
-    say("exec → readyz ...");
-    let mut starts = Vec::new();
-    for _ in 0..STARTS {
-        cluster::stop_server(state, false)?;
-        starts.push(start_time(state)?);
-    }
+    rows.extend(memory(state, &api));
     rows.push(times(
         "exec → /readyz",
         "≤ 150 ms",
-        &starts,
-        "the data of the runs before is there; the port is tried every ms, then curl asks (its own 15 ms are in it)",
+        starts(state),
+        "20 starts over the data of the runs before; the port is tried every ms, then curl asks (its own 15 ms are in it)",
     ));
-    say("join → Running ...");
-    let joins = joins(state, &api)?;
-    rows.push(times("join → Running", "2 s after Ready", &joins, "agent process started (CSR, certificate, registration) to its daemon pod Running; 10 joins"));
+    rows.push(times(
+        "join → Running",
+        "2 s after Ready",
+        joins(state, &api),
+        "10 joins; node made to its daemon pod Running: namespaces, containerd, CSR, certificate, registration and pod",
+    ));
     Ok(rows)
 }
 
-fn rest() -> impl FnMut() -> Result<bool> {
-    let begin = Instant::now();
-    move || Ok(begin.elapsed() > Duration::from_secs(60))
-}
-
-fn row(what: &str, aim: &str, p50: &str, p99: &str, how: &str) -> Vec<String> {
-    say(&format!("  {what}: p50 {p50}, p99 {p99} (aim {aim})"));
-    [what, aim, p50, p99, how].map(str::to_owned).to_vec()
-}
-
-fn times(what: &str, aim: &str, samples: &[Duration], how: &str) -> Vec<String> {
-    let mut sorted = samples.to_vec();
-    sorted.sort();
-    let at = |share: usize| {
-        let index = (sorted.len() * share / 100).min(sorted.len().saturating_sub(1));
-        sorted.get(index).map_or_else(|| "-".to_owned(), |d| format!("{} ms", d.as_millis()))
+/// What the server and the first node's agent cost while nothing happens.
+fn memory(state: &State, api: &Api) -> Vec<Row> {
+    let agent = agent_pid(state);
+    let mut rows = Vec::new();
+    say("memory: a minute of rest with five pods on the first node ...");
+    let node = state.nodes.first().map(|node| node.name.clone()).unwrap_or_default();
+    let five = crowd(api, &node, 5).and_then(|()| {
+        let agent = *agent.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let (before, begin) = (processor_time(agent)?, Instant::now());
+        std::thread::sleep(REST);
+        let share = processor_time(agent)?.saturating_sub(before).as_secs_f64()
+            / begin.elapsed().as_secs_f64();
+        Ok((rss(state.server_pid)?, rss(agent)?, format!("{:.2} %", share * 100.0)))
+    });
+    let part = |which: fn(&(String, String, String)) -> &String| match &five {
+        Ok(all) => Ok(which(all).clone()),
+        Err(error) => Err(anyhow::anyhow!("{error:#}")),
     };
-    row(what, aim, &at(50), &at(99), how)
+    let how = "VmRSS after a minute of rest, five pods on the first node";
+    rows.push(Row::one("memory of the server, 3 nodes", "≤ 40 MiB", part(|all| &all.0), how));
+    rows.push(Row::one("memory of an idle agent, 5 pods", "≤ 20 MiB", part(|all| &all.1), how));
+    let how = "processor time of that minute, of one core";
+    rows.push(Row::one("processor of an idle agent, 5 pods", "≤ 0.3 %", part(|all| &all.2), how));
+    say("memory: as many pods as the first node takes ...");
+    let full = crowd(api, &node, FULL).and_then(|()| {
+        std::thread::sleep(REST / 4);
+        rss(agent?)
+    });
+    let how = "VmRSS a quarter of a minute after the last one runs";
+    rows.push(Row::one("memory of an agent with 110 pods", "≤ 40 MiB", full, how));
+    if let Err(error) =
+        api.delete(&format!("{PODS}?labelSelector=b%3Dcrowd")).and_then(|_| gone(api, "crowd"))
+    {
+        say(&format!("  the crowd did not go: {error:#}"));
+    }
+    rows
 }
+
+/// Makes it so many pods on a node, and waits until they run.
+fn crowd(api: &Api, node: &str, count: usize) -> Result<()> {
+    let path = format!("{PODS}?labelSelector=b%3Dcrowd");
+    let there = api.get(&path)?["items"].as_array().map_or(0, Vec::len);
+    for number in there..count {
+        api.post(PODS, &pod(&format!("crowd-{number}"), "crowd", Some(node)))?;
+    }
+    let limit = Duration::from_secs(240);
+    sh::wait_until("the crowd to run", limit, || {
+        std::thread::sleep(Duration::from_millis(500));
+        let list = api.get(&path)?;
+        let runs = |pod: &&Value| pod["status"]["phase"] == "Running";
+        let count_now = list["items"].as_array().map_or(0, |pods| pods.iter().filter(runs).count());
+        Ok(count_now >= count)
+    })
+    .map(drop)
+}
+
+/// Processor time of a process so far.
+fn processor_time(pid: i32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // the name in brackets may hold blanks; user and kernel time are the 12th and 13th field behind it
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: Vec<u64> = fields
+        .skip(11)
+        .take(2)
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .context("/proc/PID/stat")?;
+    // Linux counts hundredths of a second here, whatever its own tick is
+    Ok(Duration::from_millis(ticks.iter().sum::<u64>() * 10))
+}
+
+/// Path of the pods of the measurements.
+const PODS: &str = "/api/v1/namespaces/default/pods";
 
 fn rss(pid: i32) -> Result<String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -161,25 +206,27 @@ struct Watch {
 
 impl Watch {
     fn open(api: &Api, label: &str) -> Result<Self> {
-        let list = api.get(&format!("/api/v1/namespaces/default/pods?labelSelector={label}"))?;
+        let list = api.get(&format!("{PODS}?labelSelector=b%3D{label}"))?;
         let revision = list["metadata"]["resourceVersion"].as_str().unwrap_or("0").to_owned();
         let path = format!(
-            "/api/v1/namespaces/default/pods?watch=1&labelSelector={label}&resourceVersion={revision}&timeoutSeconds=60"
+            "{PODS}?watch=1&labelSelector=b%3D{label}&resourceVersion={revision}&timeoutSeconds=60"
         );
         let mut child = api.command(&path).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("a pipe")?;
         Ok(Self { child, lines: BufReader::new(stdout).lines() })
     }
 
-    /// Waits until `count` pods are Running.
-    fn running(&mut self, count: usize) -> Result<()> {
+    /// Waits until `count` pods are Running; answers how long ago the first event of the first of them was.
+    fn running(&mut self, count: usize) -> Result<Duration> {
         let mut seen = std::collections::BTreeSet::new();
+        let mut begin = None;
         for line in self.lines.by_ref() {
             let event: Value = serde_json::from_str(&line?)?;
+            let first: &mut Instant = begin.get_or_insert_with(Instant::now);
             if event["object"]["status"]["phase"] == "Running" {
                 seen.insert(event["object"]["metadata"]["name"].to_string());
                 if seen.len() >= count {
-                    return Ok(());
+                    return Ok(first.elapsed());
                 }
             }
         }
@@ -194,44 +241,41 @@ impl Drop for Watch {
     }
 }
 
+/// Ends as soon as it is asked to, so that its end does not disturb the next measurement.
 fn pod_spec() -> Value {
-    json!({"terminationGracePeriodSeconds": 0, "tolerations": [{"operator": "Exists"}], "containers": [{
-        "name": "c", "image": "busybox:1.35", "imagePullPolicy": "IfNotPresent", "command": ["sleep", "3600"]}]})
+    json!({"terminationGracePeriodSeconds": 10, "tolerations": [{"operator": "Exists"}], "containers": [{
+        "name": "c", "image": "busybox:1.35", "imagePullPolicy": "IfNotPresent",
+        "command": ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]}]})
 }
 
-fn pods(api: &Api, state: &State, node: Option<String>) -> Result<Vec<Duration>> {
-    let mut samples = Vec::new();
-    let label = if node.is_some() { "bound" } else { "created" };
-    // one for each node first, so that the image is present everywhere
-    for (i, name) in state.nodes.iter().map(|n| n.name.clone()).enumerate() {
-        one_pod(api, &format!("{label}-warm-{i}"), label, Some(name))?;
-    }
-    for i in 0..TIMES {
-        samples.push(one_pod(api, &format!("{label}-{i}"), label, node.clone())?);
-    }
-    Ok(samples)
-}
-
-fn one_pod(api: &Api, name: &str, label: &str, node: Option<String>) -> Result<Duration> {
+fn pod(name: &str, label: &str, node: Option<&str>) -> Value {
     let mut spec = pod_spec();
     if let Some(node) = node {
         spec["nodeName"] = json!(node);
     }
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"b": label}}, "spec": spec});
-    let mut watch = Watch::open(api, &format!("b%3D{label}"))?;
-    let begin = Instant::now();
-    api.post("/api/v1/namespaces/default/pods", &pod)?;
-    watch.running(1)?;
-    let took = begin.elapsed();
-    // a pod of this name may be gone already
-    let _ = api.delete(&format!("/api/v1/namespaces/default/pods/{name}"));
-    gone(api, &format!("b%3D{label}"))?;
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"b": label}}, "spec": spec})
+}
+
+fn pods(api: &Api, node: Option<&str>) -> Result<Vec<Duration>> {
+    let label = if node.is_some() { "bound" } else { "created" };
+    say(&format!("{label} → Running ..."));
+    (0..TIMES).map(|i| one_pod(api, &format!("{label}-{i}"), node)).collect()
+}
+
+/// Runs a pod and takes it away; how long it took from its first event to Running.
+fn one_pod(api: &Api, name: &str, node: Option<&str>) -> Result<Duration> {
+    let mut watch = Watch::open(api, name)?;
+    api.post(PODS, &pod(name, name, node))?;
+    let took = watch.running(1)?;
+    api.delete(&format!("{PODS}/{name}"))?;
+    gone(api, name)?;
     Ok(took)
 }
 
+/// Waits until the nodes have put away everything of the pods of a label.
 fn gone(api: &Api, label: &str) -> Result<()> {
     sh::wait_until("the pods to go", sh::PATIENCE, || {
-        let list = api.get(&format!("/api/v1/namespaces/default/pods?labelSelector={label}"))?;
+        let list = api.get(&format!("{PODS}?labelSelector=b%3D{label}"))?;
         Ok(list["items"].as_array().is_some_and(Vec::is_empty))
     })
     .map(drop)
@@ -244,17 +288,28 @@ fn daemon_set(name: &str) -> Value {
 }
 
 fn daemon_sets(api: &Api) -> Result<Vec<Duration>> {
+    say("apply of a DaemonSet → Running on three nodes ...");
     let mut samples = Vec::new();
     for i in 0..TIMES {
         let name = format!("ds-{i}");
         let path = format!("/apis/apps/v1/namespaces/default/daemonsets/{name}");
-        let mut watch = Watch::open(api, &format!("b%3D{name}"))?;
+        let mut watch = Watch::open(api, &name)?;
         let begin = Instant::now();
         api.patch(&format!("{path}?fieldManager=bench"), &daemon_set(&name))?;
         watch.running(3)?;
         samples.push(begin.elapsed());
         api.delete(&path)?;
-        gone(api, &format!("b%3D{name}"))?;
+        gone(api, &name)?;
+    }
+    Ok(samples)
+}
+
+fn starts(state: &mut State) -> Result<Vec<Duration>> {
+    say("exec → readyz ...");
+    let mut samples = Vec::new();
+    for _ in 0..STARTS {
+        cluster::stop_server(state, false)?;
+        samples.push(start_time(state)?);
     }
     Ok(samples)
 }
@@ -263,20 +318,22 @@ fn daemon_sets(api: &Api) -> Result<Vec<Duration>> {
 fn start_time(state: &mut State) -> Result<Duration> {
     let begin = cluster::spawn_server(state)?;
     while !cluster::is_ready(state)? {
+        ensure!(begin.elapsed() < sh::PATIENCE, "the server is not ready");
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(begin.elapsed())
 }
 
 fn joins(state: &mut State, api: &Api) -> Result<Vec<Duration>> {
+    say("join → Running ...");
     let path = "/apis/apps/v1/namespaces/default/daemonsets/join";
     api.patch(&format!("{path}?fieldManager=bench"), &daemon_set("join"))?;
     let mut samples = Vec::new();
-    for round in 0..10 {
-        let mut watch = Watch::open(api, "b%3Djoin")?;
+    for round in 0..JOINS {
+        let mut watch = Watch::open(api, "join")?;
         if round == 0 {
             watch.running(state.nodes.len())?;
-            watch = Watch::open(api, "b%3Djoin")?;
+            watch = Watch::open(api, "join")?;
         }
         let begin = Instant::now();
         let name = cluster::add_node(state)?;
@@ -287,24 +344,4 @@ fn joins(state: &mut State, api: &Api) -> Result<Vec<Duration>> {
     }
     api.delete(path)?;
     Ok(samples)
-}
-
-fn write(file: &Path, rows: &[Vec<String>]) -> Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut text = format!(
-        "{HEAD}\n\nWritten by `make bench` (release build, {cores} cores, {TIMES} repetitions unless said otherwise). Times are wall times \
-on a shared machine, shown beside the aims and never asserted. For comparison on 2 cores: Kubernetes 1.36 needs 1.7 s to ready \
-and 590 MiB for its control plane with 300 nodes; its kubelet takes 80–88 MiB and shows a bound pod (image present) Running \
-after 240 ms p50.\n\n"
-    );
-    for (i, row) in rows.iter().enumerate() {
-        writeln!(text, "| {} |", row.join(" | "))?;
-        if i == 0 {
-            writeln!(text, "| --- | --- | --- | --- | --- |")?;
-        }
-    }
-    // what stands before our section is others'
-    let before = std::fs::read_to_string(file).unwrap_or_default();
-    let before = before.split_once(HEAD).map_or(before.as_str(), |(before, _)| before);
-    Ok(std::fs::write(file, format!("{before}{text}"))?)
 }

@@ -202,7 +202,11 @@ impl Worker {
                 // the server answers by removing the object, and then there is a call
                 return Round::Rest(None);
             }
-            let is_ending = matches!(step, Step::Stop(_));
+            // what ends is not given up for the news that the pod has ended
+            let is_ending = !matches!(
+                step,
+                Step::Prepare | Step::RunSandbox { .. } | Step::Start { .. } | Step::Finish
+            );
             let before = self.desired.borrow().clone();
             let mut desired = self.desired.clone();
             let name = format!("{step:?}");

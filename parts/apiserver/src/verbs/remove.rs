@@ -114,7 +114,7 @@ async fn carry_out(
         }
         Plan::MarkAndRemove(object) => {
             let marked = put(call, record, &object).await?;
-            remove(call, &marked).await
+            remove_marked(call, marked).await
         }
         Plan::Remove => remove(call, record).await,
     }
@@ -138,6 +138,24 @@ async fn put(
     let done = write(call, record).put(&call.server.records, object, ttl).await?;
     call.server.observe(&done.record.key);
     Ok(done.record)
+}
+
+/// Removes what was just marked as having no grace left. Any update of it may be quicker, such as its agent's report:
+/// that, too, removes such an object, and then what was asked for is done.
+async fn remove_marked(
+    call: &Call,
+    mut marked: std::sync::Arc<Record>,
+) -> Result<Outcome, CommitError> {
+    for _ in 1..ROUNDS_MAX {
+        match remove(call, &marked).await {
+            Err(CommitError::Conflict(now)) if now.facts.uid == marked.facts.uid => marked = now,
+            Err(CommitError::Conflict(_) | CommitError::Missing) => {
+                return Ok(Outcome { bytes: shelf::shown(call.row, &marked), gone: true });
+            }
+            done => return done,
+        }
+    }
+    remove(call, &marked).await
 }
 
 async fn remove(call: &Call, record: &Record) -> Result<Outcome, CommitError> {
