@@ -118,7 +118,7 @@ fn write_type(
         .collect();
     writeln!(
         out,
-        "static T{number}: Type = Type {{ name: {name:?}, fields: &[{}], declared: &[{}], atomic: {}, kinds: &[{}] }};",
+        "static T{number}: Type = Type {{ name: {name:?}, fields: &[{}], declared: &[{}], atomic: {}, origin: Origin::Kubernetes, kinds: &[{}] }};",
         lines.join(", "),
         declared.join(", "),
         value["x-kubernetes-map-type"] == "atomic",
@@ -135,6 +135,10 @@ fn node(facts: &Value, numbers: &BTreeMap<&str, usize>) -> Outcome<String> {
             "Time" => "Node::Time".to_owned(),
             "MicroTime" => "Node::MicroTime".to_owned(),
             "FieldsV1" | "RawExtension" | "Patch" | "JSON" => "Node::Any".to_owned(),
+            "JSONSchemaPropsOrArray" | "JSONSchemaPropsOrBool" | "JSONSchemaPropsOrStringArray" => {
+                let plain = name.split("Or").next().unwrap_or(name);
+                format!("Node::SchemaOr(&T{})", numbers.get(plain).ok_or("no JSONSchemaProps")?)
+            }
             _ => format!(
                 "Node::Struct(&T{})",
                 numbers.get(name).ok_or_else(|| format!("{name} unknown"))?

@@ -26,6 +26,20 @@ pub fn dns_label(text: &str) -> Vec<String> {
     faults
 }
 
+/// A DNS label of the older kind (RFC 1035): at most 63 of a-z, 0-9 and inner dashes, a letter first.
+pub fn dns_1035_label(text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    if text.len() > 63 {
+        faults.push("must be no more than 63 characters".to_owned());
+    }
+    if !label_like(text, alnum_lower, |c| c == '-')
+        || text.starts_with(|c: char| c.is_ascii_digit())
+    {
+        faults.push("a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')".to_owned());
+    }
+    faults
+}
+
 /// A DNS subdomain: labels joined by dots, at most 253 characters.
 pub fn dns_subdomain(text: &str) -> Vec<String> {
     let mut faults = Vec::new();

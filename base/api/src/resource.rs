@@ -21,7 +21,7 @@ const CREATE_GET: &[&str] = &["create", "get"];
 const GET_PATCH_UPDATE: &[&str] = &["get", "patch", "update"];
 
 /// One kind that is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Resource {
     /// API group, empty for the core group.
     pub group: &'static str,
@@ -50,7 +50,30 @@ pub struct Resource {
     pub storage: &'static str,
     /// Opaque hash shown by discovery.
     pub storage_version_hash: &'static str,
+    /// What was made at run time for a custom resource; `None` for every row of the table.
+    pub custom: Option<&'static Custom>,
 }
+
+/// What a custom resource has beside the names of its row. Made from a CustomResourceDefinition while the server
+/// runs, and kept as long as it runs: rows are shared by everything that looks at them.
+#[derive(Debug)]
+pub struct Custom {
+    /// The name of the list kind, which need not be the kind with `List` behind it.
+    pub list_kind: &'static str,
+    /// The type of the objects.
+    pub shape: &'static crate::schema::Type,
+    /// The API server's rules for them: its own type, which this crate does not know.
+    pub rules: &'static (dyn std::any::Any + Send + Sync),
+}
+
+/// Rows are one when they are served at one path.
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        (self.group, self.version, self.plural) == (other.group, other.version, other.plural)
+    }
+}
+
+impl Eq for Resource {}
 
 /// A path below an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +89,18 @@ pub struct Subresource {
 }
 
 impl Subresource {
-    const fn new(name: &'static str, kind: &'static str, verbs: &'static [&'static str]) -> Self {
+    /// One whose bodies are of the resource's group and version.
+    pub const fn new(
+        name: &'static str,
+        kind: &'static str,
+        verbs: &'static [&'static str],
+    ) -> Self {
         Self { name, kind, group_version: None, verbs }
     }
 
-    const fn of(mut self, group: &'static str, version: &'static str) -> Self {
+    /// The same with bodies of another group and version.
+    #[must_use]
+    pub const fn of(mut self, group: &'static str, version: &'static str) -> Self {
         self.group_version = Some((group, version));
         self
     }
@@ -106,6 +136,7 @@ impl Resource {
             schema,
             storage,
             storage_version_hash: "",
+            custom: None,
         }
     }
 
@@ -169,7 +200,8 @@ impl Resource {
 
     /// The name of its list kind, `DaemonSetList`.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        self.custom
+            .map_or_else(|| format!("{}List", self.kind), |custom| custom.list_kind.to_owned())
     }
 }
 

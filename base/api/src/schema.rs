@@ -17,8 +17,24 @@ pub struct Type {
     declared: &'static [u16],
     /// Owned as a whole in apply.
     pub atomic: bool,
+    /// Where the type comes from.
+    pub origin: Origin,
     /// Group, version and kind for types that stand at the top of a document.
     pub kinds: &'static [(&'static str, &'static str, &'static str)],
+}
+
+/// Where a type comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Kubernetes' own types, which Go holds as structs and writes by the rules of structs.
+    Kubernetes,
+    /// The schema of a custom resource: what is not there is not written, what is empty is.
+    Custom {
+        /// Fields that are not listed are kept and owned one by one.
+        open: bool,
+        /// Status is written through a path of its own (said of whole objects only).
+        halves: bool,
+    },
 }
 
 /// A field of a struct.
@@ -72,10 +88,14 @@ pub enum Node {
     Quantity,
     /// A number or a text.
     IntOrString,
-    /// Any JSON, not described further.
+    /// Any JSON, not described further, and owned as one.
     Any,
+    /// Any JSON, whose objects are owned field by field.
+    Deduced,
     /// A struct.
     Struct(&'static Type),
+    /// A schema of JSON, or something else that is not described: the forms that OpenAPI mixes in one field.
+    SchemaOr(&'static Type),
     /// A list.
     List(&'static List),
     /// A map by text.
@@ -112,6 +132,31 @@ pub struct Map {
 }
 
 impl Type {
+    /// A type made from the schema of a custom resource.
+    pub fn custom(
+        name: &'static str,
+        mut fields: Vec<Field>,
+        atomic: bool,
+        origin: Origin,
+    ) -> Self {
+        fields.sort_by_key(|field| field.name);
+        let fields: &'static [Field] = Vec::leak(fields);
+        Self { name, fields, declared: &[], atomic, origin, kinds: &[] }
+    }
+
+    /// Whether it comes from the schema of a custom resource.
+    pub fn is_custom(&self) -> bool {
+        self.origin != Origin::Kubernetes
+    }
+
+    /// Whether fields that are not listed may be there all the same.
+    pub fn is_open(&self) -> bool {
+        match self.origin {
+            Origin::Kubernetes => self.fields.is_empty(),
+            Origin::Custom { open, .. } => open,
+        }
+    }
+
     /// The field of that name, case as written.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         let fields: &'static [Field] = self.fields;
@@ -153,8 +198,8 @@ impl Node {
             Self::Double => "float64".to_owned(),
             Self::Quantity => "resource.Quantity".to_owned(),
             Self::IntOrString => "intstr.IntOrString".to_owned(),
-            Self::Any => "runtime.RawExtension".to_owned(),
-            Self::Struct(found) => found.go_type(),
+            Self::Any | Self::Deduced => "runtime.RawExtension".to_owned(),
+            Self::Struct(found) | Self::SchemaOr(found) => found.go_type(),
             Self::List(list) => format!("[]{}", list.items.go_type()),
             Self::Map(map) => format!("map[string]{}", map.values.go_type()),
         }
@@ -173,7 +218,7 @@ pub fn by_kind(group: &str, version: &str, kind: &str) -> Option<&'static Type> 
 
 /// The type of a resource's objects. A test holds that every row has one.
 pub fn of(row: &Resource) -> Option<&'static Type> {
-    by_name(row.schema)
+    row.custom.map(|custom| custom.shape).or_else(|| by_name(row.schema))
 }
 
 /// Every type, by name.

@@ -6,7 +6,7 @@
 
 use crate::identity::Identity;
 use api::{FieldError, Resource, Status};
-use faults::Faults;
+pub(crate) use faults::Faults;
 use json::{Json, JsonMut};
 use serde_json::Value;
 
@@ -17,12 +17,13 @@ mod canonical;
 mod conditions;
 mod configmap;
 mod controllerrevision;
+pub(crate) mod crd;
 mod csidriver;
 mod csr;
 mod daemonset;
 mod deployment;
 mod event;
-mod faults;
+pub(crate) mod faults;
 pub(crate) mod json;
 mod lease;
 mod limitrange;
@@ -52,6 +53,7 @@ mod words;
 mod workload;
 
 pub use canonical::omit_empty;
+pub(crate) use canonical::{ANY_OBJECT, OBJECT_META};
 pub use strategies::strategy_for;
 
 /// What a strategy may know beside the objects. No clock and no chance of its own: both come in here.
@@ -92,6 +94,16 @@ pub trait Strategy: Sync + std::fmt::Debug {
     /// nothing has no generation.
     fn counted(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// Whether objects count their changes in `metadata.generation`.
+    fn has_generation(&self) -> bool {
+        !self.counted().is_empty()
+    }
+
+    /// Whether what changed is counted.
+    fn counts(&self, object: &Value, old: &Value) -> bool {
+        self.counted().iter().any(|part| object.pointer(part) != old.pointer(part))
     }
 
     /// Before create, after status and generation are set: drop what only the server may set.
@@ -202,10 +214,12 @@ pub fn before_create(
     if let Some(status) = strategy.first_status() {
         object.set("status", status);
     }
-    if !strategy.counted().is_empty() {
+    if strategy.has_generation() {
         object.object("metadata").set("generation", 1);
     }
-    drop_what_is_off(object);
+    if resource.custom.is_none() {
+        drop_what_is_off(object);
+    }
     let mut warnings = strategy.first_warnings(object);
     strategy.prepare_create(object, context);
     let mut faults = metadata::validate(object, resource.namespaced, &|name, prefix| {
@@ -239,7 +253,9 @@ pub fn before_update(
     omit_empty(resource, object);
     metadata::keep_generation(object, old);
     keep_other_half(strategy, object, old, context.subresource);
-    drop_what_is_off(object);
+    if resource.custom.is_none() {
+        drop_what_is_off(object);
+    }
     strategy.prepare_update(object, old, context);
     metadata::keep_server_owned(object, old);
     let mut faults =
@@ -261,8 +277,7 @@ fn keep_other_half(strategy: &dyn Strategy, object: &mut Value, old: &Value, sub
     if strategy.has_halves() {
         object.restore(if of_status { "spec" } else { "status" }, old);
     }
-    let changed = |part: &&str| object.pointer(part) != old.pointer(part);
-    if !of_status && strategy.counted().iter().any(changed) {
+    if !of_status && strategy.counts(object, old) {
         let generation = old.at("metadata").int("generation").unwrap_or(0);
         object.object("metadata").set("generation", generation + 1);
     }
@@ -272,7 +287,9 @@ fn refusal(resource: &Resource, object: &Value, faults: &[FieldError]) -> Status
     let name = object.at("metadata").text("name");
     // Both groups of events are one kind to upstream, the core one.
     let group = if resource.kind == "Event" { "" } else { resource.group };
-    api::field::invalid(group, resource.kind, name, faults)
+    // A custom object is called what it calls itself, which may be what is wrong with it.
+    let kind = if resource.custom.is_some() { object.text("kind") } else { resource.kind };
+    api::field::invalid(group, kind, name, faults)
 }
 
 #[cfg(test)]

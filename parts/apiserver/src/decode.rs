@@ -9,6 +9,7 @@ pub mod syntax;
 mod time;
 mod yaml;
 
+use crate::custom;
 use api::{Resource, Status};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -98,12 +99,31 @@ pub struct Wanted {
     pub kind: &'static str,
     /// Type in the schema; empty for types that are not checked.
     pub schema: &'static str,
+    /// The resource, where it is a custom one.
+    pub custom: Option<&'static Resource>,
 }
 
 impl Wanted {
     /// The type of a resource's objects.
     pub fn of(row: &'static Resource) -> Self {
-        Self { group: row.group, version: row.version, kind: row.kind, schema: row.schema }
+        let custom = row.custom.map(|_| row);
+        Self { group: row.group, version: row.version, kind: row.kind, schema: row.schema, custom }
+    }
+
+    /// Holds a document against the type.
+    fn read(&self, node: &Node) -> Result<strict::Typed, String> {
+        match self.custom.and_then(custom::kind_of) {
+            Some(kind) => custom::read::object(kind, node),
+            None => strict::object(node, self.schema),
+        }
+    }
+
+    /// The object says what it is. A custom one has said so itself, or is refused for it later.
+    fn name(&self, object: &mut Value) {
+        if let (Some(fields), None) = (object.as_object_mut(), self.custom) {
+            fields.insert("kind".into(), self.kind.into());
+            fields.insert("apiVersion".into(), self.api_version().into());
+        }
     }
 
     fn api_version(&self) -> String {
@@ -129,10 +149,19 @@ pub fn object(
 ) -> Result<Decoded, Status> {
     let read = node::read(body, media).map_err(|fault| unreadable(&fault, body, wanted))?;
     let about = kind_of(&read.node).map_err(|fault| unrecognized(&fault, body, wanted))?;
-    let about = About::with_defaults(about, wanted);
-    about.check(wanted)?;
+    if wanted.custom.is_some() && about.0.is_empty() {
+        let why = format!("Object 'Kind' is missing in '{}'", String::from_utf8_lossy(body));
+        return Err(unrecognized(&why, body, wanted));
+    }
+    let about = match wanted.custom {
+        Some(_) => About::custom(about, wanted)?,
+        None => About::with_defaults(about, wanted),
+    };
+    if wanted.custom.is_none() {
+        about.check(wanted)?;
+    }
     let refuse = |why: &str| about.refuse(wanted, why);
-    let typed = strict::object(&read.node, wanted.schema).map_err(|fault| refuse(&fault))?;
+    let typed = wanted.read(&read.node).map_err(|fault| refuse(&fault))?;
     let mut faults = read.faults;
     let twice = (!faults.is_empty()).then(|| set_twice(&faults));
     let strict: Vec<String> = twice.into_iter().chain(typed.faults.iter().cloned()).collect();
@@ -141,10 +170,7 @@ pub fn object(
     }
     faults.extend(typed.faults);
     let mut object = typed.object;
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert("kind".into(), wanted.kind.into());
-        fields.insert("apiVersion".into(), wanted.api_version().into());
-    }
+    wanted.name(&mut object);
     let warnings = if validation == FieldValidation::Warn { faults } else { Vec::new() };
     Ok(Decoded { object, warnings })
 }
@@ -184,20 +210,17 @@ pub fn patched(
     };
     let about = kind_of(node).map_err(|why| refuse(&why))?;
     let about = About::with_defaults(about, wanted);
-    if !about.is(wanted) {
+    if wanted.custom.is_none() && !about.is(wanted) {
         return Err(refuse(&about.mistaken(wanted)));
     }
-    let typed = strict::object(node, wanted.schema).map_err(|why| refuse(&why))?;
+    let typed = wanted.read(node).map_err(|why| refuse(&why))?;
     told.extend(typed.faults);
     if validation == FieldValidation::Strict && !told.is_empty() {
         return Err(refuse(&format!("strict decoding error: {}", told.join(", "))));
     }
     let warnings = if validation == FieldValidation::Warn { told } else { Vec::new() };
     let mut object = typed.object;
-    if let Some(fields) = object.as_object_mut() {
-        fields.insert("kind".into(), wanted.kind.into());
-        fields.insert("apiVersion".into(), wanted.api_version().into());
-    }
+    wanted.name(&mut object);
     Ok(Decoded { object, warnings })
 }
 
@@ -364,6 +387,18 @@ struct About {
 }
 
 impl About {
+    /// Of a custom kind only the version must be that of the path; its kind is judged later.
+    fn custom((kind, version): (String, String), wanted: Wanted) -> Result<Self, Status> {
+        if version != wanted.api_version() {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({})",
+                wanted.api_version()
+            )));
+        }
+        let (group, version) = (wanted.group.to_owned(), wanted.version.to_owned());
+        Ok(Self { group, version, kind })
+    }
+
     fn with_defaults((kind, version): (String, String), wanted: Wanted) -> Self {
         let (group, version) = match version.split_once('/') {
             Some((group, version)) => (group.to_owned(), version.to_owned()),
@@ -434,8 +469,10 @@ impl About {
 mod tests {
     use super::*;
 
-    const CONFIG: Wanted = Wanted { group: "", version: "v1", kind: "ConfigMap", schema: "" };
-    const DAEMON: Wanted = Wanted { group: "apps", version: "v1", kind: "DaemonSet", schema: "" };
+    const CONFIG: Wanted =
+        Wanted { group: "", version: "v1", kind: "ConfigMap", schema: "", custom: None };
+    const DAEMON: Wanted =
+        Wanted { group: "apps", version: "v1", kind: "DaemonSet", schema: "", custom: None };
 
     fn refusal(body: &str, wanted: Wanted) -> String {
         object(body.as_bytes(), Media::Json, wanted, FieldValidation::Warn)

@@ -1,7 +1,7 @@
 //! What is served, as clients ask for it: `/api`, `/apis`, groups, versions, and the aggregated form that needs
 //! two requests only. Made from the table of resources.
 
-use api::resource::{self, ALL, Resource, Subresource};
+use api::resource::{ALL, Resource, Subresource};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -10,21 +10,59 @@ use std::sync::LazyLock;
 /// The media type of the aggregated form.
 pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// The documents, made once: they depend on the table alone.
-static DOCUMENTS: LazyLock<BTreeMap<String, Bytes>> = LazyLock::new(documents);
-static CORE: LazyLock<Bytes> = LazyLock::new(|| bytes(&aggregated(true)));
-static GROUPS: LazyLock<Bytes> = LazyLock::new(|| bytes(&aggregated(false)));
+/// The documents of the table alone, made once.
+static TABLE: LazyLock<Catalog> = LazyLock::new(|| Catalog::with(&[], &[]));
+
+/// Verbs of a custom kind, in the order upstream lists them.
+const CUSTOM_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
+/// Verbs of a custom kind whose definition is being deleted.
+const GOING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "watch"];
+
+/// All documents of what is served.
+#[derive(Debug)]
+pub struct Catalog {
+    documents: BTreeMap<String, Bytes>,
+    core: Bytes,
+    groups: Bytes,
+}
+
+/// What documents are made from.
+struct Maker {
+    rows: Vec<&'static Resource>,
+    going: Vec<&'static Resource>,
+}
 
 /// Content type and body for a discovery path (without a slash at its end); `None` for every other path, also for
 /// versions and groups that are not served. `accept` is the request's header; only `/api` and `/apis` look at it.
 /// An `accept` that asks for nothing we have is the caller's to refuse: see [`acceptable`].
 pub fn answer(path: &str, accept: Option<&str>) -> Option<(&'static str, Bytes)> {
-    let path = path.trim_end_matches('/');
-    if matches!(path, "/api" | "/apis") && chosen(accept) == Some(Form::Aggregated) {
-        let body = if path == "/api" { &CORE } else { &GROUPS };
-        return Some((AGGREGATED, Bytes::clone(body)));
+    TABLE.answer(path, accept)
+}
+
+impl Catalog {
+    /// Documents of the table and of custom kinds, which come in the order given; of those `going` nothing new may be
+    /// made.
+    pub fn with(custom: &[&'static Resource], going: &[&'static Resource]) -> Self {
+        let rows = ALL.iter().chain(custom.iter().copied()).collect();
+        let maker = Maker { rows, going: going.to_vec() };
+        Self {
+            documents: maker.documents(),
+            core: bytes(&maker.aggregated(true)),
+            groups: bytes(&maker.aggregated(false)),
+        }
     }
-    DOCUMENTS.get(path).map(|body| ("application/json", Bytes::clone(body)))
+
+    /// The same as [`answer`], of these documents.
+    pub fn answer(&self, path: &str, accept: Option<&str>) -> Option<(&'static str, Bytes)> {
+        let path = path.trim_end_matches('/');
+        if matches!(path, "/api" | "/apis") && chosen(accept) == Some(Form::Aggregated) {
+            let body = if path == "/api" { &self.core } else { &self.groups };
+            return Some((AGGREGATED, Bytes::clone(body)));
+        }
+        self.documents.get(path).map(|body| ("application/json", Bytes::clone(body)))
+    }
 }
 
 /// Whether any form of `/api` and `/apis` satisfies the header; 406 if not.
@@ -66,99 +104,183 @@ fn bytes(document: &Value) -> Bytes {
     Bytes::from(document.to_string())
 }
 
-fn documents() -> BTreeMap<String, Bytes> {
-    let mut found = BTreeMap::new();
-    let versions = resource::group_versions();
-    let core: Vec<&str> =
-        versions.iter().filter(|(group, _)| group.is_empty()).map(|(_, v)| *v).collect();
-    let addresses = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}]);
-    found.insert(
-        "/api".to_owned(),
-        json!({"kind": "APIVersions", "versions": core, "serverAddressByClientCIDRs": addresses}),
-    );
-    let mut groups: Vec<Value> = Vec::new();
-    for name in group_names() {
-        let group = group_entry(name);
-        let mut alone = group.clone();
-        if let Some(fields) = alone.as_object_mut() {
-            fields.insert("kind".into(), "APIGroup".into());
-            fields.insert("apiVersion".into(), "v1".into());
-        }
-        found.insert(format!("/apis/{name}"), alone);
-        groups.push(group);
-    }
-    let list = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups});
-    found.insert("/apis".to_owned(), list);
-    for (group, version) in versions {
-        let prefix = if group.is_empty() { "/api" } else { "/apis" };
-        let mut list = json!({
-            "kind": "APIResourceList",
-            "groupVersion": api_version(group, version),
-            "resources": resources(group, version),
-        });
-        // Upstream's core list has no apiVersion of its own, for clients older than the field.
-        if let (Some(fields), false) = (list.as_object_mut(), group.is_empty()) {
-            fields.insert("apiVersion".into(), "v1".into());
-        }
-        found.insert(format!("{prefix}/{}", api_version(group, version)), list);
-    }
-    found.into_iter().map(|(path, document)| (path, bytes(&document))).collect()
-}
-
 fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
-/// Named groups in the order of the table.
-fn group_names() -> Vec<&'static str> {
-    let mut names: Vec<&str> = Vec::new();
-    for (group, _) in resource::group_versions() {
-        if !group.is_empty() && !names.contains(&group) {
-            names.push(group);
+impl Maker {
+    /// Groups and versions in the order of the rows.
+    fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
+        let mut found: Vec<(&str, &str)> = Vec::new();
+        for row in &self.rows {
+            if !found.contains(&(row.group, row.version)) {
+                found.push((row.group, row.version));
+            }
+        }
+        found
+    }
+
+    fn documents(&self) -> BTreeMap<String, Bytes> {
+        let mut found = BTreeMap::new();
+        let versions = self.group_versions();
+        let core: Vec<&str> =
+            versions.iter().filter(|(group, _)| group.is_empty()).map(|(_, v)| *v).collect();
+        let addresses = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}]);
+        found.insert(
+            "/api".to_owned(),
+            json!({"kind": "APIVersions", "versions": core, "serverAddressByClientCIDRs": addresses}),
+        );
+        let mut groups: Vec<Value> = Vec::new();
+        for name in self.group_names() {
+            let group = self.group_entry(name);
+            let mut alone = group.clone();
+            if let Some(fields) = alone.as_object_mut() {
+                fields.insert("kind".into(), "APIGroup".into());
+                fields.insert("apiVersion".into(), "v1".into());
+            }
+            found.insert(format!("/apis/{name}"), alone);
+            groups.push(group);
+        }
+        let list = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups});
+        found.insert("/apis".to_owned(), list);
+        for (group, version) in versions {
+            let prefix = if group.is_empty() { "/api" } else { "/apis" };
+            let mut list = json!({
+                "kind": "APIResourceList",
+                "groupVersion": api_version(group, version),
+                "resources": self.resources(group, version),
+            });
+            // Upstream's core list has no apiVersion of its own, for clients older than the field.
+            if let (Some(fields), false) = (list.as_object_mut(), group.is_empty()) {
+                fields.insert("apiVersion".into(), "v1".into());
+            }
+            found.insert(format!("{prefix}/{}", api_version(group, version)), list);
+        }
+        found.into_iter().map(|(path, document)| (path, bytes(&document))).collect()
+    }
+
+    /// Named groups in the order of the rows.
+    fn group_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = Vec::new();
+        for (group, _) in self.group_versions() {
+            if !group.is_empty() && !names.contains(&group) {
+                names.push(group);
+            }
+        }
+        names
+    }
+
+    fn group_entry(&self, name: &str) -> Value {
+        let versions: Vec<Value> = self
+            .group_versions()
+            .into_iter()
+            .filter(|(group, _)| *group == name)
+            .map(|(group, version)| {
+                json!({"groupVersion": api_version(group, version), "version": version})
+            })
+            .collect();
+        json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
+    }
+
+    fn rows(&self, group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
+        self.rows.iter().copied().filter(move |row| row.group == group && row.version == version)
+    }
+
+    fn verbs(&self, row: &'static Resource) -> &'static [&'static str] {
+        match row.custom {
+            None => row.verbs,
+            Some(_) if self.going.contains(&row) => GOING_VERBS,
+            Some(_) => CUSTOM_VERBS,
         }
     }
-    names
-}
 
-fn group_entry(name: &str) -> Value {
-    let versions: Vec<Value> = resource::group_versions()
-        .into_iter()
-        .filter(|(group, _)| *group == name)
-        .map(|(group, version)| {
-            json!({"groupVersion": api_version(group, version), "version": version})
+    /// Entries sorted by name, each resource followed by what is below it.
+    fn resources(&self, group: &str, version: &str) -> Vec<Value> {
+        let mut found: BTreeMap<String, Value> = BTreeMap::new();
+        for row in self.rows(group, version) {
+            let mut entry = json!({
+                "name": row.plural,
+                "singularName": row.singular,
+                "namespaced": row.namespaced,
+                "kind": row.kind,
+                "verbs": self.verbs(row),
+            });
+            if let Some(fields) = entry.as_object_mut() {
+                add_names(fields, row);
+                if !row.storage_version_hash.is_empty() {
+                    fields.insert("storageVersionHash".into(), row.storage_version_hash.into());
+                }
+            }
+            found.insert(row.plural.to_owned(), entry);
+            for below in row.subresources {
+                let name = format!("{}/{}", row.plural, below.name);
+                found.insert(name.clone(), subresource(&name, row, below));
+            }
+        }
+        found.into_values().collect()
+    }
+
+    fn aggregated(&self, core: bool) -> Value {
+        let names: Vec<&str> = if core { vec![""] } else { self.group_names() };
+        let items: Vec<Value> = names.into_iter().map(|name| self.aggregated_group(name)).collect();
+        json!({
+            "kind": "APIGroupDiscoveryList",
+            "apiVersion": "apidiscovery.k8s.io/v2",
+            "metadata": {},
+            "items": items,
         })
-        .collect();
-    json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
-}
+    }
 
-fn rows(group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
-    ALL.iter().filter(move |row| row.group == group && row.version == version)
-}
+    fn aggregated_group(&self, name: &str) -> Value {
+        let versions: Vec<Value> = self
+            .group_versions()
+            .into_iter()
+            .filter(|(group, _)| *group == name)
+            .map(|(group, version)| {
+                let mut listed: Vec<&'static Resource> = self.rows(group, version).collect();
+                listed.sort_by_key(|row| row.plural);
+                let listed: Vec<Value> =
+                    listed.into_iter().map(|row| self.aggregated_resource(row)).collect();
+                json!({"version": version, "resources": listed, "freshness": "Current"})
+            })
+            .collect();
+        let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
+        json!({"metadata": metadata, "versions": versions})
+    }
 
-/// Entries sorted by name, each resource followed by what is below it.
-fn resources(group: &str, version: &str) -> Vec<Value> {
-    let mut found: BTreeMap<String, Value> = BTreeMap::new();
-    for row in rows(group, version) {
+    fn aggregated_resource(&self, row: &'static Resource) -> Value {
+        let kind = |group_version: Option<(&str, &str)>, kind: &str| {
+            // Upstream leaves group and version empty where they are those around it, but for custom kinds.
+            let around = row.custom.map(|_| (row.group, row.version)).unwrap_or_default();
+            let (group, version) = group_version.unwrap_or(around);
+            json!({"group": group, "version": version, "kind": kind})
+        };
         let mut entry = json!({
-            "name": row.plural,
-            "singularName": row.singular,
-            "namespaced": row.namespaced,
-            "kind": row.kind,
-            "verbs": row.verbs,
+            "resource": row.plural,
+            "responseKind": kind(None, row.kind),
+            "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": row.singular,
+            "verbs": self.verbs(row),
         });
         if let Some(fields) = entry.as_object_mut() {
             add_names(fields, row);
-            if !row.storage_version_hash.is_empty() {
-                fields.insert("storageVersionHash".into(), row.storage_version_hash.into());
+            if !row.subresources.is_empty() {
+                let below: Vec<Value> = row
+                    .subresources
+                    .iter()
+                    .map(|below| {
+                        json!({
+                            "subresource": below.name,
+                            "responseKind": kind(below.group_version, below.kind),
+                            "verbs": below.verbs,
+                        })
+                    })
+                    .collect();
+                fields.insert("subresources".into(), below.into());
             }
         }
-        found.insert(row.plural.to_owned(), entry);
-        for below in row.subresources {
-            let name = format!("{}/{}", row.plural, below.name);
-            found.insert(name.clone(), subresource(&name, row, below));
-        }
+        entry
     }
-    found.into_values().collect()
 }
 
 fn add_names(fields: &mut Map<String, Value>, row: &Resource) {
@@ -181,65 +303,6 @@ fn subresource(name: &str, row: &Resource, below: &Subresource) -> Value {
     if let (Some((group, version)), Some(fields)) = (below.group_version, entry.as_object_mut()) {
         fields.insert("group".into(), group.into());
         fields.insert("version".into(), version.into());
-    }
-    entry
-}
-
-fn aggregated(core: bool) -> Value {
-    let names: Vec<&str> = if core { vec![""] } else { group_names() };
-    let items: Vec<Value> = names.into_iter().map(aggregated_group).collect();
-    json!({
-        "kind": "APIGroupDiscoveryList",
-        "apiVersion": "apidiscovery.k8s.io/v2",
-        "metadata": {},
-        "items": items,
-    })
-}
-
-fn aggregated_group(name: &str) -> Value {
-    let versions: Vec<Value> = resource::group_versions()
-        .into_iter()
-        .filter(|(group, _)| *group == name)
-        .map(|(group, version)| {
-            let mut listed: Vec<&Resource> = rows(group, version).collect();
-            listed.sort_by_key(|row| row.plural);
-            let listed: Vec<Value> = listed.into_iter().map(aggregated_resource).collect();
-            json!({"version": version, "resources": listed, "freshness": "Current"})
-        })
-        .collect();
-    let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
-    json!({"metadata": metadata, "versions": versions})
-}
-
-fn aggregated_resource(row: &Resource) -> Value {
-    let kind = |group_version: Option<(&str, &str)>, kind: &str| {
-        // Upstream leaves group and version empty where they are those around it.
-        let (group, version) = group_version.unwrap_or_default();
-        json!({"group": group, "version": version, "kind": kind})
-    };
-    let mut entry = json!({
-        "resource": row.plural,
-        "responseKind": kind(None, row.kind),
-        "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
-        "singularResource": row.singular,
-        "verbs": row.verbs,
-    });
-    if let Some(fields) = entry.as_object_mut() {
-        add_names(fields, row);
-        if !row.subresources.is_empty() {
-            let below: Vec<Value> = row
-                .subresources
-                .iter()
-                .map(|below| {
-                    json!({
-                        "subresource": below.name,
-                        "responseKind": kind(below.group_version, below.kind),
-                        "verbs": below.verbs,
-                    })
-                })
-                .collect();
-            fields.insert("subresources".into(), below.into());
-        }
     }
     entry
 }

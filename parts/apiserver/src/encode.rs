@@ -230,6 +230,15 @@ pub struct ListMeta {
 }
 
 impl ListMeta {
+    /// As lists of custom kinds have it, where a continue token is always said.
+    fn to_custom(&self) -> Value {
+        let mut meta = self.to_value();
+        if let Some(fields) = meta.as_object_mut() {
+            fields.entry("continue").or_insert_with(|| "".into());
+        }
+        meta
+    }
+
     fn to_value(&self) -> Value {
         let mut meta = Map::new();
         meta.insert("resourceVersion".into(), self.revision.to_string().into());
@@ -333,15 +342,17 @@ impl Source {
         let size: usize = objects.iter().map(|object| object.len() + 1).sum();
         let mut out = Vec::with_capacity(size + 256);
         let version = api_version(self.row.group, self.row.version);
-        out.extend_from_slice(format!("{{\"kind\":\"{}List\",", self.row.kind).as_bytes());
+        let custom = self.row.custom.is_some();
+        out.extend_from_slice(format!("{{\"kind\":\"{}\",", self.row.list_kind()).as_bytes());
         out.extend_from_slice(format!("\"apiVersion\":\"{version}\",\"metadata\":").as_bytes());
-        append(&mut out, &meta.to_value());
+        append(&mut out, &if custom { meta.to_custom() } else { meta.to_value() });
         out.extend_from_slice(b",\"items\":[");
         for (at, object) in objects.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(&item_bytes(object));
+            // Items of custom kinds say what they are.
+            out.extend_from_slice(&if custom { object.clone() } else { item_bytes(object) });
         }
         out.extend_from_slice(b"]}");
         out.into()

@@ -16,7 +16,7 @@
 //! - Rules know no clock and no chance of their own: both come from [`Config`].
 //!
 //! # Absent
-//! Protobuf (but for the bodies of a few kinds that kubectl sends so), aggregated API servers, webhooks, custom resources, the proxy of pods and services.
+//! Protobuf (but for the bodies of a few kinds that kubectl sends so), aggregated API servers, webhooks, the proxy of pods and services.
 
 #![expect(
     clippy::result_large_err,
@@ -26,6 +26,7 @@
 pub mod admit;
 pub mod authenticate;
 pub mod authorize;
+mod custom;
 pub mod decode;
 pub mod discovery;
 pub mod encode;
@@ -43,4 +44,4 @@ mod server;
 pub mod tls;
 mod verbs;
 
-pub use server::{Config, Figures, Now, Server, Version};
+pub use server::{Config, Figures, Now, Server, Version, Work};

@@ -1,9 +1,12 @@
 //! OpenAPI v3 documents, one for each group and version, made from the table of resources and the table of types:
 //! what kubectl needs to validate, to explain and to compute patches. No descriptions yet.
 
+mod custom;
 mod legacy;
 mod paths;
 mod schemas;
+
+pub(crate) use custom::Custom;
 
 use api::resource;
 use bytes::Bytes;

@@ -10,6 +10,7 @@ use crate::authenticate::{
     Authenticator, Peer, ServiceAccountTokens, SigningKey, StaticTokens, impersonate,
 };
 use crate::authorize::{Authorizer, Lookup};
+use crate::custom::{self, keeper::Keeper, kinds::Kinds};
 use crate::decode::options::Query;
 use crate::encode::Reply;
 use crate::encode::negotiate::{Format, negotiate};
@@ -131,6 +132,8 @@ pub(crate) struct Inner {
     observing: Mutex<()>,
     /// Addresses and ports of Services that are being written.
     pub(crate) held: Mutex<Held>,
+    /// The kinds that definitions describe.
+    pub(crate) kinds: Kinds,
     ready: AtomicBool,
 }
 
@@ -147,13 +150,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the store in `log` and serves it. The [`Committer`] has to run for writes to happen; then call
+    /// Opens the store in `log` and serves it. The [`Work`] has to run for writes to happen; then call
     /// [`Server::bootstrap`].
     pub fn open(
         mut config: Config,
         log: Box<dyn Log>,
         stop: CancellationToken,
-    ) -> Result<(Self, Committer), records::OpenError> {
+    ) -> Result<(Self, Work), records::OpenError> {
         let ttl = config.event_ttl;
         let options = Options { limits: config.limits, ..Options::new(Arc::clone(&config.now)) };
         let facts_of = |key: &Key, bytes: &[u8]| shelf::facts_of(key, bytes, ttl);
@@ -173,6 +176,7 @@ impl Server {
             seats: Arc::new(Semaphore::new(config.in_flight_max)),
             observing: Mutex::new(()),
             held: Mutex::new(Held::default()),
+            kinds: Kinds::default(),
             ready: AtomicBool::new(false),
             relays: relay::Relays::default(),
             metrics: Metrics::default(),
@@ -183,7 +187,9 @@ impl Server {
             stop,
         };
         inner.observe_all();
-        Ok((Self { inner: Arc::new(inner) }, committer))
+        let inner = Arc::new(inner);
+        let work = Work { committer, keeper: Keeper::new(Arc::clone(&inner)) };
+        Ok((Self { inner }, work))
     }
 
     /// For callers from outside: who they are is found out for each request.
@@ -216,6 +222,20 @@ impl Server {
             let identity = identity.clone();
             async move { inner.answer(request, identity).await }
         })
+    }
+}
+
+/// What has to run for a [`Server`] to write: the committer, and the keeper of definitions.
+#[derive(Debug)]
+pub struct Work {
+    committer: Committer,
+    keeper: Keeper,
+}
+
+impl Work {
+    /// Runs until `stop`, then writes what still waits and closes the store.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::join!(self.committer.run(stop.clone()), self.keeper.run(stop));
     }
 }
 
@@ -268,12 +288,24 @@ impl Inner {
         let _one_at_a_time = self.observing.lock();
         let record = self.records.get(key);
         let bytes = record.as_ref().map(|record| record.bytes.as_ref());
+        if &*key.collection == custom::kinds::COLLECTION {
+            let read = |record: &records::Record| serde_json::from_slice(&record.bytes).ok();
+            let definition: Option<serde_json::Value> = record.as_deref().and_then(read);
+            let revision = record.as_ref().map_or(0, |record| record.revision);
+            let definition = definition.as_ref().map(|definition| (definition, revision));
+            self.kinds.observe(&key.name, definition);
+            return;
+        }
+        if record.is_none() && key.collection.split('/').next().is_some_and(|g| g.contains('.')) {
+            // It may have been the last object that a definition waits for.
+            self.kinds.poke.notify_one();
+        }
         self.authorizer.observe(&key.collection, &key.namespace, &key.name, bytes);
     }
 
     fn observe_all(&self) {
-        for row in api::resource::ALL.iter().filter(|row| row.group == "rbac.authorization.k8s.io")
-        {
+        let watched = ["rbac.authorization.k8s.io", "apiextensions.k8s.io"];
+        for row in api::resource::ALL.iter().filter(|row| watched.contains(&row.group)) {
             let found = self.records.list(&records::Query::all(row.storage));
             for record in found.map(|snapshot| snapshot.records).unwrap_or_default() {
                 self.observe(&record.key);
@@ -323,8 +355,12 @@ impl Inner {
         };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let hints = Hints::read(query.pairs());
-        let route =
-            route::route(&parts.method, parts.uri.path(), &hints, api::resource::by_plural)?;
+        let kinds = self.kinds.now();
+        let find = |group: &str, version: &str, plural: &str| {
+            let known = api::resource::by_plural(group, version, plural);
+            known.or_else(|| kinds.find(group, version, plural))
+        };
+        let route = route::route(&parts.method, parts.uri.path(), &hints, find)?;
         let attributes = route.attributes();
         said.verb = attributes.verb.clone().into_owned();
         let identity = impersonate(&self.authorizer, identity, &parts.headers, attributes)?;
@@ -339,6 +375,11 @@ impl Inner {
             Route::Resource(target) => *target,
         };
         let Some(row) = target.row else { return paths::unknown(&target).map(Answer::Whole) };
+        if row.custom.is_some()
+            && let Some(refused) = custom::refused(&target, row, kinds.going(row))
+        {
+            return refused.map(Answer::Whole);
+        }
         said.resource = row.plural;
         said.subresource.clone_from(&target.attributes.subresource);
         if relay::is_for(&target) {

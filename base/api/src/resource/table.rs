@@ -329,6 +329,19 @@ pub const ALL: &[Resource] = &[
     )
     .cluster_wide()
     .hash("hL6j/rwBV5w="),
+    // apiextensions.k8s.io/v1
+    Resource::new(
+        ["apiextensions.k8s.io", "v1", "CustomResourceDefinition"],
+        ["customresourcedefinitions", "customresourcedefinition"],
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+        "apiextensions.k8s.io/customresourcedefinitions",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .short(&["crd", "crds"])
+    .category(&["api-extensions"])
+    .hash("jfWCUB31mvA=")
+    .below(&[Subresource::new("status", "CustomResourceDefinition", GET_PATCH_UPDATE)]),
     // scheduling.k8s.io/v1
     Resource::new(
         ["scheduling.k8s.io", "v1", "PriorityClass"],

@@ -51,17 +51,24 @@ const TEXTS_KEPT: &[&str] = &[
 const FLAGS_DROPPED: &[&str] = &[
     "chapAuthDiscovery",
     "chapAuthSession",
+    "deprecated",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
     "globalDefault",
     "hostIPC",
     "hostNetwork",
     "hostPID",
+    "nullable",
     "paused",
     "publishNotReadyAddresses",
     "sslEnabled",
     "stdin",
     "stdinOnce",
     "tty",
+    "uniqueItems",
     "unschedulable",
+    "x-kubernetes-embedded-resource",
+    "x-kubernetes-int-or-string",
 ];
 
 /// Numbers that mean nothing when 0.
@@ -91,9 +98,22 @@ const NUMBERS_DROPPED: &[&str] = &[
     "updatedReplicas",
 ];
 
+/// The type of every object's metadata.
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// A type that has metadata and is otherwise of no matter.
+pub(crate) const ANY_OBJECT: &str = "io.k8s.api.core.v1.ConfigMap";
+
 /// Drops the empty values of an object that upstream does not write.
 pub fn omit_empty(resource: &Resource, object: &mut Value) {
-    if let Some(kind) = schema::of(resource) {
+    if resource.custom.is_some() {
+        // Empty means empty here, but for the metadata, which is Go's.
+        if let (Some(kind), Some(metadata)) =
+            (schema::by_name(OBJECT_META), object.present("metadata"))
+        {
+            of_struct(kind, metadata);
+        }
+    } else if let Some(kind) = schema::of(resource) {
         of_struct(kind, object);
     }
     // A link that servers once gave and no longer keep.
@@ -136,7 +156,7 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
 
 fn within(node: &Node, value: &mut Value) {
     match (node, value) {
-        (Node::Struct(kind), value) => of_struct(kind, value),
+        (Node::Struct(kind) | Node::SchemaOr(kind), value) => of_struct(kind, value),
         (Node::List(list), Value::Array(items)) => {
             for item in items {
                 within(&list.items, item);

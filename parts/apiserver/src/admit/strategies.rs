@@ -2,6 +2,7 @@
 
 use super::configmap::ConfigMap;
 use super::controllerrevision::ControllerRevision;
+use super::crd::CustomResourceDefinition;
 use super::csidriver::CsiDriver;
 use super::csr::CertificateSigningRequest;
 use super::daemonset::DaemonSet;
@@ -25,12 +26,16 @@ use super::service::Service;
 use super::serviceaccount::ServiceAccount;
 use super::statefulset::StatefulSet;
 use super::{Strategy, plain::Plain};
+use crate::custom;
 use api::Resource;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The strategy of a resource. Kinds that have no rules of their own get a plain one.
 pub fn strategy_for(resource: &Resource) -> &'static dyn Strategy {
+    if let Some(kind) = custom::kind_of(resource) {
+        return kind;
+    }
     match (resource.group, resource.kind) {
         ("", "ConfigMap") => &ConfigMap,
         ("", "Event") => &CoreEvent,
@@ -48,6 +53,7 @@ pub fn strategy_for(resource: &Resource) -> &'static dyn Strategy {
         ("apps", "Deployment") => &Deployment,
         ("apps", "ReplicaSet") => &ReplicaSet,
         ("apps", "StatefulSet") => &StatefulSet,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &CustomResourceDefinition,
         ("certificates.k8s.io", "CertificateSigningRequest") => &CertificateSigningRequest,
         ("coordination.k8s.io", "Lease") => &Lease,
         ("events.k8s.io", "Event") => &ViewedEvent,

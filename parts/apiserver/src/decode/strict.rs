@@ -44,7 +44,8 @@ impl Walk {
     fn value(&mut self, node: &Node, shape: Shape) -> Result<Value, String> {
         match (shape, node) {
             (_, Node::Null) => Ok(Value::Null),
-            (Shape::Any, node) => Ok(self.any(node)),
+            (Shape::SchemaOr(found), Node::Object(fields)) => self.structure(fields, found),
+            (Shape::Any | Shape::Deduced | Shape::SchemaOr(_), node) => Ok(self.any(node)),
             (Shape::Struct(found), node) if found.fields.is_empty() => Ok(self.any(node)),
             (Shape::Struct(found), Node::Object(fields)) => self.structure(fields, found),
             (Shape::Map(map), Node::Object(fields)) => self.map(fields, map.values),
@@ -241,7 +242,12 @@ fn zero(shape: Shape) -> Value {
         Shape::Int32 | Shape::Int64 | Shape::Double | Shape::IntOrString => 0.into(),
         Shape::Quantity => "0".into(),
         Shape::Struct(_) | Shape::Map(_) => Value::Object(Map::new()),
-        Shape::Time | Shape::MicroTime | Shape::Any | Shape::List(_) => Value::Null,
+        Shape::Time
+        | Shape::MicroTime
+        | Shape::List(_)
+        | Shape::Any
+        | Shape::Deduced
+        | Shape::SchemaOr(_) => Value::Null,
     }
 }
 

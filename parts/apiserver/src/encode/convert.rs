@@ -1,6 +1,7 @@
 //! Two groups, one storage: events are kept as `v1` and shown as `events.k8s.io/v1` to those who ask there.
 
 use super::{api_version, object_bytes, parse};
+use crate::custom;
 use api::Resource;
 use bytes::Bytes;
 use serde_json::Value;
@@ -19,6 +20,14 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
 /// Texts that `v1` writes even when they are empty, and the other group does not.
 const ALWAYS_IN_V1: [&str; 2] = ["reportingComponent", "reportingInstance"];
 
+/// Whether objects are shown as they are stored.
+pub(crate) fn is_plain(row: &Resource) -> bool {
+    match custom::kind_of(row) {
+        Some(kind) => kind.reads_plain,
+        None => !shares_storage(row),
+    }
+}
+
 fn shares_storage(row: &Resource) -> bool {
     row.storage != format!("{}/{}", row.group, row.plural)
 }
@@ -26,7 +35,11 @@ fn shares_storage(row: &Resource) -> bool {
 /// An object of `row` in the form it is stored in.
 pub(crate) fn stored(row: &Resource, object: &Value) -> Value {
     let mut object = object.clone();
-    if shares_storage(row) {
+    if let Some(kind) = custom::kind_of(row) {
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("apiVersion".to_owned(), kind.stored_as.into());
+        }
+    } else if shares_storage(row) {
         rename(&mut object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)), "v1");
         for name in ALWAYS_IN_V1 {
             if let Some(fields) = object.as_object_mut() {
@@ -39,10 +52,19 @@ pub(crate) fn stored(row: &Resource, object: &Value) -> Value {
 
 /// Stored bytes in the form of `row`.
 pub(crate) fn shown(row: &Resource, bytes: &Bytes) -> Bytes {
-    if !shares_storage(row) {
+    if is_plain(row) {
         return bytes.clone();
     }
     let Ok(mut object) = parse(bytes) else { return bytes.clone() };
+    if let Some(kind) = custom::kind_of(row) {
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("apiVersion".to_owned(), kind.api_version.into());
+        }
+        // The schema may be a newer one than that by which the object was written.
+        custom::prune(&mut object, &kind.schema, true);
+        custom::default(&mut object, &kind.schema);
+        return object_bytes(&object).into();
+    }
     if let Some(fields) = object.as_object_mut() {
         fields.retain(|name, value| !(ALWAYS_IN_V1.contains(&name.as_str()) && *value == ""));
     }

@@ -5,7 +5,7 @@ use super::owners::{self, Owned, Owner, Owners};
 use super::set::Set;
 use super::tree::{self, Difference};
 use api::Status;
-use api::schema::Type;
+use api::schema::{Origin, Type};
 use api::status::{Cause, Details};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -52,8 +52,16 @@ impl Manager<'_> {
     }
 
     /// What a write through this door cannot set, so nobody owns it by such a write.
-    fn ignored(&self, kind: &'static Type) -> Set {
+    fn ignored(&self, kind: &'static Type, objects: [&Value; 2]) -> Set {
         let mut set = Set::default();
+        if let Origin::Custom { halves, .. } = kind.origin {
+            let of_status = self.subresource == "status";
+            let names = objects.iter().filter_map(|object| object.as_object()).flatten();
+            for (name, _) in names.filter(|(name, _)| halves && (*name == "status") != of_status) {
+                set.insert_path(&[name]);
+            }
+            return set;
+        }
         let has = |name: &str| kind.field(name).is_some();
         match self.subresource {
             "" | "finalize" if has("status") => set.insert_path(&["status"]),
@@ -133,7 +141,8 @@ fn updated(
 ) -> Owners {
     let before = reckoned(live, kind);
     let after = reckoned(new, kind);
-    let found = tree::compare(&before, &after, kind).without(&manager.ignored(kind));
+    let found =
+        tree::compare(&before, &after, kind).without(&manager.ignored(kind, [&before, &after]));
     take_over(&mut known, &found, None);
     let owner = manager.owner(false);
     let taken = found.modified.union(&found.added).difference(&nobodys());
@@ -219,7 +228,7 @@ pub fn apply(
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let said = tree::field_set(applied, kind).map_err(|faults| misfit(applied, &faults))?;
-    let mine = said.without(&manager.ignored(kind)).difference(&nobodys());
+    let mine = said.without(&manager.ignored(kind, [applied, applied])).difference(&nobodys());
     let nothing = json!({});
     let live = live.unwrap_or(&nothing);
     let mut known = owners::read(live);
@@ -269,7 +278,7 @@ impl Job<'_> {
         let merged = tree::merge(&before, self.applied, self.kind);
         let gone = self.given_up(&merged, &last, &known);
         let after = tree::remove(&merged, &gone, self.kind);
-        let ignored = self.manager.ignored(self.kind);
+        let ignored = self.manager.ignored(self.kind, [&before, &after]);
         let found = tree::compare(&before, &after, self.kind).without(&ignored);
 
         let changed = found.modified.union(&found.added);

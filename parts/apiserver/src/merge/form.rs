@@ -14,14 +14,16 @@ fn fill(value: &Value, node: Node) -> Value {
         (Value::Object(fields), Node::Struct(kind)) => {
             let mut out: Map<String, Value> = fields
                 .iter()
-                .filter(|(name, value)| !value.is_null() && !left_out(kind, name, value))
+                .filter(|(name, value)| {
+                    kind.is_custom() || (!value.is_null() && !left_out(kind, name, value))
+                })
                 .map(|(name, value)| {
                     let node = kind.field(name).map_or(Node::Any, |field| field.node);
                     (name.clone(), fill(value, node))
                 })
                 .collect();
             for field in kind.fields {
-                if out.contains_key(field.name) {
+                if kind.is_custom() || out.contains_key(field.name) {
                     continue;
                 }
                 let default =
@@ -33,6 +35,9 @@ fn fill(value: &Value, node: Node) -> Value {
                     (_, default) if field.required => default.unwrap_or(Value::Null),
                     (_, Some(empty)) if empty == "" || empty == 0 => empty,
                     (Node::Time, _) if is_moment_of_condition(kind, field) => Value::Null,
+                    (Node::List(_), _) if kind.name.ends_with("CustomResourceDefinitionStatus") => {
+                        Value::Null
+                    }
                     _ => continue,
                 };
                 out.insert(field.name.to_owned(), value);
@@ -75,7 +80,7 @@ fn strip(value: Value, node: Node) -> Value {
         (Value::Object(fields), Node::Struct(kind)) => Value::Object(
             fields
                 .into_iter()
-                .filter(|(_, value)| !value.is_null())
+                .filter(|(_, value)| kind.is_custom() || !value.is_null())
                 .map(|(name, value)| {
                     let node = kind.field(&name).map_or(Node::Any, |field| field.node);
                     (name, strip(value, node))

@@ -23,15 +23,28 @@ fn shape(node: Node) -> Shape {
     match node {
         Node::Struct(kind) if !kind.atomic => Shape::Struct(kind),
         Node::Map(map) if !map.atomic => Shape::Map(map.values),
+        Node::Deduced => Shape::Map(Node::Deduced),
         Node::List(list) if list.kind != ListKind::Atomic => Shape::List(list),
         _ => Shape::Leaf,
     }
 }
 
-/// What a field of an object holds; fields that no type knows are leaves.
+/// The shape of a node that holds these values: what is only deduced goes by what is there.
+fn shape_of(node: Node, values: &[Option<&Value>]) -> Shape {
+    let mut present = values.iter().filter_map(|value| *value);
+    if matches!(node, Node::Deduced) && !present.all(Value::is_object) {
+        return Shape::Leaf;
+    }
+    shape(node)
+}
+
+/// What a field of an object holds; fields that no type knows are leaves, or deduced where the type is open.
 fn child(shape: &Shape, name: &str) -> Node {
     match shape {
-        Shape::Struct(kind) => kind.field(name).map_or(Node::Any, |field| field.node),
+        Shape::Struct(kind) => kind.field(name).map_or_else(
+            || if kind.is_custom() && kind.is_open() { Node::Deduced } else { Node::Any },
+            |field| field.node,
+        ),
         Shape::Map(values) => *values,
         Shape::Leaf | Shape::List(_) => Node::Any,
     }
@@ -89,7 +102,7 @@ pub(super) fn known_set(value: &Value, kind: &'static Type) -> Set {
 fn wrong_type(value: &Value, node: Node) -> Option<String> {
     let expected = match (node, value) {
         (_, Value::Null)
-        | (Node::Any | Node::Quantity | Node::IntOrString, _)
+        | (Node::Any | Node::Deduced | Node::SchemaOr(_) | Node::Quantity | Node::IntOrString, _)
         | (Node::Text | Node::Bytes | Node::Time | Node::MicroTime, Value::String(_))
         | (Node::Bool, Value::Bool(_))
         | (Node::Int32 | Node::Int64 | Node::Double, Value::Number(_))
@@ -131,7 +144,7 @@ fn fields(value: &Value, node: Node, path: &str, faults: &mut Vec<Fault>) -> (bo
         return (true, Set::default());
     }
     let mut set = Set::default();
-    let shape = shape(node);
+    let shape = shape_of(node, &[Some(value)]);
     match (&shape, value) {
         (Shape::Leaf, value) => {
             check_below(value, node, path, faults);
@@ -140,12 +153,15 @@ fn fields(value: &Value, node: Node, path: &str, faults: &mut Vec<Fault>) -> (bo
         (Shape::Struct(_) | Shape::Map(_), Value::Object(entries)) => {
             for (name, value) in entries {
                 let path = format!("{path}.{name}");
-                let is_map = matches!(shape, Shape::Map(_));
+                let mut is_map = matches!(shape, Shape::Map(_));
                 if let (Shape::Struct(kind), None) = (&shape, kind_field(&shape, name)) {
-                    if !kind.fields.is_empty() {
+                    if !kind.is_open() {
                         faults.push(format!("{path}: field not declared in schema"));
                     }
-                    continue;
+                    if !kind.is_custom() || !kind.is_open() {
+                        continue;
+                    }
+                    is_map = true;
                 }
                 let (member, below) = fields(value, child(&shape, name), &path, faults);
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
@@ -206,10 +222,13 @@ fn check_below(value: &Value, node: Node, path: &str, faults: &mut Vec<Fault>) {
             None => check_below(value, node, &path, faults),
         };
     match (node, value) {
-        (Node::Struct(kind), Value::Object(entries)) if !kind.fields.is_empty() => {
+        (Node::Struct(kind) | Node::SchemaOr(kind), Value::Object(entries))
+            if !kind.fields.is_empty() =>
+        {
             for (name, value) in entries {
                 match kind.field(name) {
                     Some(field) => descend(value, field.node, format!("{path}.{name}"), faults),
+                    None if kind.is_open() => {}
                     None => faults.push(format!("{path}.{name}: field not declared in schema")),
                 }
             }
@@ -281,7 +300,7 @@ fn differ(old: Option<&Value>, new: Option<&Value>, node: Node) -> (Fate, Differ
         (Some(old), Some(new)) if same(old, new) => return (Fate::Same, Difference::default()),
         _ => Fate::Modified,
     };
-    let shape = shape(node);
+    let shape = shape_of(node, &[old, new]);
     let mut found = Difference::default();
     if matches!(shape, Shape::Leaf) || (is_empty(old) && is_empty(new)) {
         return (fate, found);
@@ -392,7 +411,7 @@ pub(super) fn merge(live: &Value, applied: &Value, kind: &'static Type) -> Value
 }
 
 fn merged(live: Option<&Value>, applied: Option<&Value>, node: Node) -> Option<Value> {
-    let shape = shape(node);
+    let shape = shape_of(node, &[live, applied]);
     if matches!(shape, Shape::Leaf) || (is_empty(live) && is_empty(applied)) {
         return applied.or(live).cloned();
     }
@@ -471,7 +490,7 @@ pub(super) fn remove(value: &Value, gone: &Set, kind: &'static Type) -> Value {
 }
 
 fn removed(value: &Value, gone: &Set, node: Node) -> Value {
-    let shape = shape(node);
+    let shape = shape_of(node, &[Some(value)]);
     match (&shape, value) {
         (Shape::Leaf, Value::Object(_) | Value::Array(_)) => Value::Null,
         (Shape::List(list), Value::Array(all)) => {

@@ -17,7 +17,7 @@ pub(super) fn of(rows: &[&'static Resource]) -> Map<String, Value> {
     let mut reached: BTreeMap<&str, &'static Type> = BTreeMap::new();
     for row in rows {
         let list = format!("{}List", row.schema);
-        for name in [row.schema, &list, DELETE_OPTIONS, STATUS] {
+        for name in [row.schema, &list, DELETE_OPTIONS, STATUS, crate::admit::OBJECT_META] {
             if let Some(found) = schema::by_name(name) {
                 reach(found, &mut reached);
             }
@@ -51,7 +51,7 @@ fn reach(found: &'static Type, reached: &mut BTreeMap<&'static str, &'static Typ
 
 fn reach_node(node: Node, reached: &mut BTreeMap<&'static str, &'static Type>) {
     match node {
-        Node::Struct(found) => reach(found, reached),
+        Node::Struct(found) | Node::SchemaOr(found) => reach(found, reached),
         Node::List(list) => reach_node(list.items, reached),
         Node::Map(map) => reach_node(map.values, reached),
         _ => {}
@@ -115,7 +115,9 @@ fn node(node: Node, default: Option<Value>) -> Value {
         Node::Int32 => json!({"type": "integer", "format": "int32"}),
         Node::Int64 => json!({"type": "integer", "format": "int64"}),
         Node::Double => json!({"type": "number", "format": "double"}),
-        Node::Any => json!({"type": "object"}),
+        Node::Any | Node::Deduced => json!({"type": "object"}),
+        // As upstream describes them: not at all.
+        Node::SchemaOr(_) => json!({}),
         Node::Time => refer(TIME),
         Node::MicroTime => refer(MICRO_TIME),
         Node::Quantity => refer(QUANTITY),

@@ -78,7 +78,7 @@ impl Asked<'_> {
             "/api" | "/apis" if !discovery::acceptable(accept) => {
                 Err(negotiate(accept, false).err().unwrap_or_else(no_such_path))
             }
-            _ => match documents(path, accept) {
+            _ => match documents(server, path, accept) {
                 Some(reply) => Ok(reply),
                 None if in_served_group(path) => Err(no_such_path()),
                 None => Ok(missing()),
@@ -138,7 +138,8 @@ pub(super) fn unknown(target: &Target) -> Result<Reply, Status> {
 
 fn metrics(server: &Inner) -> Result<Reply, Status> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for row in api::resource::ALL.iter().filter(|row| row.is_stored()) {
+    let custom = server.kinds.now().rows();
+    for row in api::resource::ALL.iter().chain(custom).filter(|row| row.is_stored()) {
         let found = server.records.list(&crate::records::Query::all(row.storage));
         counts.insert(row.plural, found.map_or(0, |snapshot| snapshot.records.len()));
     }
@@ -175,8 +176,13 @@ fn issuer(server: &Inner, path: &str) -> Reply {
 }
 
 /// Discovery and OpenAPI.
-fn documents(path: &str, accept: Option<&str>) -> Option<Reply> {
-    let (content_type, body) = discovery::answer(path, accept)
+fn documents(server: &Inner, path: &str, accept: Option<&str>) -> Option<Reply> {
+    let kinds = server.kinds.now();
+    let (content_type, body) = kinds
+        .catalog
+        .as_ref()
+        .map_or_else(|| discovery::answer(path, accept), |catalog| catalog.answer(path, accept))
+        .or_else(|| kinds.documents.answer(path).map(|body| ("application/json", body)))
         .or_else(|| openapi::answer(path).map(|body| ("application/json", body)))
         .or_else(|| openapi::legacy_answer(path).map(|body| (openapi::LEGACY, body)))?;
     Some(Reply { content_type, ..Reply::json(200, body) })

@@ -2,6 +2,7 @@
 //! topics `delete` and `delete-pods`.
 
 use crate::admit::Strategy;
+use crate::custom::keeper;
 use crate::decode::options::{DeleteOptions, Propagation};
 use api::{Resource, Status};
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +37,12 @@ pub(crate) fn plan(
     check_preconditions(row, object, options)?;
     if row.group.is_empty() && row.plural == "namespaces" {
         return Ok(namespace(object, options, now));
+    }
+    if row.plural == "customresourcedefinitions" && row.group == "apiextensions.k8s.io" {
+        let marked = object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null());
+        if !marked {
+            return Ok(definition(object, now));
+        }
     }
     let asked = options.grace_seconds.map(|seconds| if seconds < 0 { 1 } else { seconds });
     let mut marked = object.clone();
@@ -194,6 +201,26 @@ fn namespace(object: &Value, options: &DeleteOptions, now: Timestamp) -> Plan {
         if let Some(status) = status.as_object_mut() {
             status.insert("phase".into(), "Terminating".into());
         }
+    }
+    Plan::Mark(object)
+}
+
+/// A definition waits for its objects to go.
+fn definition(object: &Value, now: Timestamp) -> Plan {
+    let mut object = object.clone();
+    let at = seconds(now);
+    let why = (
+        "InstanceDeletionPending",
+        "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    );
+    keeper::condition(&mut object, ("Terminating", "True"), why, &at);
+    let mut list: Vec<Value> = finalizers(&object).map(|f| json!(f)).collect();
+    if !list.iter().any(|finalizer| finalizer == keeper::CLEANUP) {
+        list.push(keeper::CLEANUP.into());
+    }
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.insert("deletionTimestamp".into(), at.into());
+        meta.insert("finalizers".into(), list.into());
     }
     Plan::Mark(object)
 }

@@ -1,6 +1,7 @@
 //! GET of one object and of a collection: snapshots, pages and selectors.
 
 use super::{Call, shelf};
+use crate::custom::Kind;
 use crate::decode::options::{ListOptions, Match, quote};
 use crate::encode::{ListMeta, Reply};
 use crate::records::{Compacted, Filter, Key, Query, Record, Records, Snapshot};
@@ -199,8 +200,12 @@ impl Selection {
         check_fields(call, &mut fields)?;
         let named_in_path = Some(call.name()).filter(|name| !name.is_empty());
         let name = named_in_path.or_else(|| fields.exact("metadata.name")).map(str::to_owned);
-        let field =
-            fields.terms.iter().find(|(field, _, equal)| *equal && !field.starts_with("metadata."));
+        let custom = call.row.custom.is_some();
+        // Nothing is extracted from custom objects: which fields count may change after they were written.
+        let field = fields
+            .terms
+            .iter()
+            .find(|(field, _, equal)| *equal && !field.starts_with("metadata.") && !custom);
         let field = field.map(|(field, value, _)| (field.clone(), value.clone()));
         let is_everything = labels.is_everything() && fields.terms.is_empty() && name.is_none();
         let only_name = name.clone();
@@ -208,7 +213,11 @@ impl Selection {
             let filter: Filter = Arc::new(move |record: &Record| {
                 only_name.as_ref().is_none_or(|name| **name == *record.key.name)
                     && labels.matches(&record.facts.labels)
-                    && fields.matches(|field| field_of(record, field))
+                    && if custom {
+                        custom_matches(record, &fields)
+                    } else {
+                        fields.matches(|field| field_of(record, field))
+                    }
             });
             filter
         });
@@ -231,6 +240,23 @@ fn field_of<'r>(record: &'r Record, field: &str) -> &'r str {
     }
 }
 
+/// Whether a custom object passes; its fields are read where it lies.
+fn custom_matches(record: &Record, selector: &FieldSelector) -> bool {
+    let is_metadata = |field: &str| matches!(field, "metadata.name" | "metadata.namespace");
+    if selector.terms.iter().all(|(field, _, _)| is_metadata(field)) {
+        return selector.matches(|field| field_of(record, field));
+    }
+    let Ok(object) = crate::encode::parse(&record.bytes) else { return false };
+    selector.terms.iter().all(|(field, wanted, equal)| {
+        let found = if is_metadata(field) {
+            field_of(record, field).to_owned()
+        } else {
+            Kind::selected(&object, field)
+        };
+        (found == *wanted) == *equal
+    })
+}
+
 /// Refuses fields that a kind does not select by, and gives shared storage its own field names.
 fn check_fields(call: &Call, selector: &mut FieldSelector) -> Result<(), Status> {
     let known = call.strategy.field_names();
@@ -240,7 +266,8 @@ fn check_fields(call: &Call, selector: &mut FieldSelector) -> Result<(), Status>
             continue;
         }
         if !known.contains(&field.as_str()) {
-            return Err(Status::bad_request(if known.is_empty() {
+            let plain = known.is_empty() && call.row.custom.is_none();
+            return Err(Status::bad_request(if plain {
                 format!(
                     "{} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
                     quote(field)

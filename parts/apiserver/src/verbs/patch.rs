@@ -32,6 +32,20 @@ pub(crate) fn kind(content_type: Option<&str>) -> Result<Kind, Status> {
     }
 }
 
+/// The kind of patch that is sent to a resource; custom ones know no strategic merge.
+pub(crate) fn kind_for(call: &Call) -> Result<Kind, Status> {
+    let found = kind(call.content_type());
+    if call.row.custom.is_none() || found.as_ref().is_ok_and(|kind| *kind != Kind::Strategic) {
+        return found;
+    }
+    Err(Status::failure(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: \
+         application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+    ))
+}
+
 /// A patch that is no apply, read, and what a strict reader says of it.
 #[derive(Debug)]
 pub(crate) struct Patch {
@@ -88,7 +102,7 @@ impl Patch {
 
 /// Answers a PATCH.
 pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
-    let kind = kind(call.content_type())?;
+    let kind = kind_for(call)?;
     let body = decode::body(body).await?;
     let options = WriteOptions::patch(&call.query, kind == Kind::Apply)?;
     if kind == Kind::Apply {

@@ -37,8 +37,13 @@ fn created() -> Reply {
 pub(crate) async fn bind(call: &mut Call, body: Body) -> Result<Reply, Status> {
     let (body, media) = call.body(body).await?;
     let options = WriteOptions::read(&call.query, "CreateOptions")?;
-    let wanted =
-        Wanted { group: "", version: "v1", kind: "Binding", schema: "io.k8s.api.core.v1.Binding" };
+    let wanted = Wanted {
+        group: "",
+        version: "v1",
+        kind: "Binding",
+        schema: "io.k8s.api.core.v1.Binding",
+        custom: None,
+    };
     let decoded = decode::object(&body, media, wanted, options.validation)?;
     call.warn(decoded.warnings);
     let binding = decoded.object;
@@ -175,6 +180,7 @@ pub(crate) async fn evict(call: &Call, body: Body) -> Result<Reply, Status> {
         version: "v1",
         kind: "Eviction",
         schema: "io.k8s.api.policy.v1.Eviction",
+        custom: None,
     };
     let decoded = decode::object(&body, media, wanted, options.validation)?;
     call.warn(decoded.warnings);

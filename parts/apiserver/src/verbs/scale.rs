@@ -5,6 +5,7 @@ use super::update::{check_uid, rewrite, settle_place};
 use super::{Call, create, fields, shelf};
 use crate::admit::json::{Json, JsonMut};
 use crate::admit::{Column, Strategy, metadata, table};
+use crate::custom;
 use crate::decode::options::WriteOptions;
 use crate::decode::{self, Wanted};
 use crate::encode::{self, Reply, Source};
@@ -48,6 +49,27 @@ pub(crate) fn get(call: &Call) -> Result<Reply, Status> {
     answer(call, &shelf::value(call.row, &record)?)
 }
 
+/// An object as a Scale.
+fn view_of(call: &Call, object: &Value) -> Result<Value, Status> {
+    let Some(scale) = custom::kind_of(call.row).and_then(|kind| kind.scale.as_ref()) else {
+        return Ok(view(object));
+    };
+    let count = |at: &str| custom::number(object, at).map_err(|why| Status::internal(&why));
+    let Some(replicas) = count(&scale.spec)? else {
+        let why = format!("the spec replicas field {:?} does not exist", scale.spec);
+        return Err(Status::internal(&why));
+    };
+    // As a workload would have it.
+    let mut seen =
+        view(&json!({"metadata": object.at("metadata"), "spec": {"replicas": replicas}}));
+    seen.object("status").set("replicas", count(&scale.status)?.unwrap_or(0));
+    let selector = custom::plain(object, &scale.selector).and_then(Value::as_str);
+    if let Some(selector) = selector.filter(|_| !scale.selector.is_empty()) {
+        seen.object("status").set("selector", selector);
+    }
+    Ok(seen)
+}
+
 /// Answers a PUT.
 pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
     let (body, media) = call.body(body).await?;
@@ -68,7 +90,7 @@ pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
 
 /// Answers a PATCH.
 pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
-    let kind = patch::kind(call.content_type())?;
+    let kind = patch::kind_for(call)?;
     let body = decode::body(body).await?;
     let options = WriteOptions::patch(&call.query, kind == Kind::Apply)?;
     let manager = call.manager(&options);
@@ -80,7 +102,7 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
     } else {
         let patch = Patch::read(kind, &body)?;
         rewrite(call, &options, |old| {
-            let decoded = patch.apply(SCALE, &view(old), options.validation)?;
+            let decoded = patch.apply(SCALE, &view_of(call, old)?, options.validation)?;
             call.warn(decoded.warnings);
             scaled(call, old, &decoded.object, &manager)
         })
@@ -91,7 +113,7 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
 
 fn answer(call: &Call, object: &Value) -> Result<Reply, Status> {
     let source = Source { row: SCALE, strategy: &Scale, ..call.source() };
-    source.object(200, &encode::object_bytes(&view(object)).into())
+    source.object(200, &encode::object_bytes(&view_of(call, object)?).into())
 }
 
 /// A workload as a Scale.
@@ -138,6 +160,12 @@ fn scaled(call: &Call, old: &Value, scale: &Value, manager: &str) -> Result<Valu
         return Err(api::field::invalid(SCALE.group, SCALE.kind, call.name(), &faults));
     }
     let mut object = old.clone();
+    if let Some(scale_of) = custom::kind_of(call.row).and_then(|kind| kind.scale.as_ref()) {
+        custom::set(&mut object, &scale_of.spec, replicas.into());
+        fields::updated(call, old, &mut object, manager);
+        object.object("metadata").restore("resourceVersion", scale.at("metadata"));
+        return Ok(object);
+    }
     object.object("spec").set("replicas", replicas);
     // Ownership is reckoned on the Scale, where nothing is written for no pods.
     let said = |object: &Value| {
@@ -173,7 +201,10 @@ fn apply(
         "metadata": applied.at("metadata"),
     });
     if applied.at("spec").has("replicas") {
-        part.set("spec", json!({"replicas": applied.at("spec").at("replicas")}));
+        let replicas = applied.at("spec").at("replicas").clone();
+        let scale = custom::kind_of(call.row).and_then(|kind| kind.scale.as_ref());
+        let at = scale.map_or(".spec.replicas", |scale| scale.spec.as_str());
+        custom::set(&mut part, at, replicas);
     }
     fields::check_applied(call, &part)?;
     let mut object = fields::apply(call, Some(old), &part, options)?;

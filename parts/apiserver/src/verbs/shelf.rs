@@ -23,6 +23,9 @@ pub(crate) fn key(row: &Resource, namespace: &str, name: &str) -> Key {
 
 /// The row of a resource as it is stored; differs from the one asked for where two groups share storage.
 pub(crate) fn stored_row(row: &'static Resource) -> &'static Resource {
+    if row.custom.is_some() {
+        return row;
+    }
     let plain = |found: &&Resource| format!("{}/{}", found.group, found.plural) == row.storage;
     api::resource::ALL.iter().find(plain).unwrap_or(row)
 }
@@ -34,6 +37,15 @@ pub(crate) fn facts(
     object: &Value,
     event_ttl: Duration,
 ) -> Facts {
+    Facts {
+        fields: strategy.fields(object).into_iter().collect::<BTreeMap<_, _>>(),
+        expires: if row.storage == "/events" { expiry(object, event_ttl) } else { None },
+        ..plain_facts(object)
+    }
+}
+
+/// What every object has.
+fn plain_facts(object: &Value) -> Facts {
     let meta = object.get("metadata").unwrap_or(&Value::Null);
     let labels = meta.get("labels").and_then(Value::as_object);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -44,8 +56,7 @@ pub(crate) fn facts(
             .flatten()
             .map(|(key, value)| (key.clone(), text(value)))
             .collect(),
-        fields: strategy.fields(object).into_iter().collect::<BTreeMap<_, _>>(),
-        expires: if row.storage == "/events" { expiry(object, event_ttl) } else { None },
+        ..Facts::default()
     }
 }
 
@@ -62,9 +73,17 @@ fn expiry(event: &Value, ttl: Duration) -> Option<jiff::Timestamp> {
 /// Facts of an object found at start.
 pub(crate) fn facts_of(key: &Key, bytes: &[u8], event_ttl: Duration) -> Result<Facts, String> {
     let row = api::resource::ALL.iter().find(|row| row.storage == &*key.collection);
-    let row = row.ok_or_else(|| format!("no kind is stored in {}", key.collection))?;
-    let row = stored_row(row);
     let object: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let Some(row) = row else {
+        // Definitions are read after the store is open, and nothing more is extracted from their objects.
+        let group = key.collection.split('/').next().unwrap_or_default();
+        return if group.contains('.') {
+            Ok(plain_facts(&object))
+        } else {
+            Err(format!("no kind is stored in {}", key.collection))
+        };
+    };
+    let row = stored_row(row);
     Ok(facts(row, strategy_for(row), &object, event_ttl))
 }
 

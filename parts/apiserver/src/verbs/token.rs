@@ -41,6 +41,7 @@ const WANTED: Wanted = Wanted {
     version: "v1",
     kind: KIND,
     schema: "io.k8s.api.authentication.v1.TokenRequest",
+    custom: None,
 };
 
 /// Answers `POST …/serviceaccounts/<name>/token`.

@@ -3,9 +3,9 @@
 use super::list::{Selection, parse_version};
 use super::{Call, shelf};
 use crate::decode::options::ListOptions;
-use crate::encode::Source;
 use crate::encode::frame::{self, Change};
 use crate::encode::negotiate::View;
+use crate::encode::{self, Source};
 use crate::metrics::Guard;
 use crate::records::{Event, EventKind, Gone, Query, Record, Start, Watch, WatchRequest};
 use crate::server::{Answer, Inner};
@@ -108,6 +108,13 @@ impl Feed {
     }
 
     fn open(&mut self, call: &Call, selection: &Selection, start: Start) -> Result<(), Status> {
+        let since = call.row.custom.map_or(0, |_| call.server.kinds.now().since(call.row));
+        if let Start::After(revision) = start
+            && revision < since
+        {
+            let why = format!("too old resource version: {revision} ({since})");
+            return Err(Status::expired(why));
+        }
         let request = WatchRequest {
             namespace: Arc::from(selection.namespace.as_str()),
             name: Arc::from(selection.name.clone().unwrap_or_default()),
@@ -180,8 +187,8 @@ impl Feed {
     }
 
     fn event(&mut self, event: &Event) -> Bytes {
-        let plain = self.source.form.view == View::Whole
-            && std::ptr::eq(shelf::stored_row(self.source.row), self.source.row);
+        let plain =
+            self.source.form.view == View::Whole && encode::convert::is_plain(self.source.row);
         if plain {
             self.first = false;
             return event.frame.clone();

@@ -71,8 +71,13 @@ impl World {
 
     /// Without the objects of the first start.
     pub(crate) fn bare(config: Config) -> Self {
+        Self::on(config, &store::Disk::new())
+    }
+
+    /// On what an earlier server left.
+    pub(crate) fn on(config: Config, disk: &store::Disk) -> Self {
         let stop = CancellationToken::new();
-        let log = Box::new(store::Disk::new().log());
+        let log = Box::new(disk.log());
         let (server, committer) = Server::open(config, log, stop.clone()).expect("an empty store");
         let mut tasks = JoinSet::new();
         tasks.spawn(committer.run(CancellationToken::new()));

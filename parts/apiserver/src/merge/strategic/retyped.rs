@@ -6,7 +6,10 @@ use serde_json::Value;
 /// The first misfit.
 pub(super) fn check(value: &Value, node: Node) -> Result<(), String> {
     let fits = match (value, node) {
-        (Value::Null, _) | (_, Node::Any | Node::Quantity | Node::IntOrString) => true,
+        (Value::Null, _)
+        | (_, Node::Any | Node::Deduced | Node::SchemaOr(_) | Node::Quantity | Node::IntOrString) => {
+            true
+        }
         (Value::Object(fields), Node::Struct(kind)) => {
             for (name, value) in fields {
                 if let Some(field) = kind.field(name) {

@@ -1,0 +1,301 @@
+//! The spec of a CustomResourceDefinition: names, versions, subresources, columns.
+//!
+//! What all versions say alike is checked once, and its faults lie at `spec.validation`, `spec.subresources` and so
+//! on: the fields in which upstream holds it after reading.
+
+use super::{label, schema, shown};
+use crate::admit::faults::{Faults, invalid_shown, unsupported};
+use crate::admit::json::Json;
+use api::names;
+use api::{FieldError, Path};
+use serde_json::Value;
+
+/// Most fields that one may select by.
+const SELECTABLE_MAX: usize = 8;
+/// Types of columns.
+const COLUMN_TYPES: &str = "boolean,date,integer,number,string";
+/// Formats of columns.
+const COLUMN_FORMATS: &[&str] =
+    &["int32", "int64", "float", "double", "byte", "date", "date-time", "password"];
+
+/// What may be said once for all versions: the field of a version, and the name under which faults stand then.
+const HOISTED: [(&str, &str); 4] = [
+    ("schema", "validation"),
+    ("subresources", "subresources"),
+    ("additionalPrinterColumns", "additionalPrinterColumns"),
+    ("selectableFields", "selectableFields"),
+];
+
+/// Whether all versions say the same in a field, which is then checked once.
+pub(super) fn hoisted(versions: &[Value], field: &str) -> bool {
+    versions.first().is_some_and(|first| versions.iter().all(|v| v.at(field) == first.at(field)))
+}
+
+/// Every fault of the spec.
+pub(super) fn validate(spec: &Value) -> Faults {
+    let mut faults = Faults::new();
+    let path = Path::new("spec");
+    group(&mut faults, path.child("group"), spec.text("group"));
+    scope(&mut faults, path.child("scope"), spec.text("scope"));
+    versions(&mut faults, spec.list("versions"), &path);
+    let named = spec.at("names");
+    for key in ["plural", "singular", "kind", "listKind"] {
+        if named.text(key).is_empty() {
+            faults.push(FieldError::required(path.child("names").child(key), ""));
+        }
+    }
+    faults.extend(names(named, &path.child("names")));
+    let all = spec.list("versions");
+    for (field, name) in HOISTED.iter().filter(|(field, _)| hoisted(all, field)) {
+        if let Some(first) = all.first() {
+            part(&mut faults, first, field, &path.child(name));
+        }
+    }
+    conversion(&mut faults, spec.at("conversion"), &path.child("conversion"));
+    faults
+}
+
+fn group(faults: &mut Faults, path: Path, group: &str) {
+    let wrong = names::dns_subdomain(group);
+    if group.is_empty() {
+        faults.push(FieldError::required(path, ""));
+    } else if !wrong.is_empty() {
+        faults.push(FieldError::invalid(path, group, &wrong.join(",")));
+    } else if !group.contains('.') {
+        faults.push(FieldError::invalid(path, group, "should be a domain with at least one dot"));
+    }
+}
+
+fn scope(faults: &mut Faults, path: Path, scope: &str) {
+    if scope.is_empty() {
+        faults.push(FieldError::required(path, ""));
+    } else if !["Cluster", "Namespaced"].contains(&scope) {
+        faults.push(unsupported(path, scope, &["Cluster", "Namespaced"]));
+    }
+}
+
+fn versions(faults: &mut Faults, all: &[Value], path: &Path) {
+    let list = path.child("versions");
+    for (at, version) in all.iter().enumerate() {
+        if !version.at("schema").has("openAPIV3Schema") {
+            let path = list.index(at).child("schema").child("openAPIV3Schema");
+            faults.push(FieldError::required(path, ""));
+        }
+    }
+    for (at, version) in all.iter().enumerate() {
+        if let Some(why) = label(version.text("name")) {
+            let path = list.index(at).child("name");
+            faults.push(FieldError::invalid(path, version.text("name"), &why));
+        }
+        for (field, _) in HOISTED.iter().filter(|(field, _)| !hoisted(all, field)) {
+            part(faults, version, field, &list.index(at).child(field));
+        }
+        deprecation(faults, version, &list.index(at));
+    }
+    let mut known: Vec<&str> = Vec::new();
+    let twice = all.iter().any(|version| {
+        let name = version.text("name");
+        let twice = known.contains(&name);
+        known.push(name);
+        twice
+    });
+    if twice {
+        let shown = shown::versions(all);
+        faults.push(invalid_shown(list.clone(), &shown, "must contain unique version names"));
+    }
+    if all.iter().filter(|version| version.flag("storage")).count() != 1 {
+        let why = "must have exactly one version marked as storage version";
+        faults.push(invalid_shown(list, &shown::versions(all), why));
+    }
+    // Upstream keeps the first version a second time.
+    if let Some((name, why)) =
+        all.first().map(|first| first.text("name")).and_then(|name| Some((name, label(name)?)))
+    {
+        faults.push(FieldError::invalid(path.child("version"), name, &why));
+    }
+}
+
+fn deprecation(faults: &mut Faults, version: &Value, path: &Path) {
+    let Some(warning) = version.at("deprecationWarning").as_str() else { return };
+    let path = path.child("deprecationWarning");
+    if !version.flag("deprecated") {
+        faults.push(FieldError::invalid(
+            path.clone(),
+            warning,
+            "can only be set for deprecated versions",
+        ));
+    }
+    if warning.len() > 256 {
+        faults.push(FieldError::too_long(path, 256));
+    } else if warning.is_empty() {
+        faults.push(FieldError::invalid(path, warning, "must not be an empty string"));
+    }
+}
+
+fn part(faults: &mut Faults, version: &Value, field: &str, path: &Path) {
+    match field {
+        "schema" => {
+            let held = version.at("schema").at("openAPIV3Schema");
+            let halves = version.at("subresources").has("status");
+            faults.extend(schema::validate(held, halves, &path.child("openAPIV3Schema")));
+        }
+        "subresources" => scale(faults, version.at(field).at("scale"), &path.child("scale")),
+        "additionalPrinterColumns" => {
+            for (at, found) in version.list(field).iter().enumerate() {
+                column(faults, found, &path.index(at));
+            }
+        }
+        _ => selectable(faults, version, path),
+    }
+}
+
+/// Names, as they stand in spec and status: empty ones are judged elsewhere.
+pub(super) fn names(names: &Value, path: &Path) -> Faults {
+    let mut faults = Faults::new();
+    let mut check = |path: Path, text: &str, any_case: bool| {
+        let judged = if any_case { text.to_lowercase() } else { text.to_owned() };
+        if let Some(why) = label(&judged).filter(|_| !text.is_empty()) {
+            let why = if any_case {
+                format!("may have mixed case, but should otherwise match: {why}")
+            } else {
+                why
+            };
+            faults.push(FieldError::invalid(path, text, &why));
+        }
+    };
+    check(path.child("plural"), names.text("plural"), false);
+    check(path.child("singular"), names.text("singular"), false);
+    check(path.child("kind"), names.text("kind"), true);
+    check(path.child("listKind"), names.text("listKind"), true);
+    for (at, name) in names.list("shortNames").iter().enumerate() {
+        check(path.child("shortNames").index(at), name.as_str().unwrap_or_default(), false);
+    }
+    let kind = names.text("kind");
+    if !kind.is_empty() && kind == names.text("listKind") {
+        let why = "kind and listKind may not be the same";
+        faults.push(FieldError::invalid(path.child("listKind"), kind, why));
+    }
+    for (at, name) in names.list("categories").iter().enumerate() {
+        let name = name.as_str().unwrap_or_default();
+        if let Some(why) = label(name) {
+            faults.push(FieldError::invalid(path.child("categories").index(at), name, &why));
+        }
+    }
+    faults
+}
+
+/// A path of fields; true when it is one.
+fn simple(faults: &mut Faults, path: &Path, text: &str) -> bool {
+    let why = match text.as_bytes().first() {
+        None => "must not be empty",
+        Some(b'.') => return true,
+        Some(_) => "must be a simple json path starting with .",
+    };
+    faults.push(FieldError::invalid(path.clone(), text, why));
+    false
+}
+
+fn scale(faults: &mut Faults, scale: &Value, path: &Path) {
+    if scale.is_null() {
+        return;
+    }
+    for (key, under) in [("specReplicasPath", ".spec"), ("statusReplicasPath", ".status")] {
+        let (path, text) = (path.child(key), scale.text(key));
+        if text.is_empty() {
+            faults.push(FieldError::required(path, ""));
+        } else if simple(faults, &path, text) && !text.starts_with(&format!("{under}.")) {
+            let why = format!("should be a json path under {under}");
+            faults.push(FieldError::invalid(path, text, &why));
+        }
+    }
+    let (path, text) = (path.child("labelSelectorPath"), scale.text("labelSelectorPath"));
+    let placed = text.starts_with(".spec.") || text.starts_with(".status.");
+    if !text.is_empty() && simple(faults, &path, text) && !placed {
+        let why = "should be a json path under either .spec or .status";
+        faults.push(FieldError::invalid(path, text, why));
+    }
+}
+
+fn column(faults: &mut Faults, column: &Value, path: &Path) {
+    if column.text("name").is_empty() {
+        faults.push(FieldError::required(path.child("name"), ""));
+    }
+    let must = format!("must be one of {COLUMN_TYPES}");
+    let kind = column.text("type");
+    if kind.is_empty() {
+        faults.push(FieldError::required(path.child("type"), &must));
+    } else if !COLUMN_TYPES.split(',').any(|known| known == kind) {
+        faults.push(FieldError::invalid(path.child("type"), kind, &must));
+    }
+    let format = column.text("format");
+    if !format.is_empty() && !COLUMN_FORMATS.contains(&format) {
+        let mut known = COLUMN_FORMATS.to_vec();
+        known.sort_unstable();
+        let why = format!("must be one of {}", known.join(","));
+        faults.push(FieldError::invalid(path.child("format"), format, &why));
+    }
+    let place = path.child("JSONPath");
+    if column.text("jsonPath").is_empty() {
+        faults.push(FieldError::required(place, ""));
+    } else {
+        simple(faults, &place, column.text("jsonPath"));
+    }
+}
+
+fn selectable(faults: &mut Faults, version: &Value, path: &Path) {
+    let fields = version.list("selectableFields");
+    if fields.len() > SELECTABLE_MAX {
+        faults.push(FieldError::too_many(path.clone(), fields.len(), SELECTABLE_MAX));
+    }
+    let mut known: Vec<&str> = Vec::new();
+    for (at, field) in fields.iter().enumerate() {
+        let (place, text) = (path.index(at).child("jsonPath"), field.text("jsonPath"));
+        if text.is_empty() {
+            faults.push(FieldError::required(place, ""));
+            continue;
+        }
+        if known.contains(&text) {
+            faults.push(FieldError::duplicate(place.clone(), text));
+        }
+        known.push(text);
+        if text.starts_with(".metadata") {
+            faults.push(FieldError::invalid(place, text, "must not point to fields in metadata"));
+            continue;
+        }
+        let root = version.at("schema").at("openAPIV3Schema");
+        let found = text
+            .trim_start_matches('.')
+            .split('.')
+            .try_fold(root, |schema, key| schema.at("properties").get(key));
+        match found {
+            None => {
+                let why = "is an invalid path: does not refer to a valid field";
+                faults.push(FieldError::invalid(place, text, why));
+            }
+            Some(found) if !["string", "boolean", "integer"].contains(&found.text("type")) => {
+                let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+                faults.push(FieldError::invalid(place, text, why));
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn conversion(faults: &mut Faults, conversion: &Value, path: &Path) {
+    let strategy = conversion.text("strategy");
+    match strategy {
+        "" => faults.push(FieldError::required(path.child("strategy"), "")),
+        "None" => {
+            if conversion.at("webhook").has("clientConfig") {
+                let why = "should not be set when strategy is not set to Webhook";
+                faults.push(FieldError::forbidden(path.child("webhookClientConfig"), why));
+            }
+        }
+        // Kubernetes would ask the webhook. We cannot yet, and stored objects nobody can convert are worse than a no.
+        "Webhook" => {
+            let why = "this server does not call conversion webhooks; use None";
+            faults.push(FieldError::forbidden(path.child("strategy"), why));
+        }
+        other => faults.push(unsupported(path.child("strategy"), other, &["None", "Webhook"])),
+    }
+}

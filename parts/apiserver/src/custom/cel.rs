@@ -1,0 +1,186 @@
+//! Rules in CEL (`x-kubernetes-validations`): read and typed when a definition is written, run when an object is.
+//!
+//! The part of the language that is known is the core with its macros and the text, list and time functions listed in
+//! `types`. A rule that needs more is refused with the definition: a rule that is kept is a rule that is checked.
+
+mod calls;
+mod eval;
+mod parse;
+mod types;
+mod value;
+
+use super::lists;
+use super::nowhere;
+use super::schema::{ListType, Others, Schema};
+use crate::admit::Faults;
+use crate::admit::json::Json;
+use api::field::Fault;
+use api::{FieldError, Path};
+use eval::{Env, Stop};
+use parse::Expr;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use types::Type;
+use value::Val;
+
+/// Steps that one rule may take over one value; then it is refused. Upstream counts its own cost: its bound of a
+/// million units for a call is of this size.
+const STEPS_MAX: u64 = 1_000_000;
+
+/// A rule that can be run.
+#[derive(Debug)]
+pub(crate) struct Program {
+    expr: Expr,
+    itself: Type,
+    /// Whether it compares with what was there before.
+    changes: bool,
+}
+
+/// Reads an expression about `self`, which `schema` describes; `whole` says that it is an object with metadata. The
+/// error is what is said after `compilation failed: `.
+pub(crate) fn compile(text: &str, schema: &Value, whole: bool) -> Result<Program, String> {
+    let expr = parse::read(text).map_err(|fault| fault.shown(text))?;
+    let itself = Type::of(schema, whole);
+    let mut known = BTreeMap::new();
+    known.insert("self".to_owned(), itself.clone());
+    known.insert("oldSelf".to_owned(), itself.clone());
+    types::check(&expr, &mut known).map_err(|fault| fault.shown(text))?;
+    let changes = expr.names("oldSelf");
+    Ok(Program { expr, itself, changes })
+}
+
+/// A rule of a schema.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    text: String,
+    program: Program,
+    message: String,
+    speaking: Option<Program>,
+    reason: String,
+    field: String,
+}
+
+impl Rule {
+    /// Reads one of the rules of a schema; validation of the definition has refused those that cannot be read.
+    pub(crate) fn read(rule: &Value, schema: &Value) -> Option<Self> {
+        // More fields are known at the root than the schema says; a rule below it does not miss what it cannot name.
+        let program = compile(rule.text("rule"), schema, true).ok()?;
+        Some(Self {
+            text: rule.text("rule").trim().to_owned(),
+            program,
+            message: rule.text("message").trim().to_owned(),
+            speaking: compile(rule.text("messageExpression"), schema, true).ok(),
+            reason: rule.text("reason").to_owned(),
+            field: rule.text("fieldPath").to_owned(),
+        })
+    }
+
+    fn run(&self, value: &Value, old: Option<&Value>, path: &Path) -> Option<FieldError> {
+        if self.program.changes && old.is_none() {
+            return None;
+        }
+        match self.program.run(value, old) {
+            Ok(Val::Bool(true)) => None,
+            // An object that was wrong before may stay as it is.
+            _ if !self.program.changes && old == Some(value) => None,
+            Ok(_) => Some(self.broken(value, old, path)),
+            Err(Stop::Fault(why)) => {
+                let about = if self.message.is_empty() { &self.text } else { &self.message };
+                Some(refused(path.clone(), &format!("{why} evaluating rule: {about}")))
+            }
+            Err(Stop::Steps) => Some(refused(
+                path.clone(),
+                &format!(
+                    "call cost limit exceeded for rule: {}",
+                    if self.message.is_empty() { &self.text } else { &self.message }
+                ),
+            )),
+        }
+    }
+
+    fn broken(&self, value: &Value, old: Option<&Value>, path: &Path) -> FieldError {
+        let spoken = self.speaking.as_ref().and_then(|program| match program.run(value, old) {
+            Ok(Val::Text(text)) if !text.trim().is_empty() && !text.contains('\n') => {
+                Some(text.trim().to_owned())
+            }
+            _ => None,
+        });
+        let message = match (spoken, self.message.as_str()) {
+            (Some(spoken), _) => spoken,
+            (None, "") => format!("failed rule: {}", self.text),
+            (None, message) => message.to_owned(),
+        };
+        let mut path = path.clone();
+        for key in self.field.split('.').filter(|key| !key.is_empty()) {
+            path = if path == nowhere() { Path::new(key) } else { path.child(key) };
+        }
+        match self.reason.as_str() {
+            "FieldValueForbidden" => FieldError::forbidden(path, &message),
+            "FieldValueRequired" => FieldError::required(path, &message),
+            "FieldValueDuplicate" => FieldError {
+                path,
+                fault: Fault::Duplicate,
+                body: format!("Duplicate value: {message}"),
+            },
+            _ => refused(path, &message),
+        }
+    }
+}
+
+/// `Invalid value` without the value, which upstream leaves out here.
+fn refused(path: Path, why: &str) -> FieldError {
+    FieldError { path, fault: Fault::Invalid, body: format!("Invalid value: {why}") }
+}
+
+impl Program {
+    fn run<'v>(&'v self, value: &'v Value, old: Option<&'v Value>) -> Result<Val<'v>, Stop> {
+        let mut env = Env::new(STEPS_MAX);
+        env.bind("self", Val::of(value, &self.itself));
+        if let Some(old) = old {
+            env.bind("oldSelf", Val::of(old, &self.itself));
+        }
+        env.run(&self.expr)
+    }
+}
+
+/// What the rules of a schema say of a value and all that is in it.
+pub(crate) fn check(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path) -> Faults {
+    let mut faults = Faults::new();
+    if schema.has_rules && !value.is_null() {
+        walk(&mut faults, (value, old), schema, path);
+    }
+    faults
+}
+
+fn walk(faults: &mut Faults, (value, old): (&Value, Option<&Value>), schema: &Schema, path: &Path) {
+    faults.extend(schema.rules.iter().filter_map(|rule| rule.run(value, old, path)));
+    let below = |key: &str| if *path == nowhere() { Path::new(key) } else { path.child(key) };
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let (part, path) = match (schema.properties.get(key), &schema.others) {
+                    (Some(part), _) => (part, below(key)),
+                    (None, Others::Of(part)) => (&**part, path.key(key)),
+                    _ => continue,
+                };
+                let old = old.and_then(|old| old.get(key));
+                faults.extend(check(value, old, part, &path));
+            }
+        }
+        Value::Array(items) => {
+            let Some(part) = schema.items.as_deref() else { return };
+            for (at, item) in items.iter().enumerate() {
+                let before = (schema.list == ListType::Map).then(|| {
+                    let keys = lists::keys_of(item, schema);
+                    let mut all = old.and_then(Value::as_array).into_iter().flatten();
+                    all.find(|old| lists::keys_of(old, schema) == keys)
+                });
+                faults.extend(check(item, before.flatten(), part, &path.index(at)));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

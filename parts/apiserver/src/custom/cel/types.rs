@@ -1,0 +1,441 @@
+//! Types of expressions, found before anything runs: a field that a schema does not have is a mistake in the rule.
+
+use super::parse::{Expr, Fault, Kind};
+use crate::admit::json::Json;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A type.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Type {
+    /// Not known before it runs.
+    Any,
+    Null,
+    Bool,
+    Int,
+    Uint,
+    Double,
+    Text,
+    Bytes,
+    Duration,
+    Time,
+    Quantity,
+    List(Arc<Type>),
+    Map(Arc<Type>),
+    Object(Arc<BTreeMap<String, Type>>),
+}
+
+impl Type {
+    /// The type of what a schema describes; `whole` adds what every object has.
+    pub(super) fn of(schema: &Value, whole: bool) -> Self {
+        if schema.flag("x-kubernetes-int-or-string") {
+            return Self::Any;
+        }
+        match (schema.text("type"), schema.text("format")) {
+            ("boolean", _) => Self::Bool,
+            ("integer", _) => Self::Int,
+            ("number", _) => Self::Double,
+            ("string", "byte") => Self::Bytes,
+            ("string", "duration") => Self::Duration,
+            ("string", "date" | "date-time" | "datetime") => Self::Time,
+            ("string", _) => Self::Text,
+            ("array", _) => Self::List(Arc::new(Self::of(schema.at("items"), false))),
+            ("object", _) if schema.at("additionalProperties").is_object() => {
+                Self::Map(Arc::new(Self::of(schema.at("additionalProperties"), false)))
+            }
+            ("object", _) => {
+                let whole = whole || schema.flag("x-kubernetes-embedded-resource");
+                let mut fields: BTreeMap<String, Self> = schema
+                    .entries("properties")
+                    .into_iter()
+                    .map(|(name, part)| (name.to_owned(), Self::of(part, false)))
+                    .collect();
+                if whole {
+                    let names = json!({"type": "object", "properties": {"name": {"type": "string"}, "generateName": {"type": "string"}}});
+                    fields.insert("metadata".to_owned(), Self::of(&names, false));
+                    fields.insert("apiVersion".to_owned(), Self::Text);
+                    fields.insert("kind".to_owned(), Self::Text);
+                }
+                Self::Object(Arc::new(fields))
+            }
+            _ => Self::Any,
+        }
+    }
+
+    /// As messages call it.
+    fn shown(&self) -> String {
+        match self {
+            Self::Any => "dyn".to_owned(),
+            Self::Null => "null".to_owned(),
+            Self::Bool => "bool".to_owned(),
+            Self::Int => "int".to_owned(),
+            Self::Uint => "uint".to_owned(),
+            Self::Double => "double".to_owned(),
+            Self::Text => "string".to_owned(),
+            Self::Bytes => "bytes".to_owned(),
+            Self::Duration => "google.protobuf.Duration".to_owned(),
+            Self::Time => "google.protobuf.Timestamp".to_owned(),
+            Self::Quantity => "kubernetes.Quantity".to_owned(),
+            Self::List(of) => format!("list({})", of.shown()),
+            Self::Map(of) => format!("map(string, {})", of.shown()),
+            Self::Object(_) => "selfType".to_owned(),
+        }
+    }
+
+    /// Whether a value of one type may stand where the other is wanted.
+    fn fits(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::List(a), Self::List(b)) | (Self::Map(a), Self::Map(b)) => a.fits(b),
+            // A literal map may be compared with an object, and null with whatever may be absent.
+            (Self::Any, _)
+            | (_, Self::Any)
+            | (Self::Map(_), Self::Object(_))
+            | (Self::Object(_), Self::Map(_))
+            | (
+                Self::Null,
+                Self::Object(_) | Self::Map(_) | Self::List(_) | Self::Time | Self::Duration,
+            )
+            | (
+                Self::Object(_) | Self::Map(_) | Self::List(_) | Self::Time | Self::Duration,
+                Self::Null,
+            ) => true,
+            (a, b) => a == b,
+        }
+    }
+
+    fn is_number(&self) -> bool {
+        matches!(self, Self::Int | Self::Uint | Self::Double)
+    }
+}
+
+/// The field a name in a rule stands for: names that CEL could not read are written with escapes.
+pub(super) fn field_name(name: &str) -> String {
+    const WORDS: [&str; 19] = [
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "void",
+    ];
+    if let Some(word) = name.strip_prefix("__").and_then(|rest| rest.strip_suffix("__"))
+        && WORDS.contains(&word)
+    {
+        return word.to_owned();
+    }
+    name.replace("__dot__", ".")
+        .replace("__dash__", "-")
+        .replace("__slash__", "/")
+        .replace("__underscores__", "__")
+}
+
+type Names = BTreeMap<String, Type>;
+
+/// Checks a rule, which must say true or false (or a text, where it words a message).
+pub(super) fn check(expr: &Expr, names: &mut Names) -> Result<Type, Fault> {
+    type_of(expr, names)
+}
+
+fn overload(expr: &Expr, name: &str, types: &[Type], of: Option<&Type>) -> Fault {
+    let shown: Vec<String> = types.iter().map(Type::shown).collect();
+    let applied = match of {
+        Some(of) => format!("{}.({})", of.shown(), shown.join(", ")),
+        None => format!("({})", shown.join(", ")),
+    };
+    Fault {
+        at: expr.at,
+        why: format!("found no matching overload for '{name}' applied to '{applied}'"),
+    }
+}
+
+fn all_of(all: &[Expr], names: &mut Names) -> Result<Vec<Type>, Fault> {
+    all.iter().map(|one| type_of(one, names)).collect()
+}
+
+/// One type for several values.
+fn joined(types: Vec<Type>) -> Type {
+    let mut types = types.into_iter();
+    let first = types.next().unwrap_or(Type::Any);
+    if types.all(|other| other == first) { first } else { Type::Any }
+}
+
+fn type_of(expr: &Expr, names: &mut Names) -> Result<Type, Fault> {
+    Ok(match &expr.kind {
+        Kind::Null => Type::Null,
+        Kind::Bool(_) => Type::Bool,
+        Kind::Int(_) => Type::Int,
+        Kind::Uint(_) => Type::Uint,
+        Kind::Double(_) => Type::Double,
+        Kind::Text(_) => Type::Text,
+        Kind::Bytes(_) => Type::Bytes,
+        Kind::Name(name) => names.get(name).cloned().ok_or_else(|| Fault {
+            at: expr.at,
+            why: format!("undeclared reference to '{name}' (in container '')"),
+        })?,
+        Kind::Field(of, name) => field(expr, &type_of(of, names)?, name)?,
+        Kind::Has(of, name) => {
+            field(expr, &type_of(of, names)?, name)?;
+            Type::Bool
+        }
+        Kind::List(all) => Type::List(Arc::new(joined(all_of(all, names)?))),
+        Kind::Map(all) => {
+            let mut values = Vec::new();
+            for (key, value) in all {
+                type_of(key, names)?;
+                values.push(type_of(value, names)?);
+            }
+            Type::Map(Arc::new(joined(values)))
+        }
+        Kind::Call(name, arguments) => {
+            let types = all_of(arguments, names)?;
+            call(expr, name, &types)?
+        }
+        Kind::Method(of, name, arguments) => {
+            let of = type_of(of, names)?;
+            let types = all_of(arguments, names)?;
+            method(expr, &of, name, &types)?
+        }
+        Kind::Over(name, of, variable, bodies) => over(expr, (name, variable), of, bodies, names)?,
+    })
+}
+
+fn field(expr: &Expr, of: &Type, name: &str) -> Result<Type, Fault> {
+    match of {
+        Type::Object(fields) => fields
+            .get(&field_name(name))
+            .cloned()
+            .ok_or_else(|| Fault { at: expr.at, why: format!("undefined field '{name}'") }),
+        Type::Map(of) => Ok(of.as_ref().clone()),
+        Type::Any => Ok(Type::Any),
+        other => Err(Fault {
+            at: expr.at,
+            why: format!("type '{}' does not support field selection", other.shown()),
+        }),
+    }
+}
+
+fn over(
+    expr: &Expr,
+    (name, variable): (&str, &str),
+    of: &Expr,
+    bodies: &[Expr],
+    names: &mut Names,
+) -> Result<Type, Fault> {
+    let item = match type_of(of, names)? {
+        Type::List(of) => of.as_ref().clone(),
+        Type::Map(_) | Type::Object(_) => Type::Text,
+        Type::Any => Type::Any,
+        other => {
+            let why = format!(
+                "expression of type '{}' cannot be range of a comprehension (must be list, map, or dynamic)",
+                other.shown()
+            );
+            return Err(Fault { at: of.at, why });
+        }
+    };
+    let hidden = names.insert(variable.to_owned(), item.clone());
+    let types = all_of(bodies, names);
+    match hidden {
+        Some(hidden) => names.insert(variable.to_owned(), hidden),
+        None => names.remove(variable),
+    };
+    let types = types?;
+    let judged =
+        if name == "map" { types.split_last().map_or(&[][..], |(_, rest)| rest) } else { &types };
+    if let Some(wrong) = judged.iter().find(|found| !found.fits(&Type::Bool)) {
+        let why = format!("expected type 'bool' but found '{}'", wrong.shown());
+        return Err(Fault { at: expr.at, why });
+    }
+    Ok(match name {
+        "map" => Type::List(Arc::new(types.last().cloned().unwrap_or(Type::Any))),
+        "filter" => Type::List(Arc::new(item)),
+        _ => Type::Bool,
+    })
+}
+
+fn call(expr: &Expr, name: &str, types: &[Type]) -> Result<Type, Fault> {
+    let no = || Err(overload(expr, name, types, None));
+    let known = |wanted: &Type, at: usize| types.get(at).is_some_and(|found| found.fits(wanted));
+    let both = |wanted: &Type| types.iter().all(|found| found.fits(wanted));
+    let (first, second) = (types.first().unwrap_or(&Type::Any), types.get(1).unwrap_or(&Type::Any));
+    match name {
+        "_&&_" | "_||_" | "!_" => {
+            if both(&Type::Bool) {
+                Ok(Type::Bool)
+            } else {
+                no()
+            }
+        }
+        "_?_:_" if known(&Type::Bool, 0) => {
+            let third = types.get(2).unwrap_or(&Type::Any);
+            if second.fits(third) { Ok(joined(vec![second.clone(), third.clone()])) } else { no() }
+        }
+        "_==_" | "_!=_" => {
+            if first.fits(second) || (first.is_number() && second.is_number()) {
+                Ok(Type::Bool)
+            } else {
+                no()
+            }
+        }
+        "_<_" | "_<=_" | "_>_" | "_>=_" => {
+            let ordered = |found: &Type| {
+                !matches!(found, Type::List(_) | Type::Map(_) | Type::Object(_) | Type::Null)
+            };
+            let same = first.fits(second) || (first.is_number() && second.is_number());
+            if same && ordered(first) && ordered(second) { Ok(Type::Bool) } else { no() }
+        }
+        "@in" => match second {
+            Type::List(of) if of.fits(first) => Ok(Type::Bool),
+            Type::Map(_) | Type::Object(_) | Type::Any => Ok(Type::Bool),
+            _ => no(),
+        },
+        "_[_]" => match first {
+            Type::List(of) if second.fits(&Type::Int) => Ok(of.as_ref().clone()),
+            Type::Map(of) => Ok(of.as_ref().clone()),
+            Type::Any => Ok(Type::Any),
+            _ => no(),
+        },
+        "_+_" | "_-_" | "_*_" | "_/_" | "_%_" | "-_" => arithmetic(expr, name, types),
+        "size" if types.len() == 1 && has_size(first) => Ok(Type::Int),
+        "int" if types.len() == 1 => Ok(Type::Int),
+        "uint" if types.len() == 1 => Ok(Type::Uint),
+        "double" if types.len() == 1 => Ok(Type::Double),
+        "string" | "type" if types.len() == 1 => Ok(Type::Text),
+        "bool" if types.len() == 1 => Ok(Type::Bool),
+        "dyn" if types.len() == 1 => Ok(Type::Any),
+        "duration" if types.len() == 1 && known(&Type::Text, 0) => Ok(Type::Duration),
+        "timestamp" if types.len() == 1 && known(&Type::Text, 0) => Ok(Type::Time),
+        "quantity" if types.len() == 1 && known(&Type::Text, 0) => Ok(Type::Quantity),
+        "isQuantity" | "isURL" | "isIP" | "isCIDR" if types.len() == 1 && known(&Type::Text, 0) => {
+            Ok(Type::Bool)
+        }
+        "size" | "int" | "uint" | "double" | "string" | "bool" | "dyn" | "duration"
+        | "timestamp" | "_?_:_" => no(),
+        _ => Err(Fault {
+            at: expr.at,
+            why: format!("undeclared reference to '{name}' (in container '')"),
+        }),
+    }
+}
+
+fn has_size(of: &Type) -> bool {
+    matches!(
+        of,
+        Type::Any | Type::Text | Type::Bytes | Type::List(_) | Type::Map(_) | Type::Object(_)
+    )
+}
+
+fn arithmetic(expr: &Expr, name: &str, types: &[Type]) -> Result<Type, Fault> {
+    use Type::{Any, Bytes, Double, Duration, Int, List, Text, Time, Uint};
+    let no = || Err(overload(expr, name, types, None));
+    match (name, types) {
+        ("-_", [Any]) => Ok(Any),
+        ("_+_", [Time, Duration] | [Duration, Time]) | ("_-_", [Time, Duration]) => Ok(Time),
+        ("_-_", [Time, Time]) | ("_+_" | "_-_", [Duration, Duration]) => Ok(Duration),
+        ("_+_", [Text, Text]) => Ok(Text),
+        ("_+_", [Bytes, Bytes]) => Ok(Bytes),
+        ("_+_", [List(a), List(b)]) if a.fits(b) => Ok(types.first().cloned().unwrap_or(Any)),
+        ("-_", [Int]) | (_, [Int, Int]) => Ok(Int),
+        (_, [Uint, Uint]) => Ok(Uint),
+        ("-_", [Double]) | ("_+_" | "_-_" | "_*_" | "_/_", [Double, Double]) => Ok(Double),
+        (_, [Any, other] | [other, Any]) => Ok(other.clone()),
+        _ => no(),
+    }
+}
+
+fn method(expr: &Expr, of: &Type, name: &str, types: &[Type]) -> Result<Type, Fault> {
+    use Type::{Any, Bool, Duration, Int, List, Quantity, Text, Time};
+    let texts = |found: &[Type]| found.iter().all(|one| one.fits(&Text));
+    let of_text = of.fits(&Text);
+    let of_list = matches!(of, List(_) | Any);
+    match (name, types) {
+        ("size", []) if has_size(of) => Ok(Int),
+        ("startsWith" | "endsWith" | "contains" | "matches", [_]) if of_text && texts(types) => {
+            Ok(Bool)
+        }
+        ("indexOf" | "lastIndexOf", [_]) if matches!(of, List(_)) => Ok(Int),
+        ("indexOf" | "lastIndexOf", [_]) if of_text && texts(types) => Ok(Int),
+        ("charAt", [index]) if of_text && index.fits(&Int) => Ok(Text),
+        ("lowerAscii" | "upperAscii" | "trim", []) if of_text => Ok(Text),
+        ("replace", [_, _]) | ("find", [_]) if of_text && texts(types) => Ok(Text),
+        ("split" | "findAll", [_]) if of_text && texts(types) => Ok(List(Arc::new(Text))),
+        ("substring", [_] | [_, _]) if of_text && types.iter().all(|one| one.fits(&Int)) => {
+            Ok(Text)
+        }
+        ("join", [] | [_]) if of_list && texts(types) => Ok(Text),
+        ("isSorted", []) if of_list => Ok(Bool),
+        ("sum" | "min" | "max", []) if of_list => match of {
+            List(of) => Ok(of.as_ref().clone()),
+            _ => Ok(Any),
+        },
+        ("getSeconds" | "getMinutes" | "getHours" | "getMilliseconds", [])
+            if of.fits(&Duration) || of.fits(&Time) =>
+        {
+            Ok(Int)
+        }
+        (
+            "getFullYear" | "getMonth" | "getDate" | "getDayOfMonth" | "getDayOfWeek"
+            | "getDayOfYear",
+            [],
+        ) if of.fits(&Time) => Ok(Int),
+        ("isGreaterThan" | "isLessThan", [other])
+            if of.fits(&Quantity) && other.fits(&Quantity) =>
+        {
+            Ok(Bool)
+        }
+        ("compareTo", [other]) if of.fits(&Quantity) && other.fits(&Quantity) => Ok(Int),
+        ("sign", []) if of.fits(&Quantity) => Ok(Int),
+        _ if METHODS.contains(&name) => Err(overload(expr, name, types, Some(of))),
+        _ => Err(Fault {
+            at: expr.at,
+            why: format!("undeclared reference to '{name}' (in container '')"),
+        }),
+    }
+}
+
+const METHODS: &[&str] = &[
+    "size",
+    "startsWith",
+    "endsWith",
+    "contains",
+    "matches",
+    "indexOf",
+    "lastIndexOf",
+    "charAt",
+    "lowerAscii",
+    "upperAscii",
+    "trim",
+    "replace",
+    "find",
+    "split",
+    "findAll",
+    "substring",
+    "join",
+    "isSorted",
+    "sum",
+    "min",
+    "max",
+    "getSeconds",
+    "getMinutes",
+    "getHours",
+    "getFullYear",
+    "getMonth",
+    "isGreaterThan",
+    "isLessThan",
+    "compareTo",
+    "sign",
+];

@@ -1,0 +1,180 @@
+//! Custom resources: what the recordings do not show, above all what happens over time.
+
+use crate::harness::{World, config};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
+
+fn definition(spec: &Value) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget", "shortNames": ["wd"]},
+            "versions": [version("v1", true, spec)],
+        },
+    })
+}
+
+fn version(name: &str, storage: bool, spec: &Value) -> Value {
+    json!({
+        "name": name,
+        "served": true,
+        "storage": storage,
+        "subresources": {"status": {}},
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+            "spec": {"type": "object", "properties": spec},
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        }}},
+    })
+}
+
+fn widget(name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec})
+}
+
+/// Waits until a path answers so; the clock is paused, so this takes no time.
+async fn until(world: &World, path: &str, code: u16) {
+    for _ in 0..1000 {
+        if world.get(path).await.code == code {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{path} never answered {code}");
+}
+
+async fn defined(spec: &Value) -> World {
+    let world = World::new().await;
+    world.post(DEFINITIONS, &definition(spec)).await.ok(201);
+    until(&world, WIDGETS, 200).await;
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_is_served_again_after_a_restart() {
+    let disk = store::Disk::new();
+    let world = World::on(config(), &disk);
+    world.server.bootstrap().await.expect("bootstrap");
+    world.post(DEFINITIONS, &definition(&json!({"size": {"type": "integer"}}))).await.ok(201);
+    until(&world, WIDGETS, 200).await;
+    let created = world.post(WIDGETS, &widget("a", &json!({"size": 1}))).await.ok(201);
+    drop(world);
+    let world = World::on(config(), &disk);
+    world.server.bootstrap().await.expect("bootstrap");
+    let found = world.get(&format!("{WIDGETS}/a")).await.ok(200);
+    assert_eq!(found.text, created.text);
+    let listed = world.get("/apis/example.com/v1").await.ok(200);
+    assert_eq!(listed.at("/resources/0/shortNames/0"), "wd");
+    let document = world.get("/openapi/v3/apis/example.com/v1").await.ok(200);
+    let size = "/components/schemas/com.example.v1.Widget/properties/spec/properties/size/type";
+    assert_eq!(document.at(size), "integer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_waits_for_its_objects_and_they_for_their_finalizers() {
+    let world = defined(&json!({})).await;
+    let mut held = widget("held", &json!({}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    world.post(WIDGETS, &held).await.ok(201);
+    world.post(WIDGETS, &widget("free", &json!({}))).await.ok(201);
+    world.delete(&format!("{DEFINITIONS}/widgets.example.com")).await.ok(200);
+    until(&world, &format!("{WIDGETS}/free"), 404).await;
+    let refused = world.post(WIDGETS, &widget("late", &json!({}))).await.ok(405);
+    assert_eq!(
+        refused.at("/message"),
+        "create not allowed while custom resource definition is terminating"
+    );
+    let patch = json!({"metadata": {"finalizers": null}});
+    world.patch(&format!("{WIDGETS}/held"), "merge", &patch).await.ok(200);
+    until(&world, &format!("{DEFINITIONS}/widgets.example.com"), 404).await;
+    let gone = world.get(WIDGETS).await;
+    assert_eq!((gone.code, gone.text.as_str()), (404, "404 page not found\n"));
+    // The same again is served again, and empty.
+    world.post(DEFINITIONS, &definition(&json!({}))).await.ok(201);
+    until(&world, WIDGETS, 200).await;
+    assert_eq!(world.get(WIDGETS).await.names(), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_belong_to_the_first_who_asks() {
+    let world = defined(&json!({})).await;
+    let mut second = definition(&json!({}));
+    second["metadata"]["name"] = "gadgets.example.com".into();
+    second["spec"]["names"] = json!({"plural": "gadgets", "kind": "Gadget", "shortNames": ["wd"]});
+    world.post(DEFINITIONS, &second).await.ok(201);
+    let path = format!("{DEFINITIONS}/gadgets.example.com");
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let found = world.get(&path).await.ok(200);
+    assert_eq!(found.at("/status/conditions/0/reason"), "ShortNamesConflict");
+    assert_eq!(found.at("/status/conditions/0/message"), "\"wd\" is already in use");
+    assert_eq!(found.at("/status/conditions/1/reason"), "NotAccepted");
+    let gadgets = "/apis/example.com/v1/namespaces/default/gadgets";
+    assert_eq!(world.get(gadgets).await.code, 404);
+    world.delete(&format!("{DEFINITIONS}/widgets.example.com")).await.ok(200);
+    until(&world, gadgets, 200).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_schema_defaults_prunes_and_forgives_what_is_older() {
+    let text = json!({"type": "string"});
+    let world = defined(&json!({"name": text, "old": text})).await;
+    world.post(WIDGETS, &widget("a", &json!({"name": "LOUD", "old": "x"}))).await.ok(201);
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let mut changed = world.get(&path).await.body;
+    let quiet = json!({"type": "string", "pattern": "^[a-z]*$"});
+    let spec = json!({"name": quiet, "size": {"type": "integer", "default": 3}});
+    changed["spec"]["versions"] = json!([version("v1", true, &spec)]);
+    world.put(&path, &changed).await.ok(200);
+    let found = world.get(&format!("{WIDGETS}/a")).await.ok(200);
+    assert_eq!(found.body["spec"], json!({"name": "LOUD", "size": 3}));
+    let at = format!("{WIDGETS}/a");
+    world.patch(&at, "merge", &json!({"spec": {"size": 4}})).await.ok(200);
+    let refused = world.patch(&at, "merge", &json!({"spec": {"name": "LOUDER"}})).await.ok(422);
+    assert_eq!(
+        refused.at("/details/causes/0/message"),
+        "Invalid value: \"LOUDER\": spec.name in body should match '^[a-z]*$'"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_version_shows_the_same_objects() {
+    let world = World::new().await;
+    let mut both = definition(&json!({"n": {"type": "integer"}}));
+    let spec = json!({"n": {"type": "integer"}});
+    both["spec"]["versions"] =
+        json!([version("v1", true, &spec), version("v1beta1", false, &spec)]);
+    world.post(DEFINITIONS, &both).await.ok(201);
+    until(&world, WIDGETS, 200).await;
+    let beta = WIDGETS.replace("/v1/", "/v1beta1/");
+    let mut watching = world.watch(&format!("{beta}?watch=1")).await;
+    world.post(WIDGETS, &widget("a", &json!({"n": 1}))).await.ok(201);
+    let event = watching.next().await.expect("an event");
+    assert_eq!(event["object"]["apiVersion"], "example.com/v1beta1");
+    let found = world.get(&format!("{beta}/a")).await.ok(200);
+    assert_eq!(found.at("/apiVersion"), "example.com/v1beta1");
+    let wrong = world.post(&beta, &widget("b", &json!({}))).await.ok(400);
+    assert!(wrong.at("/message").contains("does not match the expected API version"));
+    let group = world.get("/apis/example.com").await.ok(200);
+    assert_eq!(group.at("/preferredVersion/version"), "v1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_may_compare_with_what_was_there() {
+    let rule = json!({"rule": "self >= oldSelf", "message": "may only grow"});
+    let world =
+        defined(&json!({"n": {"type": "integer", "x-kubernetes-validations": [rule]}})).await;
+    world.post(WIDGETS, &widget("a", &json!({"n": 2}))).await.ok(201);
+    let at = format!("{WIDGETS}/a");
+    world.patch(&at, "merge", &json!({"spec": {"n": 3}})).await.ok(200);
+    let refused = world.patch(&at, "merge", &json!({"spec": {"n": 1}})).await.ok(422);
+    assert_eq!(refused.at("/details/causes/0/field"), "spec.n");
+    assert_eq!(refused.at("/details/causes/0/message"), "Invalid value: may only grow");
+}
