@@ -40,13 +40,15 @@ fn widget(name: &str, spec: &Value) -> Value {
 
 /// Waits until a path answers so; the clock is paused, so this takes no time.
 async fn until(world: &World, path: &str, code: u16) {
+    let mut found = world.get(path).await.code;
     for _ in 0..1000 {
-        if world.get(path).await.code == code {
-            return;
+        if found == code {
+            break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
+        found = world.get(path).await.code;
     }
-    panic!("{path} never answered {code}");
+    assert_eq!(found, code, "{path}");
 }
 
 async fn defined(spec: &Value) -> World {
