@@ -7,6 +7,9 @@
 #[expect(dead_code, reason = "stories need only how a world moves on")]
 mod worlds;
 
+#[path = "laws/planted.rs"]
+mod planted;
+
 use fit::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as core;
@@ -322,9 +325,20 @@ fn ago(seconds: i64) -> Timestamp {
 }
 
 fn tell(story: &Story) -> String {
+    describe_engine(story, |_| {}, &plan)
+}
+
+/// Tells a story by an engine that sees worlds through a glass.
+fn describe_engine(
+    story: &Story,
+    glass: fn(&mut World),
+    engine: &dyn Fn(&World, Timestamp) -> Plan,
+) -> String {
     let (mut world, mut now, mut serial, mut out) = (story.world(), start(), 0, String::new());
-    let history = History::of(&world.set, &world.revisions);
-    for (node, answer) in Board::of(&world, &history, now).answers() {
+    let mut seen = world.clone();
+    glass(&mut seen);
+    let history = History::of(&seen.set, &seen.revisions);
+    for (node, answer) in Board::of(&seen, &history, now).answers() {
         let (word, reasons) = match &answer.verdict {
             None => ("is not there", Vec::new()),
             Some(Verdict::Fits) => continue,
@@ -342,7 +356,7 @@ fn tell(story: &Story) -> String {
         if let Some(hash) = change.and_then(|change| story.change(change, &mut world)) {
             hashes.entry(hash).or_insert_with(|| format!("<changed {pass}>"));
         }
-        let next = plan(&world, now);
+        let next = engine(&world, now);
         writeln!(out, "after {} s:", now.duration_since(start()).as_secs()).expect("a string");
         describe(&next, story.conditions, &mut out);
         carry_out(&mut world, &next, now, &mut serial);

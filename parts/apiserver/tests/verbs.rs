@@ -284,6 +284,53 @@ async fn pods_die_gracefully_and_grace_only_shrinks() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_eviction_spends_the_budget_of_the_pod_and_says_so_on_it() {
+    let world = World::new().await;
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = |name: &str| {
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name},
+            "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "solo"}}}})
+    };
+    let evict = async |name: &str| {
+        let eviction =
+            json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        world.post(&format!("{PODS}/{name}/eviction"), &eviction).await
+    };
+    for name in ["a", "b", "c"] {
+        world.post(PODS, &pod(name, "n1")).await.ok(201);
+        let ready = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+        world.patch(&format!("{PODS}/{name}/status"), "strategic-merge", &ready).await.ok(200);
+    }
+    world.post(budgets, &budget("one")).await.ok(201);
+    let early = evict("a").await.ok(429);
+    assert_eq!(early.headers["retry-after"], "10", "nobody has counted yet");
+    assert_eq!(early.at("/details/causes/0/reason"), "DisruptionBudget");
+    let counted = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2,
+        "desiredHealthy": 1, "expectedPods": 2}});
+    world.patch(&format!("{budgets}/one/status"), "merge", &counted).await.ok(200);
+    evict("a").await.ok(201);
+    let going = world.get(&format!("{PODS}/a")).await.ok(200);
+    assert!(!going.at("/metadata/deletionTimestamp").is_empty());
+    let conditions = going.body["status"]["conditions"].as_array().expect("conditions");
+    let why = conditions.iter().find(|c| c["type"] == "DisruptionTarget").expect("it says why");
+    assert_eq!((&why["status"], &why["reason"]), (&json!("True"), &json!("EvictionByEvictionAPI")));
+    evict("a").await.ok(201);
+    let spent = evict("b").await.ok(429);
+    assert_eq!(
+        spent.at("/message"),
+        "Cannot evict pod as it would violate the pod's disruption budget."
+    );
+    world.post(budgets, &budget("two")).await.ok(201);
+    evict("b").await.ok(500);
+    world.delete(&format!("{budgets}/two")).await.ok(200);
+    // a finished pod costs nothing
+    let failed = json!({"status": {"phase": "Failed"}});
+    world.patch(&format!("{PODS}/c/status"), "merge", &failed).await.ok(200);
+    evict("c").await.ok(201);
+    world.get(&format!("{PODS}/b")).await.ok(200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn finalizers_hold_an_object_until_the_last_one_goes() {
     let world = World::new().await;
     let mut object = config_map("a");

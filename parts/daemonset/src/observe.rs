@@ -283,13 +283,11 @@ impl Watcher {
     }
 
     fn revision(&mut self, change: Change<DynamicObject>) {
-        let objects = match change {
-            Change::Resync => return self.everything(),
-            Change::Applied { old, new } => vec![Some(new), old],
-            Change::Deleted(old) => vec![Some(old)],
-        };
-        for object in objects.into_iter().flatten() {
-            for key in self.known.concerned(object.as_ref()) {
+        if matches!(change, Change::Resync) {
+            return self.everything();
+        }
+        for object in news(&change) {
+            for key in self.known.concerned(object) {
                 self.queue.add(key);
             }
         }
@@ -328,6 +326,27 @@ impl Watcher {
             if set.is_ours() || wakes_upstream && self.sight.would_wake_upstream(set, &node) {
                 self.queue.add(key.clone());
             }
+        }
+    }
+}
+
+/// The revisions, as they were or are, whose sets a change of a revision wakes. As upstream, one that appears with its
+/// owner wakes nobody: who makes a second revision of the same template by hand finds both until the set is looked at
+/// for another reason (spec B38, F11). Orphans matter when somebody may adopt them.
+fn news(change: &Change<DynamicObject>) -> Vec<&DynamicObject> {
+    match change {
+        Change::Resync => Vec::new(),
+        Change::Applied { old: None, new } => {
+            controller(new.as_ref()).is_none().then(|| new.as_ref()).into_iter().collect()
+        }
+        Change::Applied { old: Some(old), new } => {
+            let is_orphan = controller(new.as_ref()).is_none();
+            let is_same = controller(old.as_ref()) == controller(new.as_ref())
+                && old.metadata.labels == new.metadata.labels;
+            if is_orphan && is_same { Vec::new() } else { vec![new.as_ref(), old.as_ref()] }
+        }
+        Change::Deleted(old) => {
+            controller(old.as_ref()).is_some().then(|| old.as_ref()).into_iter().collect()
         }
     }
 }
@@ -387,6 +406,35 @@ mod tests {
         known.put(&Key::new("n", "b"), None);
         assert_eq!(known.by_uid.len(), 1);
         assert_eq!(known.sets.len(), 1);
+    }
+
+    #[test]
+    fn a_revision_that_appears_with_its_owner_wakes_nobody_and_its_end_does() {
+        let revision = |owner: Option<&str>, labels: Value| {
+            let owners = owner.map(|uid| {
+                json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "a", "uid": uid,
+                                                 "controller": true}])
+            });
+            let object = json!({"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": {
+                "namespace": "n", "name": "r", "labels": labels, "ownerReferences": owners}});
+            std::sync::Arc::new(
+                serde_json::from_value::<DynamicObject>(object).expect("a revision"),
+            )
+        };
+        let (app, other) = (json!({"app": "x"}), json!({"app": "y"}));
+        let (owned, orphan) = (revision(Some("1"), app.clone()), revision(None, app.clone()));
+        let count = |old: Option<&std::sync::Arc<DynamicObject>>,
+                     new: &std::sync::Arc<DynamicObject>| {
+            news(&Change::Applied { old: old.cloned(), new: std::sync::Arc::clone(new) }).len()
+        };
+        assert_eq!(count(None, &owned), 0);
+        assert_eq!(count(None, &orphan), 1);
+        assert_eq!(count(Some(&owned), &owned), 2);
+        assert_eq!(count(Some(&orphan), &orphan), 0);
+        assert_eq!(count(Some(&orphan), &revision(None, other)), 2);
+        assert_eq!(count(Some(&owned), &orphan), 2);
+        assert_eq!(news(&Change::Deleted(owned)).len(), 1);
+        assert_eq!(news(&Change::Deleted(orphan)).len(), 0);
     }
 
     #[test]

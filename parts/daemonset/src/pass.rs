@@ -19,6 +19,8 @@ use std::time::Duration;
 /// A pass put off for an own write is tried again at the latest then. Usually the write's own event comes first
 /// and wakes the set.
 const BEHIND_RETRY: Duration = Duration::from_secs(1);
+/// The same for a revision, whose appearance wakes nobody.
+const BEHIND_REVISION_RETRY: Duration = Duration::from_millis(100);
 
 /// Between two writes of a status that differ in numbers and words only.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
@@ -139,7 +141,8 @@ impl Worker {
         if let Some(what) = held.behind(&self.sight, &set.namespace, now) {
             self.setup.metrics.ledger_waits.get_or_create(&named("daemonset")).inc();
             tracing::debug!(set = %key, what, "own write not seen yet; waiting");
-            return (held, Went::again_after(BEHIND_RETRY));
+            let wait = if what == REVISIONS { BEHIND_REVISION_RETRY } else { BEHIND_RETRY };
+            return (held, Went::again_after(wait));
         }
         let mut plan = held.plan(&self.sight, &set, self.marks.take(key), now);
         let status_in = held.hold_back(&mut plan, now);

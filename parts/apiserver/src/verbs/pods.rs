@@ -201,8 +201,50 @@ pub(crate) async fn evict(call: &Call, body: Body) -> Result<Reply, Status> {
         spend_budget(call, &record, &pod, asked.dry_run).await?;
     }
     check_preconditions(call.row, &pod, &asked)?;
+    if !asked.dry_run {
+        let marked = mark_evicted(call).await?;
+        // what was asked about the version was answered; now it is ours
+        asked.resource_version = asked.resource_version.map(|_| marked.to_string());
+    }
     remove::delete(call, call.namespace(), call.name(), &asked).await?;
     Ok(created())
+}
+
+/// Writes on the pod why it goes (spec C50); answers its revision.
+async fn mark_evicted(call: &Call) -> Result<u64, Status> {
+    for _ in 0..update::ROUNDS_MAX {
+        let record = shelf::find(&call.server.records, call.row, call.namespace(), call.name())
+            .ok_or_else(|| call.not_found())?;
+        let mut pod = shelf::value(call.row, &record)?;
+        let generation = pod.pointer("/metadata/generation").cloned().unwrap_or(Value::Null);
+        let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else {
+            return Ok(record.revision);
+        };
+        let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+        let Some(conditions) = conditions.as_array_mut() else { return Ok(record.revision) };
+        let known = conditions.iter().position(|c| c["type"] == "DisruptionTarget");
+        let since = known.map(|at| &conditions[at]).filter(|c| c["status"] == "True");
+        let since = since.and_then(|c| c["lastTransitionTime"].as_str()).map(str::to_owned);
+        let mut condition = json!({
+            "type": "DisruptionTarget",
+            "status": "True",
+            "lastProbeTime": null,
+            "lastTransitionTime": since.unwrap_or_else(|| seconds(call.now)),
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        });
+        if !generation.is_null() {
+            condition["observedGeneration"] = generation;
+        }
+        match known {
+            Some(at) => conditions[at] = condition,
+            None => conditions.push(condition),
+        }
+        if let Some(record) = store(call, &record, call.row, &pod).await? {
+            return Ok(record.revision);
+        }
+    }
+    Err(shelf::conflict(call.row, call.name()))
 }
 
 /// Takes one disruption from the pod's budget, if it has one.
