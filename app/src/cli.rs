@@ -1,5 +1,7 @@
 //! The command line: names and defaults of the design's §9.
 
+pub(crate) mod ask;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -59,6 +61,16 @@ pub(crate) enum Command {
     Hollow(HollowFlags),
     /// Measure what a fleet of pretend nodes costs, in this process
     Bench(BenchFlags),
+    /// Say why each node has a pod of a DaemonSet, gets one, or does not
+    Explain(ask::ExplainFlags),
+    /// Say what applying a DaemonSet would do, node by node, without changing anything
+    Plan(ask::PlanFlags),
+    /// Explain and plan as kubectl's plugin: link this binary as kubectl-pernode on PATH
+    KubectlPlugin {
+        /// What is asked
+        #[command(subcommand)]
+        question: ask::Question,
+    },
     /// Print the version
     Version,
 }

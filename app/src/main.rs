@@ -4,6 +4,7 @@
 //! environment, and end the process. Start at [`cli`], then [`server`].
 
 mod agent;
+mod ask;
 mod bench;
 mod cli;
 mod engine;
@@ -15,11 +16,25 @@ mod server;
 use clap::Parser;
 use std::process::ExitCode;
 
-/// What a process that cannot start or go on answers. Bad flags are 2 (clap's choice).
+/// What a process that cannot start or go on answers.
 const FAILED: u8 = 1;
+/// What bad flags answer (clap's choice), but for questions, where 2 says that something would change.
+const BAD_FLAGS: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let arguments = cli::ask::arguments(std::env::args_os());
+    let is_question = cli::ask::is_question(&arguments);
+    let cli = match cli::Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(fault) => {
+            let _told = fault.print();
+            return match (fault.use_stderr(), is_question) {
+                (false, _) => ExitCode::SUCCESS,
+                (true, true) => ExitCode::from(FAILED),
+                (true, false) => ExitCode::from(BAD_FLAGS),
+            };
+        }
+    };
     logging::start(&cli.log);
     match run(cli.command) {
         Ok(code) => code,
@@ -47,6 +62,9 @@ fn run(command: cli::Command) -> anyhow::Result<ExitCode> {
             cli::Command::Agent(flags) => agent::run(flags).await,
             cli::Command::Hollow(flags) => hollow::run(flags).await,
             cli::Command::Bench(flags) => bench::run(flags).await,
+            cli::Command::Explain(flags) => ask::run(cli::ask::Question::Explain(flags)).await,
+            cli::Command::Plan(flags) => ask::run(cli::ask::Question::Plan(flags)).await,
+            cli::Command::KubectlPlugin { question } => ask::run(question).await,
             cli::Command::Version => {
                 version();
                 Ok(ExitCode::SUCCESS)

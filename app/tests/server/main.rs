@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod asked;
 mod engine;
 mod harness;
 mod informer;

@@ -107,6 +107,15 @@ pub fn filter(
     if !labels.is_empty() {
         return labels;
     }
+    against_others(incoming, allocatable, occupied)
+}
+
+/// Reasons that lie in the other pods of the node alone: host ports first, then room (spec C6, C9).
+pub fn against_others(
+    incoming: &Incoming<'_>,
+    allocatable: &Amounts,
+    occupied: &Occupied,
+) -> Reasons {
     let taken = incoming.ports.iter().find(|port| occupied.ports.iter().any(|o| o.conflicts(port)));
     if let Some(port) = taken {
         return vec![Reason::HostPort { protocol: port.protocol.clone(), port: port.port }];
@@ -115,7 +124,7 @@ pub fn filter(
 }
 
 /// `spec.unschedulable`, unless tolerated like its taint (spec C5).
-fn against_cordon(wish: &Wish<'_>, node: &Node) -> Option<Reason> {
+pub fn against_cordon(wish: &Wish<'_>, node: &Node) -> Option<Reason> {
     if !node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false) {
         return None;
     }
@@ -129,7 +138,7 @@ fn against_cordon(wish: &Wish<'_>, node: &Node) -> Option<Reason> {
 }
 
 /// Pod count, then each resource asked for; nothing asked always fits (spec C7).
-fn against_room(requested: &Amounts, allocatable: &Amounts, occupied: &Occupied) -> Reasons {
+pub fn against_room(requested: &Amounts, allocatable: &Amounts, occupied: &Occupied) -> Reasons {
     let mut reasons = Reasons::new();
     let pods_max = u64::try_from(allocatable.get(PODS) / 1000).unwrap_or(0);
     if occupied.pods + 1 > pods_max {

@@ -4,6 +4,7 @@ use crate::reason::{Reason, Reasons};
 use k8s_openapi::api::core::v1::{
     Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Toleration,
 };
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The only field that `matchFields` may name (spec A77).
@@ -77,6 +78,41 @@ pub fn against_labels(wish: &Wish<'_>, node: &Node) -> Reasons {
         reasons.push(Reason::NodeAffinity);
     }
     reasons
+}
+
+/// How one term of the required node affinity fares, requirement by requirement; for explanations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TermVerdict {
+    /// Whether the term matches; one without requirements never does.
+    pub matches: bool,
+    /// Each requirement as people write it (`zone in (a, b)`), and whether it holds.
+    pub needs: Vec<(String, bool)>,
+}
+
+/// Every term of a required node affinity against a node, as [`against_labels`] judges them together: one that
+/// matches is enough.
+pub fn terms(selector: &NodeSelector, node: &Node) -> Vec<TermVerdict> {
+    let none = BTreeMap::new();
+    let labels = node.metadata.labels.as_ref().unwrap_or(&none);
+    let text = |need: &NodeSelectorRequirement| {
+        let values = need.values.as_deref().unwrap_or_default().join(", ");
+        match need.operator.as_str() {
+            "Exists" | "DoesNotExist" => format!("{} {}", need.key, need.operator),
+            operator => format!("{} {operator} ({values})", need.key),
+        }
+    };
+    let verdict = |term: &NodeSelectorTerm| {
+        let expressions = term.match_expressions.as_deref().unwrap_or_default();
+        let fields = term.match_fields.as_deref().unwrap_or_default();
+        let labels_hold = expressions.iter().map(|need| (text(need), label_matches(need, labels)));
+        let fields_hold =
+            fields.iter().map(|need| (text(need), field_matches(need, name_of(node))));
+        TermVerdict {
+            matches: term_matches(term, labels, name_of(node)),
+            needs: labels_hold.chain(fields_hold).collect(),
+        }
+    };
+    selector.node_selector_terms.iter().map(verdict).collect()
 }
 
 /// One term: expressions and fields are ANDed; an empty term matches nothing (spec B2).

@@ -191,7 +191,7 @@ impl fmt::Display for Reason {
 }
 
 /// Thousandths as people write them: `1500` is `1.5`.
-fn thousandths(amount: i128) -> String {
+pub fn thousandths(amount: i128) -> String {
     let (whole, rest) = (amount / 1000, (amount % 1000).abs());
     if rest == 0 {
         return whole.to_string();

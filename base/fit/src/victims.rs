@@ -3,9 +3,11 @@
 use crate::company::{Company, Guard};
 use crate::demand::Amounts;
 use crate::filter::{Incoming, Occupied, filter, is_finished};
+use api::LabelSelector;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A PodDisruptionBudget as far as preemption reads it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,37 @@ pub struct Budget {
     pub covers: BTreeSet<String>,
     /// `status.disruptionsAllowed`.
     pub allowed: i64,
+}
+
+/// The budgets over these pods. As upstream, one that selects everything protects nobody here, and a pod that was
+/// already let go is not counted twice (spec C33).
+pub fn budgets<'a>(
+    all: impl IntoIterator<Item = &'a PodDisruptionBudget>,
+    pods: &[&Pod],
+) -> Vec<Budget> {
+    let empty = BTreeMap::new();
+    let read = |budget: &PodDisruptionBudget| {
+        let selector = budget.spec.as_ref()?.selector.as_ref()?;
+        let is_empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+            && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
+        let matcher = LabelSelector::from_typed(selector).ok().filter(|_| !is_empty)?;
+        let status = budget.status.as_ref();
+        let let_go = status.and_then(|status| status.disrupted_pods.as_ref());
+        let covered = pods.iter().filter(|pod| {
+            pod.metadata.namespace == budget.metadata.namespace
+                && matcher.matches(pod.metadata.labels.as_ref().unwrap_or(&empty))
+                && !pod
+                    .metadata
+                    .name
+                    .as_ref()
+                    .is_some_and(|name| let_go.is_some_and(|pods| pods.contains_key(name)))
+        });
+        let covers: BTreeSet<String> =
+            covered.map(|pod| pod.metadata.uid.clone().unwrap_or_default()).collect();
+        let allowed = status.and_then(|status| status.disruptions_allowed).unwrap_or(0);
+        (!covers.is_empty()).then(|| Budget { covers, allowed: i64::from(allowed) })
+    };
+    all.into_iter().filter_map(read).collect()
 }
 
 /// The pods that would have to go from one node.

@@ -72,7 +72,7 @@ fn write_string(text: &str, out: &mut String) {
 }
 
 /// A map of strings; members that are not strings are left out.
-pub(crate) fn strings(value: &Value) -> BTreeMap<String, String> {
+pub fn strings(value: &Value) -> BTreeMap<String, String> {
     let members = value.as_object().into_iter().flatten();
     members.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

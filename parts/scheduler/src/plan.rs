@@ -4,14 +4,12 @@ mod score;
 
 use crate::snapshot::{Seat, Snapshot, uid};
 use crate::words;
-use api::selector::LabelSelector;
 use fit::company::{Labels, Namespaces};
 use fit::reason::{NO_VICTIMS, NOT_PINNED, PREEMPTION_NOT_HELPFUL, Tally, failure_text};
-use fit::victims::{Budget, may_preempt, priority};
+use fit::victims::{may_preempt, priority};
 use fit::{Company, Incoming, Reason, Reasons};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Nodes on which victims are tried out for one pod: upstream tries at least 100.
@@ -172,7 +170,10 @@ fn preempt(
         // those who wait there with at least the same priority take their room before this pod
         let waiting = seat.nominated.values().filter(|other| is_ahead(pod, other));
         let occupants: Vec<&Pod> = seat.pods.values().chain(waiting).map(Arc::as_ref).collect();
-        let budgets = budgets_of(protection.get_or_insert_with(budgets), &occupants);
+        let budgets = fit::victims::budgets(
+            protection.get_or_insert_with(budgets).iter().map(Arc::as_ref),
+            &occupants,
+        );
         match fit::victims(pod, node, &occupants, &budgets, company) {
             Some(victims) if !victims.pods.is_empty() => {
                 found.push(victims);
@@ -199,33 +200,6 @@ fn preempt(
 /// Whether another pod that is nominated to a node has its room before this one (spec C36).
 fn is_ahead(pod: &Pod, other: &Pod) -> bool {
     uid(other) != uid(pod) && priority(other) >= priority(pod)
-}
-
-/// The budgets over these pods. As upstream, one that selects everything protects nobody here, and a pod that was
-/// already let go is not counted twice (spec C33).
-fn budgets_of(all: &[Arc<PodDisruptionBudget>], pods: &[&Pod]) -> Vec<Budget> {
-    let empty = BTreeMap::new();
-    let read = |budget: &Arc<PodDisruptionBudget>| {
-        let selector = budget.spec.as_ref()?.selector.as_ref()?;
-        let is_empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
-            && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
-        let matcher = LabelSelector::from_typed(selector).ok().filter(|_| !is_empty)?;
-        let status = budget.status.as_ref();
-        let let_go = status.and_then(|status| status.disrupted_pods.as_ref());
-        let covered = pods.iter().filter(|pod| {
-            pod.metadata.namespace == budget.metadata.namespace
-                && matcher.matches(pod.metadata.labels.as_ref().unwrap_or(&empty))
-                && !pod
-                    .metadata
-                    .name
-                    .as_ref()
-                    .is_some_and(|name| let_go.is_some_and(|pods| pods.contains_key(name)))
-        });
-        let covers: BTreeSet<String> = covered.map(|pod| uid(pod).to_owned()).collect();
-        let allowed = status.and_then(|status| status.disruptions_allowed).unwrap_or(0);
-        (!covers.is_empty()).then(|| Budget { covers, allowed: i64::from(allowed) })
-    };
-    all.iter().filter_map(read).collect()
 }
 
 /// What a pod asks for that nobody here looks after: it waits and says why, rather than run where it must not

@@ -55,7 +55,7 @@ impl Terms {
     }
 
     /// Whether the pod is of the current template: by hash, or by template generation (spec B56).
-    fn is_updated(&self, pod: &Pod) -> bool {
+    pub fn is_updated(&self, pod: &Pod) -> bool {
         let generation = pod.labels.get(TEMPLATE_GENERATION_LABEL);
         self.has_hash(pod)
             || (self.template_generation.is_some()
