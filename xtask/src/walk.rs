@@ -3,11 +3,13 @@
 
 mod kills;
 mod nodes;
+mod rollouts;
 mod room;
 mod seeds;
 mod streams;
 mod tool;
 mod updates;
+mod why;
 
 use crate::cluster::State;
 use crate::{say, sh, witness};
@@ -32,6 +34,8 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     Chapter { name: "streams", title: "Logs, exec, copies, port-forward", walk: streams::walk },
     Chapter { name: "room", title: "No room, and more important pods", walk: room::walk },
     Chapter { name: "updates", title: "Updates, history and undo", walk: updates::walk },
+    Chapter { name: "why", title: "Why, and what would change", walk: why::walk },
+    Chapter { name: "rollouts", title: "Rollouts that are disturbed", walk: rollouts::walk },
     Chapter {
         name: "kills",
         title: "kill -9 of the server, of one agent, of all agents",

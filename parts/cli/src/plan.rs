@@ -187,7 +187,7 @@ fn change_notes(world: &World, after: &Set, model: &Model<'_>) -> Vec<String> {
     if after.selects_all() {
         notes.push("the selector is empty: the engine refuses to act".to_owned());
     }
-    notes.extend(world.blind_spots(model.spec()));
+    notes.extend(crate::world::blind_spots(model.spec()));
     let min_ready = after.min_ready.as_secs();
     if min_ready > 0 && model.waves.len() > 1 {
         notes

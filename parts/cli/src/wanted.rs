@@ -116,7 +116,9 @@ pub(crate) async fn replace(
     wanted: Value,
 ) -> Result<Verdict, Fault> {
     let name = live["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let object: DynamicObject = typed(wanted.clone())?;
+    let mut object: DynamicObject = typed(wanted.clone())?;
+    // a status that is written meanwhile is no conflict
+    object.metadata.resource_version = None;
     let params = PostParams { dry_run: true, field_manager: Some(MANAGER.to_owned()) };
     let answer = sets(client, namespace).replace(&name, &params, &object).await;
     verdict(answer.map(|object| json(&object)), Some(live), || wanted)

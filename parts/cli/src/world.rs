@@ -94,12 +94,6 @@ impl World {
         Some(pod)
     }
 
-    /// What is not looked at though the pods ask for it.
-    pub(crate) fn blind_spots(&self, spec: Option<&PodSpec>) -> Option<String> {
-        let asks = spec.is_some_and(fit::company::asks);
-        asks.then(|| "affinity among pods and topology spread are not looked at".to_owned())
-    }
-
     /// Whether `set` wants a pod on this node, by the engine's law.
     pub fn verdict(set: &Set, node: &Node) -> Verdict {
         fit::judge(&set.placement.wish(), node)
@@ -142,6 +136,12 @@ impl World {
         let budgets = fit::victims::budgets(self.budgets.iter().flatten(), &all);
         fit::victims(pod, node, &all, &budgets, None).filter(|victims| !victims.pods.is_empty())
     }
+}
+
+/// What is not looked at though the pods ask for it.
+pub(crate) fn blind_spots(spec: Option<&PodSpec>) -> Option<String> {
+    let asks = spec.is_some_and(fit::company::asks);
+    asks.then(|| "affinity among pods and topology spread are not looked at".to_owned())
 }
 
 /// `namespace/name`.

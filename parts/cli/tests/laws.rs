@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use worlds::{any_rollout, any_strategy, any_world, carry_out, start, template};
 
 /// Passes within which the engine comes to rest on six nodes.
-const PASSES_MAX: usize = 80;
+const PASSES_MAX: usize = 60;
 
 fn config() -> Config {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proof/numbers.json");
@@ -144,7 +144,7 @@ proptest! {
         }
         let limits = Limits::of(&set.strategy, desired).expect("limits");
         // beside what is broken or doubled from the start, which surge does not count (spec B92, B103)
-        let broken = world.pods.values().filter(|pod| !pod.is_ready).count() + world.pods.len() - pods(&world).len().min(world.pods.len());
+        let broken = world.pods.values().filter(|pod| !pod.is_available(set.min_ready, start())).count() + world.pods.len() - pods(&world).len().min(world.pods.len());
         let max = if limits.surge_max == 0 { limits.unavailable_max.max(1) } else { limits.surge_max + broken };
         for wave in &forecast.waves {
             let counted = wave.replaces.iter().filter(|node| fits(&world.nodes[*node])).count();

@@ -125,10 +125,10 @@ impl Story {
             object["status"] = json!({"phase": "Pending", "conditions": [unscheduled]});
         } else {
             object["spec"]["nodeName"] = pod.node.as_str().into();
-            let state = pod
-                .waits
-                .as_ref()
-                .map_or(json!({"running": {}}), |reason| json!({"waiting": {"reason": reason}}));
+            let state = pod.waits.as_ref().map_or_else(
+                || json!({"running": {}}),
+                |reason| json!({"waiting": {"reason": reason}}),
+            );
             object["status"] = json!({"phase": "Running", "conditions": [ready], "containerStatuses": [{"name": "c",
                 "image": "i", "imageID": "", "ready": pod.waits.is_none(), "restartCount": i32::from(pod.waits.is_some()), "state": state}]});
         }

@@ -124,7 +124,11 @@ impl<'a> Look<'a> {
         let old = self.standing.old() + self.standing.away().len();
         let unavailable = self.unavailable();
         let is_on_delete = matches!(set.strategy, Strategy::OnDelete);
-        let next = self.next.delete.iter().filter(|d| d.why == Why::Outdated).count();
+        let is_old = |node: &&String| {
+            matches!(self.answer(node).map(|answer| &answer.turn), Some(Turn::Old { .. }))
+        };
+        let next = self.next.delete.iter().filter(|d| d.why == Why::Outdated).count()
+            + self.creates.iter().filter(is_old).count();
         let words = if set.is_deleting {
             "none: the DaemonSet is being deleted".to_owned()
         } else if old == 0 {
@@ -202,7 +206,7 @@ impl<'a> Look<'a> {
                 .join(", ");
             notes.push(format!("{} pods belong to no node that is there: {first}", names.len()));
         }
-        notes.extend(self.world.blind_spots(self.spec.as_ref()));
+        notes.extend(crate::world::blind_spots(self.spec.as_ref()));
         notes.extend(self.world.gaps.iter().cloned());
         notes
     }

@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 fn node(name: &str, cpu: &str) -> Arc<k8s_openapi::api::core::v1::Node> {
     Arc::new(
