@@ -134,7 +134,8 @@ impl Campaign {
         }
         leader.set(1);
         tracing::info!(part = self.name, "leading");
-        let caches = Caches::new(self.client.clone(), &self.setup);
+        // a rival is known by what it wrote
+        let caches = Caches::new(self.client.clone(), &self.setup).with_managers();
         self.start(&caches);
         let rival = async {
             if self.part == Part::Daemonset {

@@ -161,6 +161,7 @@ impl<K> Clone for Change<K> {
 pub struct Caches {
     client: kube::Client,
     setup: Setup,
+    keeps_managers: bool,
     map: Arc<Mutex<BTreeMap<String, Held>>>,
 }
 
@@ -171,8 +172,16 @@ struct Held {
 
 impl Caches {
     /// No cache yet; each starts when it is first asked for. The client's user needs `list` and `watch`.
+    ///
+    /// `metadata.managedFields` is left out of what is held, as it takes more room than all the rest of an object.
     pub fn new(client: kube::Client, setup: &Setup) -> Self {
-        Self { client, setup: setup.clone(), map: Arc::default() }
+        Self { client, setup: setup.clone(), keeps_managers: false, map: Arc::default() }
+    }
+
+    /// Holds `metadata.managedFields`, too, for who has to know who wrote what. To be said before a cache is asked for.
+    #[must_use]
+    pub fn with_managers(self) -> Self {
+        Self { keeps_managers: true, ..self }
     }
 
     /// The client that fills the caches, for a look past them; it may list and watch, and nothing else is promised.
@@ -215,6 +224,7 @@ impl Caches {
             request: kube::core::Request::new(path),
             scope,
             metadata_only: K::metadata_api(),
+            keeps_managers: self.keeps_managers,
             salt: self.setup.salt,
         };
         self.setup.tasks.spawn(format!("cache {name}"), informer::run(source, cache.clone()));

@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::Resource;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -80,6 +82,8 @@ pub struct Events {
     sender: mpsc::Sender<Note>,
     setup: Setup,
     component: String,
+    /// The queue was full, and it was said.
+    is_full: Arc<AtomicBool>,
 }
 
 impl Events {
@@ -96,19 +100,24 @@ impl Events {
             last_name: 0,
         };
         setup.tasks.spawn(format!("events {component}"), writer.run(receiver));
-        Self { sender, setup: setup.clone(), component: component.to_owned() }
+        let (setup, component) = (setup.clone(), component.to_owned());
+        Self { sender, setup, component, is_full: Arc::default() }
     }
 
-    /// Records an event; never waits. When the queue is full the event is dropped, logged and counted.
+    /// Records an event; never waits. When the queue is full the event is dropped and counted; that this begins is said
+    /// in the log once, until half of the queue is free again.
     pub fn publish(&self, note: Note) {
-        if let Err(refused) = self.sender.try_send(note) {
-            let note = refused.into_inner();
-            tracing::warn!(
-                component = self.component,
-                reason = note.reason,
-                object = note.regarding.name,
-                "event dropped: too many are waiting"
-            );
+        if self.sender.capacity() > WAITING_MAX / 2 {
+            self.is_full.store(false, Ordering::Relaxed);
+        }
+        if self.sender.try_send(note).is_err() {
+            if !self.is_full.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    component = self.component,
+                    metric = "pernode_events_dropped_total",
+                    "events are being dropped: too many are waiting"
+                );
+            }
             self.setup.metrics.events_dropped.get_or_create(&named(&self.component)).inc();
         }
     }

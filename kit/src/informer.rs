@@ -24,7 +24,18 @@ pub(crate) struct Source {
     pub(crate) request: Request,
     pub(crate) scope: Scope,
     pub(crate) metadata_only: bool,
+    pub(crate) keeps_managers: bool,
     pub(crate) salt: u64,
+}
+
+impl Source {
+    /// An object as it is held.
+    fn trimmed<K: Object>(&self, mut object: K) -> K {
+        if !self.keeps_managers {
+            object.meta_mut().managed_fields = None;
+        }
+        object
+    }
 }
 
 /// One page of a list.
@@ -78,7 +89,8 @@ async fn list<K: Object>(source: &Source, cache: &Cache<K>) -> Result<String, ku
         };
         let request = request.map_err(kube::Error::BuildRequest)?;
         let page: Page<K> = source.client.request(request).await?;
-        objects.extend(page.items.unwrap_or_default());
+        let items = page.items.unwrap_or_default().into_iter();
+        objects.extend(items.map(|object| source.trimmed(object)));
         params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
         if params.continue_token.is_none() {
             let revision = page.metadata.resource_version.unwrap_or_default();
@@ -121,7 +133,9 @@ async fn watch<K: Object>(
             WatchEvent::Error(_) => None,
         };
         match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => cache.apply(object),
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                cache.apply(source.trimmed(object));
+            }
             WatchEvent::Deleted(object) => cache.remove(&object),
             WatchEvent::Bookmark(bookmark) => {
                 cache.bookmark(revision_of(Some(&bookmark.metadata.resource_version)));

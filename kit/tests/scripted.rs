@@ -174,6 +174,29 @@ async fn a_server_that_fails_is_asked_again_ever_more_slowly() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_wrote_what_is_held_only_where_it_was_asked_for() {
+    for wanted in [false, true] {
+        let written = |name: &str, revision: u64| {
+            let mut map = map(name, revision);
+            map["metadata"]["managedFields"] =
+                json!([{"manager": "someone", "operation": "Update"}]);
+            map
+        };
+        let news = Reply::Lines { lines: vec![(10, event("ADDED", written("b", 2)))], open: true };
+        let (client, _) = server(vec![list(1, &[written("a", 1)]), news]);
+        let setup = setup();
+        let caches = Caches::new(client, &setup);
+        let caches = if wanted { caches.with_managers() } else { caches };
+        let cache = caches.of::<ConfigMap>();
+        cache.reached(2).await;
+        for name in ["a", "b"] {
+            let map = cache.find("d", name).unwrap();
+            assert_eq!(map.metadata.managed_fields.is_some(), wanted, "{name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_in_pages_is_one_list() {
     let mut page =
         json!({"metadata": {"resourceVersion": "8", "continue": "next"}, "items": [map("a", 1)]});

@@ -122,9 +122,7 @@ pub fn track_update(
         owners::strip(new);
         return;
     }
-    let mut bare = new.clone();
-    owners::strip(&mut bare);
-    let found = updated(known, live, &bare, manager, kind);
+    let found = updated(known, live, new, manager, kind);
     owners::write(new, &found);
     if let Some(old) = old {
         keep_times(old, new);
@@ -185,8 +183,31 @@ fn take_over(owners: &mut Owners, found: &Difference, winner: Option<&Owner>) {
     owners.retain(|_, owned| !owned.fields.is_empty());
 }
 
+/// Whether two objects differ at most in `metadata.managedFields`.
+fn is_same_beside_owners(one: &Value, other: &Value) -> bool {
+    let same = |one: &Value, other: &Value, but: &str, check: &dyn Fn(&Value, &Value) -> bool| {
+        let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else {
+            return one == other;
+        };
+        let is_known = |(key, value): (&String, &Value)| {
+            let found = other.get(key);
+            if key == but {
+                check(value, found.unwrap_or(&Value::Null))
+            } else {
+                found == Some(value)
+            }
+        };
+        one.iter().all(is_known) && other.keys().all(|key| key == but || one.contains_key(key))
+    };
+    let metadata = |one: &Value, other: &Value| same(one, other, "managedFields", &|_, _| true);
+    same(one, other, "metadata", &metadata)
+}
+
 /// A write that changed nothing but times keeps the old ones, so that it is no change at all.
 fn keep_times(old: &Value, new: &mut Value) {
+    if !is_same_beside_owners(old, new) {
+        return;
+    }
     let timeless = |object: &Value| {
         let mut entries = object.pointer("/metadata/managedFields").cloned().unwrap_or_default();
         for entry in entries.as_array_mut().into_iter().flatten() {
@@ -196,9 +217,7 @@ fn keep_times(old: &Value, new: &mut Value) {
         }
         let mut entries = entries.as_array().cloned().unwrap_or_default();
         entries.sort_by_key(Value::to_string);
-        let mut rest = object.clone();
-        owners::strip(&mut rest);
-        (entries, rest)
+        entries
     };
     if timeless(old) != timeless(new) {
         return;
