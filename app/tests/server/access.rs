@@ -93,9 +93,16 @@ async fn a_binding_counts_in_the_very_next_request_and_so_does_its_end() {
     let bob = with_token(&place, &server, Some("bob-token")).await;
     let configmaps = "/api/v1/namespaces/default/configmaps";
     let bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings";
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "reader"},
+        "rules": [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}]
+    });
+    let roles = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles";
+    let (status, answer) = post(&root, roles, &role).await;
+    assert_eq!(status, StatusCode::CREATED, "{answer}");
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "b"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"},
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "devs"}]
     });
     assert_eq!(get(&bob, configmaps).await.0, StatusCode::FORBIDDEN);

@@ -75,15 +75,15 @@ fn leases(me: &str, asked: &Attributes) -> bool {
 }
 
 fn pods(me: &str, asked: &Attributes, lookup: &dyn Lookup) -> bool {
-    let mine = || {
-        !asked.name.is_empty()
-            && lookup.node_of_pod(&asked.namespace, &asked.name).is_some_and(|node| node == me)
-    };
+    let host = || lookup.node_of_pod(&asked.namespace, &asked.name);
+    let mine = || !asked.name.is_empty() && host().is_some_and(|node| node == me);
+    // A write about a pod that is gone may be tried: the answer is that there is none (404), not that it is
+    // another's, so that an agent knows to forget it.
+    let mine_or_gone = || !asked.name.is_empty() && host().is_none_or(|node| node == me);
     match (asked.subresource.as_str(), asked.verb.as_ref()) {
         ("", "list" | "watch") => asked.node.as_deref() == Some(me) || mine(),
-        ("", "get" | "delete")
-        | ("status", "get" | "update" | "patch")
-        | ("eviction", "create") => mine(),
+        ("" | "status", "get") => mine(),
+        ("", "delete") | ("status", "update" | "patch") | ("eviction", "create") => mine_or_gone(),
         _ => false,
     }
 }
@@ -257,6 +257,9 @@ mod tests {
             ("get - pods n -", false),
             ("patch - pods/status n mine", true),
             ("patch - pods/status n theirs", false),
+            ("patch - pods/status n absent", true),
+            ("get - pods/status n absent", false),
+            ("delete - pods n absent", true),
             ("delete - pods n mine", true),
             ("delete - pods n theirs", false),
             ("deletecollection - pods n - a", false),

@@ -13,7 +13,7 @@ pub(super) use raw::RawBinding;
 
 use crate::identity::Identity;
 use crate::route::Attributes;
-use raw::{RawRole, RawSelector};
+use raw::RawRole;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -162,13 +162,6 @@ pub struct RoleRef {
     pub name: String,
 }
 
-#[derive(Debug, Default)]
-struct ClusterRole {
-    rules: Vec<Rule>,
-    labels: BTreeMap<String, String>,
-    aggregates: Vec<RawSelector>,
-}
-
 #[derive(Debug)]
 struct Binding {
     role: RoleRef,
@@ -223,7 +216,7 @@ impl Scope {
 /// All roles and bindings, indexed.
 #[derive(Debug, Default)]
 pub struct Policy {
-    cluster_roles: BTreeMap<String, ClusterRole>,
+    cluster_roles: BTreeMap<String, Vec<Rule>>,
     roles: BTreeMap<String, BTreeMap<String, Vec<Rule>>>,
     cluster: Scope,
     namespaces: BTreeMap<String, Scope>,
@@ -250,12 +243,7 @@ impl Policy {
             }
             Kind::ClusterRole => {
                 let raw: RawRole = serde_json::from_slice(bytes)?;
-                let role = ClusterRole {
-                    rules: raw.rules,
-                    labels: raw.metadata.labels.unwrap_or_default(),
-                    aggregates: raw.aggregation_rule.unwrap_or_default().cluster_role_selectors,
-                };
-                self.cluster_roles.insert(name.to_owned(), role);
+                self.cluster_roles.insert(name.to_owned(), raw.rules);
             }
             Kind::RoleBinding => {
                 let binding = binding(serde_json::from_slice(bytes)?, namespace);
@@ -321,41 +309,15 @@ impl Policy {
         found.into_iter()
     }
 
-    /// The rules of a role named by a binding in `namespace` (empty: a cluster binding).
+    /// The rules of a role named by a binding in `namespace` (empty: a cluster binding). What a role gathers from
+    /// others is written into it by a controller, and counts from then on.
     pub fn role(&self, role: &RoleRef, namespace: &str) -> Option<impl Iterator<Item = &Rule>> {
-        let mut seen = BTreeSet::new();
-        let mut lists: Vec<&[Rule]> = Vec::new();
-        match role.kind.as_str() {
-            "ClusterRole" => {
-                let (name, _) = self.cluster_roles.get_key_value(&role.name)?;
-                self.aggregate(name, &mut seen, &mut lists);
-            }
-            "Role" => lists.push(self.roles.get(namespace)?.get(&role.name)?),
+        let rules = match role.kind.as_str() {
+            "ClusterRole" => self.cluster_roles.get(&role.name)?,
+            "Role" => self.roles.get(namespace)?.get(&role.name)?,
             _ => return None,
-        }
-        Some(lists.into_iter().flatten())
-    }
-
-    /// Collects a ClusterRole's rules and those of all it aggregates; `seen` ends circles.
-    fn aggregate<'a>(
-        &'a self,
-        name: &'a str,
-        seen: &mut BTreeSet<&'a str>,
-        lists: &mut Vec<&'a [Rule]>,
-    ) {
-        let Some(role) = self.cluster_roles.get(name) else { return };
-        if !seen.insert(name) {
-            return;
-        }
-        lists.push(&role.rules);
-        if role.aggregates.is_empty() {
-            return;
-        }
-        for (other, candidate) in &self.cluster_roles {
-            if role.aggregates.iter().any(|selector| selector.matches(&candidate.labels)) {
-                self.aggregate(other, seen, lists);
-            }
-        }
+        };
+        Some(rules.iter())
     }
 
     /// The scopes that count in a namespace: the cluster's, then its own.

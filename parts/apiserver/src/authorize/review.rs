@@ -1,11 +1,13 @@
 //! The kinds that answer "who am I" and "may they": reviews. They are created, answered and never stored.
 
+mod faults;
+
 use super::{Authorizer, Decision, rbac};
 use crate::authenticate::Authenticator;
 use crate::identity::Identity;
 use crate::route::Attributes;
 use api::Status;
-use api::field::{self, FieldError, Path};
+use api::field::{self, FieldError};
 use serde_json::{Map, Value, json};
 
 /// Who answers.
@@ -34,16 +36,16 @@ pub fn review(
         }
         "TokenReview" => token(judges.authenticator, object, now)?,
         "SelfSubjectAccessReview" => {
-            attributes_errors(object)?;
+            sound(&faults::of(object, false))?;
             access(judges.authorizer, identity, object);
         }
         "SubjectAccessReview" => {
-            attributes_errors(object)?;
-            access(judges.authorizer, &subject(object)?, object);
+            sound(&faults::of(object, true))?;
+            access(judges.authorizer, &subject(object), object);
         }
         "LocalSubjectAccessReview" => {
-            local_errors(object, namespace)?;
-            access(judges.authorizer, &subject(object)?, object);
+            sound(&faults::of_local(object, namespace))?;
+            access(judges.authorizer, &subject(object), object);
         }
         "SelfSubjectRulesReview" => rules(judges.authorizer, identity, object)?,
         _ => {
@@ -94,56 +96,12 @@ fn token(
     Ok(())
 }
 
-fn invalid(error: FieldError) -> Status {
-    field::invalid("authorization.k8s.io", "", "", &[error])
-}
-
-/// Exactly one of the two kinds of attributes.
-fn attributes_errors(object: &Value) -> Result<(), Status> {
-    let spec = Path::new("spec");
-    let of_resource = &object["spec"]["resourceAttributes"];
-    let of_path = &object["spec"]["nonResourceAttributes"];
-    match (of_resource.is_null(), of_path.is_null()) {
-        (true, true) => Err(invalid(FieldError::invalid(
-            spec.child("resourceAttributes"),
-            Value::Null,
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        ))),
-        (false, false) => {
-            // printed under the names of upstream's Go fields
-            let shown = json!({
-                "Path": of_path["path"].as_str().unwrap_or_default(),
-                "Verb": of_path["verb"].as_str().unwrap_or_default(),
-            });
-            Err(invalid(FieldError::invalid(
-                spec.child("nonResourceAttributes"),
-                shown,
-                "cannot be specified in combination with resourceAttributes",
-            )))
-        }
-        _ => Ok(()),
+/// 422 with every fault, if there is one.
+fn sound(faults: &[FieldError]) -> Result<(), Status> {
+    if faults.is_empty() {
+        return Ok(());
     }
-}
-
-fn local_errors(object: &Value, namespace: &str) -> Result<(), Status> {
-    let spec = Path::new("spec");
-    if !object["spec"]["nonResourceAttributes"].is_null() {
-        return Err(invalid(FieldError::invalid(
-            spec.child("nonResourceAttributes"),
-            object["spec"]["nonResourceAttributes"].clone(),
-            "disallowed on this kind of request",
-        )));
-    }
-    attributes_errors(object)?;
-    let asked = object["spec"]["resourceAttributes"]["namespace"].as_str().unwrap_or_default();
-    if asked != namespace {
-        return Err(invalid(FieldError::invalid(
-            spec.child("resourceAttributes").child("namespace"),
-            asked,
-            "must match metadata.namespace",
-        )));
-    }
-    Ok(())
+    Err(field::invalid("authorization.k8s.io", "", "", faults))
 }
 
 fn strings(value: &Value) -> Vec<String> {
@@ -151,24 +109,16 @@ fn strings(value: &Value) -> Vec<String> {
 }
 
 /// Whom a SubjectAccessReview asks about, exactly as it says: no group is added.
-fn subject(object: &Value) -> Result<Identity, Status> {
+fn subject(object: &Value) -> Identity {
     let spec = &object["spec"];
-    let user = spec["user"].as_str().unwrap_or_default().to_owned();
-    let groups = strings(&spec["groups"]);
-    if user.is_empty() && groups.is_empty() {
-        return Err(invalid(FieldError::invalid(
-            Path::new("spec").child("user"),
-            "",
-            "at least one of user or group must be specified",
-        )));
-    }
+    let text = |key: &str| spec[key].as_str().unwrap_or_default().to_owned();
     let extra = spec["extra"].as_object().into_iter().flatten();
-    Ok(Identity {
-        user,
-        uid: spec["uid"].as_str().unwrap_or_default().to_owned(),
-        groups,
+    Identity {
+        user: text("user"),
+        uid: text("uid"),
+        groups: strings(&spec["groups"]),
         extra: extra.map(|(key, values)| (key.clone(), strings(values))).collect(),
-    })
+    }
 }
 
 fn access(authorizer: &Authorizer, identity: &Identity, object: &mut Value) {

@@ -247,7 +247,8 @@ pub fn apply(
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
     let said = tree::field_set(applied, kind).map_err(|faults| misfit(applied, &faults))?;
-    let mine = said.without(&manager.ignored(kind, [applied, applied])).difference(&nobodys());
+    let said = said.without(&manager.ignored(kind, [applied, applied]));
+    let mine = said.difference(&nobodys());
     let nothing = json!({});
     let live = live.unwrap_or(&nothing);
     let mut known = owners::read(live);
@@ -257,7 +258,7 @@ pub fn apply(
     }
     let mut bare = live.clone();
     owners::strip(&mut bare);
-    let job = Job { live: &bare, applied, mine: &mine, manager, kind };
+    let job = Job { live: &bare, applied, said: &said, mine: &mine, manager, kind };
     let outcome = match job.run(known.clone(), force) {
         Err(conflicts) if manager.name == KUBECTL && job.all_last_applied(&conflicts) => {
             job.run(known, true)
@@ -279,7 +280,9 @@ type Conflicts = Vec<(Owner, Set)>;
 struct Job<'a> {
     live: &'a Value,
     applied: &'a Value,
-    /// The fields that the applied document says.
+    /// The fields that the applied document says, its identity among them.
+    said: &'a Set,
+    /// Those that the manager owns by it.
     mine: &'a Set,
     manager: &'a Manager<'a>,
     kind: &'static Type,
@@ -333,7 +336,8 @@ impl Job<'_> {
         let all = tree::with_named(&tree::known_set(merged, kind), kind);
         let fields_of = |value: &Value| tree::with_named(&tree::known_set(value, kind), kind);
         let pruned = tree::remove(merged, &last, kind);
-        let owned = known.values().fold(Set::default(), |all, owned| all.union(&owned.fields));
+        // What is said now stays even where nobody owns it, as the name: it holds `metadata` in place.
+        let owned = known.values().fold(self.said.clone(), |all, owned| all.union(&owned.fields));
         let owned = tree::with_named(&owned, kind);
         // Back comes what is owned, then what hung below it and was never this manager's.
         let pruned = tree::remove(merged, &all.difference(&fields_of(&pruned).union(&owned)), kind);

@@ -65,6 +65,9 @@ pub(crate) async fn bind(call: &mut Call, body: Body) -> Result<Reply, Status> {
     if node.is_empty() {
         return Err(Status::failure(500, "", "target.name: Required value"));
     }
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
     let row = pods().ok_or_else(super::no_such_path)?;
     call.row = row;
     call.strategy = strategy_for(row);

@@ -149,6 +149,9 @@ fn bound(call: &Call, object: &Value, account: &Value) -> Result<Subject, Status
             )));
         }
     };
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
     let found = object_at(call, plural, namespace, name)
         .ok_or_else(|| Status::not_found("", plural, name))?;
     let reference = Reference { name: name.to_owned(), uid: text(&found, "uid") };

@@ -167,21 +167,26 @@ fn a_second_start_writes_nothing_and_a_mended_row_keeps_what_was_added() {
 }
 
 #[test]
-fn view_edit_and_admin_gather_their_parts() {
-    let (_, authorizer) = applied();
-    authorizer.observe(
-        &format!("{GROUP}/rolebindings"),
-        "n",
-        "b",
-        Some(br#"{"roleRef": {"kind": "ClusterRole", "name": "edit"}, "subjects": [{"kind": "User", "name": "alice"}]}"#),
-    );
+fn view_edit_and_admin_grant_nothing_before_their_parts_are_gathered() {
+    let (objects, authorizer) = applied();
+    let bind = |role: &str| {
+        let binding = json!({
+            "roleRef": {"kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "name": "alice"}],
+        });
+        let bytes = binding.to_string();
+        authorizer.observe(&format!("{GROUP}/rolebindings"), "n", "b", Some(bytes.as_bytes()));
+    };
     let alice = Identity::new("alice", &[]);
-    for (text, allowed) in [
-        ("create apps daemonsets n", true),
-        ("list apps daemonsets n", true),
-        ("create rbac.authorization.k8s.io roles n", false),
-        ("list apps daemonsets m", false),
+    for (role, text, allowed) in [
+        ("edit", "create apps daemonsets n", false),
+        ("system:aggregate-to-edit", "create apps daemonsets n", true),
+        ("system:aggregate-to-edit", "create rbac.authorization.k8s.io roles n", false),
+        ("system:aggregate-to-edit", "create apps daemonsets m", false),
+        ("system:aggregate-to-view", "list apps daemonsets n", true),
     ] {
-        assert_eq!(authorizer.decide(&alice, &asked(text)).is_allowed(), allowed, "{text}");
+        bind(role);
+        assert_eq!(authorizer.decide(&alice, &asked(text)).is_allowed(), allowed, "{role} {text}");
     }
+    drop(objects);
 }

@@ -79,6 +79,19 @@ fn what_is_given_up_goes_unless_somebody_else_owns_it() {
 }
 
 #[test]
+fn giving_up_the_last_label_leaves_the_name_and_what_the_server_keeps() {
+    let mut labelled = settings(json!({}));
+    labelled["metadata"]["labels"] = json!({"l": "v"});
+    let one = by("one", "v1", 5);
+    let mut live = apply(None, &labelled, &one, config(), false).unwrap();
+    live["metadata"]["uid"] = "1".into();
+    let live = apply(Some(&live), &settings(json!({})), &one, config(), false).unwrap();
+    let metadata = &live["metadata"];
+    assert_eq!((&metadata["name"], &metadata["uid"]), (&json!("settings"), &json!("1")));
+    assert!(metadata.get("labels").is_none());
+}
+
+#[test]
 fn an_update_takes_fields_from_appliers_and_conflicts_name_its_version() {
     let live = applied(None, json!({"a": "1"}), "one", 5).unwrap();
     let mut new = live.clone();
