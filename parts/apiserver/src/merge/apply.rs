@@ -341,7 +341,8 @@ impl Job<'_> {
         let owned = tree::with_named(&owned, kind);
         // Back comes what is owned, then what hung below it and was never this manager's.
         let pruned = tree::remove(merged, &all.difference(&fields_of(&pruned).union(&owned)), kind);
-        all.difference(&fields_of(&pruned)).intersection(&last)
+        // What is nobody's (name, uid, the metadata as such) nobody can give up.
+        all.difference(&fields_of(&pruned)).intersection(&last).difference(&nobodys())
     }
 
     /// Whether every conflict is about a field that client-side apply set and that still has that value: then the

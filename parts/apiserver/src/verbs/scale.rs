@@ -55,9 +55,14 @@ fn view_of(call: &Call, object: &Value) -> Result<Value, Status> {
         return Ok(view(object));
     };
     let count = |at: &str| custom::number(object, at).map_err(|why| Status::internal(&why));
-    let Some(replicas) = count(&scale.spec)? else {
-        let why = format!("the spec replicas field {:?} does not exist", scale.spec);
-        return Err(Status::internal(&why));
+    // What says nothing of a number cannot be read as a Scale, but it can be given one.
+    let replicas = match count(&scale.spec)? {
+        Some(replicas) => replicas,
+        None if call.target.attributes.verb != "get" => 0,
+        None => {
+            let why = format!("the spec replicas field {:?} does not exist", scale.spec);
+            return Err(Status::internal(&why));
+        }
     };
     // As a workload would have it.
     let mut seen =
