@@ -132,6 +132,9 @@ pub(crate) struct ServerFlags {
     /// Issuer and audience of service account tokens
     #[arg(long, default_value = "https://kubernetes.default.svc")]
     pub(crate) service_account_issuer: String,
+    /// Longest life of the certificates that are signed for nodes, at least 1m [default: a year]
+    #[arg(long, value_parser = signing_duration)]
+    pub(crate) cluster_signing_duration: Option<Duration>,
     /// How long events are kept
     #[arg(long, default_value = "1h", value_parser = duration)]
     pub(crate) event_ttl: Duration,
@@ -397,6 +400,16 @@ fn node_ports(text: &str) -> Result<(u16, u16), String> {
     }
 }
 
+/// A life that nodes can renew in time.
+fn signing_duration(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_mins(1);
+    let life = duration(text)?;
+    if life < LEAST {
+        return Err("nodes could not renew their certificates in time: 1m at least".to_owned());
+    }
+    Ok(life)
+}
+
 /// A length of time as Go writes it: `1h`, `90m`, `1h30m`, `45s`.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a duration such as 1h, 90m or 1h30m".to_owned();
@@ -459,6 +472,12 @@ mod tests {
                 Cli::try_parse_from(["pernode", "server", flag, value]).unwrap_err().to_string();
             assert!(fault.contains(says), "{flag} {value}: {fault}");
         }
+    }
+
+    #[test]
+    fn certificates_live_long_enough_to_be_renewed() {
+        assert_eq!(signing_duration("90s"), Ok(Duration::from_secs(90)));
+        assert!(signing_duration("59s").is_err() && signing_duration("soon").is_err());
     }
 
     #[test]

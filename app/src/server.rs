@@ -60,6 +60,7 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
     let settings = parts::Settings {
         parts: flags.parts(),
         range: flags.cluster_cidr.for_nodes(flags.node_cidr_mask_size).context("--cluster-cidr")?,
+        signing_duration: flags.cluster_signing_duration.unwrap_or(caretaker::LIFE_MAX),
         upstream: flags.compat.is_some(),
     };
     host::raise_open_files();

@@ -40,6 +40,11 @@ fn updates_roll_out_are_undone_restarted_and_wait_on_delete() {
 }
 
 #[test]
+fn logs_commands_copies_and_ports_reach_into_the_pods() {
+    walk(1, "streams");
+}
+
+#[test]
 fn containers_outlive_the_kill_of_server_and_agents() {
     walk(2, "kills");
 }

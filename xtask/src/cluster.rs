@@ -161,6 +161,16 @@ pub(crate) fn remove_node(state: &mut State, name: &str) -> Result<()> {
     node::stop(state, name)
 }
 
+/// Switches a node off at once, and on again.
+pub(crate) fn reboot(state: &mut State, name: &str) -> Result<()> {
+    node::reboot(state, name)
+}
+
+/// Writes the file of a node's pod network into `dir`; its path.
+pub(crate) fn write_network(state: &State, name: &str, dir: &Path) -> Result<PathBuf> {
+    containerd::write_cni(dir, &node::subnet(state, state.node(name)?.number))
+}
+
 /// Starts the server again after it was stopped or killed.
 pub(crate) fn start_server(state: &mut State) -> Result<Duration> {
     server::start(state)

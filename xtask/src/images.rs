@@ -96,6 +96,11 @@ pub(crate) fn push_all(registry: &str) -> Result<()> {
     Ok(())
 }
 
+/// Pushes busybox under one more name of docker.io.
+pub(crate) fn push_busybox(registry: &str, repository: &str, tag: &str) -> Result<()> {
+    busybox().pack()?.push(registry, &format!("docker.io/{repository}"), tag)
+}
+
 /// What busybox is called by in the images.
 const APPLETS: &str = "sh sleep cat echo ls tail touch mkdir rm hostname ip id env ps wget nc httpd date true false test \
     stat mount umount head wc grep sed seq kill trap find sync cut printf dd df free uname sort chmod \

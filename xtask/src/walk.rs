@@ -2,12 +2,14 @@
 //! is not our API, and writes down what was seen.
 
 mod kills;
+mod lives;
 mod nodes;
 mod rollouts;
 mod room;
 mod seeds;
 mod streams;
 mod tool;
+mod trouble;
 mod updates;
 mod why;
 
@@ -36,6 +38,8 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     Chapter { name: "updates", title: "Updates, history and undo", walk: updates::walk },
     Chapter { name: "why", title: "Why, and what would change", walk: why::walk },
     Chapter { name: "rollouts", title: "Rollouts that are disturbed", walk: rollouts::walk },
+    Chapter { name: "trouble", title: "Trouble on a node", walk: trouble::walk },
+    Chapter { name: "lives", title: "An agent killed at any moment", walk: lives::walk },
     Chapter {
         name: "kills",
         title: "kill -9 of the server, of one agent, of all agents",

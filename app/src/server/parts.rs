@@ -17,6 +17,8 @@ pub(super) struct Settings {
     pub(super) parts: BTreeSet<Part>,
     /// Where nodes' ranges of pod addresses are taken from.
     pub(super) range: caretaker::ClusterRange,
+    /// Longest life of a certificate that is signed for a node.
+    pub(super) signing_duration: std::time::Duration,
     /// As upstream where we chose better.
     pub(super) upstream: bool,
 }
@@ -65,6 +67,7 @@ fn caretaker(settings: &Settings, server: &Server, (setup, caches): (Setup, Cach
         authority: Some(caretaker::Authority {
             certificate: pki.ca.certificate.clone(),
             key: pki.ca.key.clone(),
+            life_max: settings.signing_duration,
         }),
         duties: caretaker::Duty::ALL.into_iter().collect(),
         cluster_range: Some(settings.range),

@@ -45,6 +45,7 @@ impl Trial {
         let settings = parts::Settings {
             parts: BTreeSet::from([Part::Daemonset, Part::Scheduler, Part::Caretaker]),
             range: flags.cluster_cidr.for_nodes(flags.node_cidr_mask_size)?,
+            signing_duration: caretaker::LIFE_MAX,
             upstream: false,
         };
         parts::start(&settings, &server, &running.setup, &pki);

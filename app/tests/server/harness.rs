@@ -56,6 +56,8 @@ impl Place {
         command.args(["server", "--listen", &address, "--parts", "apiserver", "--data-dir"]);
         command
             .arg(self.data())
+            // nobody makes accounts here
+            .args(["--disable-admission-plugins", "ServiceAccount"])
             .arg("--token-auth-file")
             .arg(self.folder.path().join("tokens.csv"));
         command
@@ -82,7 +84,8 @@ impl Place {
     /// A server with these parts that is ready, on a free port.
     pub(crate) fn start_parts(&self, parts: &str) -> Running {
         let mut command = pernode();
-        command.args(["server", "--listen", "127.0.0.1:0", "--parts", parts, "--data-dir"]);
+        command.args(["server", "--listen", "127.0.0.1:0", "--parts", parts]);
+        command.args(["--disable-admission-plugins", "ServiceAccount", "--data-dir"]);
         command.arg(self.data());
         Self::start_with(command)
     }

@@ -112,7 +112,7 @@ async fn try_join(
     let agent = format!("pernode-agent/{}", options.version);
     let own = || {
         let config = tls::client_config(roots.clone(), Some(Arc::clone(&identity)))?;
-        tls::client(server, config, None, &agent)
+        tls::client(server, config, Some(Arc::clone(&identity)), None, &agent)
     };
     if let Some(pem) = kept {
         use_pem(&identity, &places.node(), &pem)?;
@@ -128,7 +128,7 @@ async fn try_join(
     }
     let token = token(options)?;
     let config = tls::client_config(roots.clone(), None)?;
-    let bootstrap = tls::client(server, config, Some(&token), &agent)?;
+    let bootstrap = tls::client(server, config, None, Some(&token), &agent)?;
     let pem = sign(&bootstrap, &Ask::client(node), options.setup.salt).await?;
     files::replace(&places.node(), pem.as_bytes(), 0o600)?;
     use_pem(&identity, &places.node(), &pem)?;
@@ -361,7 +361,7 @@ pub(crate) async fn rotate(options: Options, node: String, joined: Joined) {
         let life = files::read(&path).ok().and_then(|pem| life(&pem).ok());
         if let Some(life) = &life {
             let whole = life.until.as_second() - life.from.as_second();
-            let at = Timestamp::from_second(life.from.as_second() + whole / 100 * ROTATE_AT);
+            let at = Timestamp::from_second(life.from.as_second() + whole * ROTATE_AT / 100);
             if let Ok(at) = at {
                 tokio::time::sleep_until(clock.instant_of(at)).await;
             }

@@ -244,6 +244,14 @@ pub(crate) async fn register(client: &kube::Client, facts: &Facts) -> Node {
     }
 }
 
+/// What to say if the machine was switched off since the node was seen last (spec D7).
+pub(crate) fn rebooted(before: &Node, facts: &Facts) -> Option<String> {
+    let booted = &before.status.as_ref()?.node_info.as_ref()?.boot_id;
+    let (name, now) = (&facts.name, &facts.machine.boot_id);
+    (!booted.is_empty() && booted != now)
+        .then(|| format!("Node {name} has been rebooted, boot id: {now}"))
+}
+
 async fn try_register(api: &Api<Node>, facts: &Facts) -> Result<Node, kube::Error> {
     let room = Room::read(&facts.root);
     if let Some(node) = api.get_opt(&facts.name).await? {

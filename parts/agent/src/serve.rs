@@ -5,12 +5,14 @@
 
 pub(crate) mod access;
 pub(crate) mod certificate;
+mod handshakes;
 
 use crate::Error;
 use crate::context::Context;
 use crate::{figures, logs, stream};
 use access::Caller;
 use bytes::Bytes;
+use handshakes::Handshakes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -26,10 +28,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Connections at the same time: two for each of 110 pods (a log that is followed, a shell) and some for scrapers.
 /// Each takes about 100 KiB with TLS and buffers: 25 MiB when full.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections at the same time of those who show no certificate: enough for health checks.
+const STRANGERS_MAX: usize = 32;
 /// Longest TLS handshake, and longest wait for the head of a request: who proved nothing yet must not hold a place.
 const HEAD_MAX: Duration = Duration::from_secs(10);
 
@@ -51,11 +56,11 @@ pub(crate) async fn bind(port: u16) -> Result<TcpListener, Error> {
 /// Serves for as long as the agent runs.
 pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, port: Port) {
     let acceptor = TlsAcceptor::from(tls);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut handshakes = Handshakes::default();
+    let room = Room::default();
     let port = Arc::new(port);
     let tasks = port.context.setup.tasks.clone();
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let tcp = match listener.accept().await {
             Ok((tcp, _)) => tcp,
             Err(error) => {
@@ -65,11 +70,34 @@ pub(crate) async fn run(listener: TcpListener, tls: Arc<ServerConfig>, port: Por
                 continue;
             }
         };
-        let (acceptor, port) = (acceptor.clone(), Arc::clone(&port));
+        let (acceptor, port, room) = (acceptor.clone(), Arc::clone(&port), room.clone());
+        let turn = handshakes.begin();
         tasks.spawn("connection", async move {
-            port.connection(acceptor, tcp).await;
-            drop(permit);
+            let _ = tcp.set_nodelay(true);
+            let accepted = tokio::time::timeout(HEAD_MAX, acceptor.accept(tcp));
+            let tls = tokio::select! {
+                biased;
+                done = accepted => done,
+                () = turn.over() => return tracing::debug!("a handshake gave way to newer ones"),
+            };
+            if let Ok(Ok(tls)) = tls {
+                port.connection(tls, &room).await;
+            }
         });
+    }
+}
+
+/// Places for connections, after their handshakes.
+#[derive(Clone)]
+struct Room {
+    known: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        let of = |places| Arc::new(Semaphore::new(places));
+        Self { known: of(CONNECTIONS_MAX), strangers: of(STRANGERS_MAX) }
     }
 }
 
@@ -93,13 +121,17 @@ impl Port {
         Self { context, pods, rates: figures::Memory::default() }
     }
 
-    async fn connection(self: Arc<Self>, acceptor: TlsAcceptor, tcp: TcpStream) {
-        let _ = tcp.set_nodelay(true);
-        let Ok(Ok(tls)) = tokio::time::timeout(HEAD_MAX, acceptor.accept(tcp)).await else {
-            return;
-        };
+    async fn connection(self: Arc<Self>, tls: TlsStream<TcpStream>, room: &Room) {
         let shown = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let caller = shown.and_then(|leaf| Caller::of_certificate(leaf)).map(Arc::new);
+        // who shows a certificate of the cluster never waits for those who show none
+        let places = if caller.is_some() { &room.known } else { &room.strangers };
+        let Ok(_place) = Arc::clone(places).try_acquire_owned() else {
+            return tracing::warn!(
+                is_known = caller.is_some(),
+                "too many connections: one more is closed"
+            );
+        };
         let service = service_fn(move |request: Request<Incoming>| {
             let (port, caller) = (Arc::clone(&self), caller.clone());
             async move { Ok::<_, Infallible>(port.answer(request, caller.as_deref()).await) }

@@ -22,6 +22,8 @@ use tokio::time::Instant;
 const SOCKET: &str = "agent.sock";
 /// How often the runtime is asked whether the pods have ended.
 const LOOK: Duration = Duration::from_millis(200);
+/// Longest time that a shutdown may take: a year, so that no number of seconds overflows.
+const GRACE_MAX: u64 = 365 * 24 * 3600;
 /// Longest request: `shutdown SECONDS`.
 const REQUEST_MAX: u64 = 64;
 /// Reason and message of a pod that ends with the node (upstream's words).
@@ -137,8 +139,7 @@ async fn serve(
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(REQUEST_MAX)).read_line(&mut line).await?;
-    let seconds = line.trim().strip_prefix("shutdown ").and_then(|text| text.parse().ok());
-    let Some(seconds) = seconds else {
+    let Some(seconds) = requested(&line) else {
         return write.write_all(b"error: not understood\n").await;
     };
     tracing::info!(seconds, "the node shuts down");
@@ -157,6 +158,12 @@ async fn serve(
     }
     context.reports.sent(Duration::from_secs(2)).await;
     write.write_all(b"done\n").await
+}
+
+/// The seconds of a request.
+fn requested(line: &str) -> Option<u64> {
+    let seconds: u64 = line.trim().strip_prefix("shutdown ")?.parse().ok()?;
+    Some(seconds.min(GRACE_MAX))
 }
 
 /// Waits until nothing of these pods runs, or the time is over; how many containers run then.
@@ -229,6 +236,13 @@ mod tests {
         let stage = Stage { class: Class::Daemon, grace: Duration::from_secs(5) };
         let ends = pods.each_ref().map(|pod| stage.ending(pod).is_some());
         assert_eq!(ends, [true, true, false]);
+    }
+
+    #[test]
+    fn a_shutdown_of_endless_seconds_takes_a_year() {
+        assert_eq!(requested("shutdown 60\n"), Some(60));
+        assert_eq!(requested("shutdown 18446744073709551615\n"), Some(GRACE_MAX));
+        assert_eq!((requested("shutdown -1\n"), requested("halt\n")), (None, None));
     }
 
     #[test]

@@ -101,11 +101,11 @@ async fn begin(options: &Options) -> Result<(), Error> {
     let port_tls = port_tls(options, &joined, &facts)?;
     setup.tasks.spawn("certificate", join::rotate(options.clone(), name.clone(), joined));
     let events = Events::start(client.clone(), setup, "kubelet", &name);
-    events.publish(Note::normal(
-        node_reference(&name),
-        words::reason::STARTING,
-        "Starting kubelet.".to_owned(),
-    ));
+    let starting = "Starting kubelet.".to_owned();
+    events.publish(Note::normal(node_reference(&name), words::reason::STARTING, starting));
+    if let Some(text) = node::rebooted(&registered, &facts) {
+        events.publish(Note::warning(node_reference(&name), words::reason::REBOOTED, text));
+    }
     let (network, network_seen) = watch::channel(Some("not asked yet".to_owned()));
     let (health, health_seen) = watch::channel(RuntimeHealth::default());
     let (stages, _) = watch::channel(None);

@@ -19,6 +19,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -78,7 +79,11 @@ impl Server {
 
 /// The key and certificate in use; whoever holds it presents the newest one at the next handshake.
 #[derive(Debug, Default)]
-pub(crate) struct Identity(RwLock<Option<Arc<CertifiedKey>>>);
+pub(crate) struct Identity {
+    key: RwLock<Option<Arc<CertifiedKey>>>,
+    /// How often it was set.
+    generation: AtomicU64,
+}
 
 impl Identity {
     /// Uses this key and chain from now on.
@@ -90,14 +95,45 @@ impl Identity {
             PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| error.to_string())?;
         let certified =
             CertifiedKey::from_der(chain, key, &provider()).map_err(|error| error.to_string())?;
-        *self.0.write() = Some(Arc::new(certified));
+        *self.key.write() = Some(Arc::new(certified));
+        self.generation.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
     /// What is presented.
     pub(crate) fn current(&self) -> Option<Arc<CertifiedKey>> {
-        self.0.read().clone()
+        self.key.read().clone()
     }
+}
+
+/// A pool of connections, all of which show the newest certificate: a connection keeps the one of its handshake, and the
+/// server refuses what comes over it once that one has ended. Answers that are under way end on the old connections.
+struct Pool<C> {
+    make: Box<dyn Fn() -> C + Send + Sync>,
+    identity: Option<Arc<Identity>>,
+    current: RwLock<(u64, C)>,
+}
+
+impl<C: Clone> Pool<C> {
+    fn new(identity: Option<Arc<Identity>>, make: impl Fn() -> C + Send + Sync + 'static) -> Self {
+        let current = RwLock::new((generation(identity.as_deref()), make()));
+        Self { make: Box::new(make), identity, current }
+    }
+
+    fn current(&self) -> C {
+        let newest = generation(self.identity.as_deref());
+        let (known, pool) = self.current.read().clone();
+        if known == newest {
+            return pool;
+        }
+        let fresh = (self.make)();
+        *self.current.write() = (newest, fresh.clone());
+        fresh
+    }
+}
+
+fn generation(identity: Option<&Identity>) -> u64 {
+    identity.map_or(0, |identity| identity.generation.load(Ordering::Acquire))
 }
 
 #[derive(Debug)]
@@ -133,7 +169,12 @@ pub(crate) fn client_config(
         .map_err(|error| Error::Trust(error.to_string()))?
         .with_root_certificates(roots);
     let config = match identity {
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(Present(identity))),
+        Some(identity) => {
+            let mut config = builder.with_client_cert_resolver(Arc::new(Present(identity)));
+            // a session that is resumed has the certificate of its first handshake, which ends before the session does
+            config.resumption = rustls::client::Resumption::disabled();
+            config
+        }
         None => builder.with_no_client_auth(),
     };
     Ok(Arc::new(config))
@@ -299,10 +340,11 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// A client for the server. `bearer` is shown where there is no certificate yet.
+/// A client for the server, as `identity`. `bearer` is shown where there is no certificate yet.
 pub(crate) fn client(
     server: &Server,
     tls: Arc<ClientConfig>,
+    identity: Option<Arc<Identity>>,
     bearer: Option<&str>,
     agent: &str,
 ) -> Result<kube::Client, Error> {
@@ -314,8 +356,11 @@ pub(crate) fn client(
     http.set_keepalive_retries(Some(2));
     let connector =
         Connector { http, server: server.clone(), tls: tokio_rustls::TlsConnector::from(tls) };
-    let client =
-        HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_MAX).build(connector);
+    let pool = Arc::new(Pool::new(identity, move || {
+        HttpClient::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .build(connector.clone())
+    }));
     let base = server.base.clone();
     let header = |text: String| {
         http::HeaderValue::from_str(&text).map_err(|_| Error::Option {
@@ -339,7 +384,7 @@ pub(crate) fn client(
             }
             request
         })
-        .service(client);
+        .service(tower::service_fn(move |request| pool.current().request(request)));
     Ok(kube::Client::new(service, "default"))
 }
 
@@ -353,6 +398,22 @@ mod tests {
         assert!(error.contains("https://HOST:PORT"), "{error}");
         assert!(Server::parse("http://10.0.0.1:6443").is_err());
         assert!(Server::parse("https://[::1]:6443/").is_ok());
+    }
+
+    #[test]
+    fn a_new_certificate_is_shown_on_new_connections() {
+        let identity = Arc::new(Identity::default());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        let count = Arc::new(AtomicU64::new(0));
+        let made = Arc::clone(&count);
+        let pool =
+            Pool::new(Some(Arc::clone(&identity)), move || made.fetch_add(1, Ordering::AcqRel));
+        assert_eq!((pool.current(), pool.current()), (0, 0));
+        identity.set(&certificate.pem(), &key.serialize_pem()).unwrap();
+        assert_eq!((pool.current(), pool.current()), (1, 1));
+        assert!(identity.set("nonsense", "nonsense").is_err());
+        assert_eq!(pool.current(), 1, "what is shown did not change");
     }
 
     #[test]

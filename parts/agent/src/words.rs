@@ -97,6 +97,8 @@ pub(crate) mod reason {
     pub(crate) const UNHEALTHY: &str = "Unhealthy";
     /// The node starts its agent.
     pub(crate) const STARTING: &str = "Starting";
+    /// The machine was switched off and on.
+    pub(crate) const REBOOTED: &str = "Rebooted";
     /// The node is switched off.
     pub(crate) const TERMINATED: &str = "Terminated";
     /// The pod's time is over.

@@ -19,10 +19,11 @@ use axum::body::Body;
 use backend::Place;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, header};
+use http_body_util::BodyExt;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 /// Streams passed on at once; one more is 429. Each is two TLS connections and two buffers of 16 KiB, about 150 KiB:
@@ -41,6 +42,17 @@ pub(crate) struct Relays {
 impl Default for Relays {
     fn default() -> Self {
         Self { room: Arc::new(Semaphore::new(RELAYS_MAX)), tasks: TaskTracker::new() }
+    }
+}
+
+impl Relays {
+    /// A place for one more stream; 429 where there is none.
+    fn begin(&self, server: &Inner) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
+            server.metrics.refused();
+            let message = "too many streams are open, please try again later";
+            Status::too_many_requests(message, RELAYS_RETRY_SECONDS)
+        })
     }
 }
 
@@ -102,10 +114,11 @@ async fn log(asked: Asked) -> Result<Response<Body>, Status> {
         asked.target.namespace,
         options.for_kubelet()
     );
+    let permit = asked.server.relays.begin(&asked.server)?;
     let relayed = asked.server.send(&place, pipe::get(&path, &place)).await?;
     let status = relayed.status();
     if status.is_success() {
-        return Ok(plain(Body::new(relayed.into_body())));
+        return Ok(plain(counted(Body::new(relayed.into_body()), permit)));
     }
     let message = pipe::text(relayed.into_body()).await;
     Err(refusal(status.as_u16(), name, message))
@@ -151,11 +164,7 @@ async fn upgraded(
     onward: http::Request<Body>,
 ) -> Result<Response<Body>, Status> {
     let server = Arc::clone(&asked.server);
-    let permit = Arc::clone(&server.relays.room).try_acquire_owned().map_err(|_| {
-        server.metrics.refused();
-        let message = "too many streams are open, please try again later";
-        Status::too_many_requests(message, RELAYS_RETRY_SECONDS)
-    })?;
+    let permit = server.relays.begin(&server)?;
     let near = hyper::upgrade::on(http::Request::from_parts(
         std::mem::replace(&mut asked.parts, http::Request::new(()).into_parts().0),
         (),
@@ -197,9 +206,18 @@ async fn proxy(mut asked: Asked) -> Result<Response<Body>, Status> {
         let onward = pipe::upgrade(&asked.parts, &path, &place);
         return upgraded(&mut asked, &place, onward).await;
     }
+    let permit = asked.server.relays.begin(&asked.server)?;
     let onward = pipe::onward(&asked.parts, &path, &place, asked.body);
     let (parts, body) = asked.server.send(&place, onward).await?.into_parts();
-    Ok(pipe::passed_on(&parts, Body::new(body)))
+    Ok(pipe::passed_on(&parts, counted(Body::new(body), permit)))
+}
+
+/// A body that keeps its place among the streams until it ends.
+fn counted(body: Body, place: OwnedSemaphorePermit) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _kept = &place;
+        frame
+    }))
 }
 
 impl Asked {

@@ -5,7 +5,7 @@
 mod plan;
 mod sign;
 
-pub use sign::BadAuthority;
+pub use sign::{BadAuthority, LIFE_MAX};
 
 use crate::{Options, words};
 use k8s_openapi::ByteString;

@@ -30,7 +30,7 @@ mod ranges;
 mod replica_set;
 pub mod words;
 
-pub use certificates::BadAuthority;
+pub use certificates::{BadAuthority, LIFE_MAX};
 pub use ranges::{BadRange, ClusterRange};
 
 use kube::discovery::Discovery;
@@ -45,6 +45,8 @@ pub struct Authority {
     pub certificate: String,
     /// Its private key, PEM (PKCS#8).
     pub key: String,
+    /// Longest life of what it signs; [`LIFE_MAX`] unless there is a reason.
+    pub life_max: std::time::Duration,
 }
 
 impl fmt::Debug for Authority {

@@ -51,8 +51,8 @@ pub(crate) fn write_config(state: &State, dir: &Path) -> Result<std::path::PathB
     Ok(file)
 }
 
-/// Writes the node's pod network: a bridge with the node's own subnet.
-pub(crate) fn write_cni(dir: &Path, subnet: &str) -> Result<()> {
+/// Writes the node's pod network, a bridge with the node's own subnet; its path.
+pub(crate) fn write_cni(dir: &Path, subnet: &str) -> Result<std::path::PathBuf> {
     let list = serde_json::json!({
         "cniVersion": "0.4.0", "name": "pernode",
         "plugins": [
@@ -62,6 +62,7 @@ pub(crate) fn write_cni(dir: &Path, subnet: &str) -> Result<()> {
         ],
     });
     std::fs::create_dir_all(dir)?;
-    std::fs::write(dir.join("50-demo.conflist"), serde_json::to_vec_pretty(&list)?)?;
-    Ok(())
+    let path = dir.join("50-demo.conflist");
+    std::fs::write(&path, serde_json::to_vec_pretty(&list)?)?;
+    Ok(path)
 }

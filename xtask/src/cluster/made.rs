@@ -58,6 +58,12 @@ pub(crate) struct State {
     pub(crate) server_port: u16,
     /// Process id of the server, 0 when it is stopped.
     pub(crate) server_pid: i32,
+    /// More flags for the server, from its next start on.
+    #[serde(default)]
+    pub(crate) server_flags: Vec<String>,
+    /// Nodes that are added from now on get no pod network, and their agents write none.
+    #[serde(default)]
+    pub(crate) without_network: bool,
     /// Nodes.
     pub(crate) nodes: Vec<Node>,
     /// Everything made, in order.
@@ -82,6 +88,8 @@ impl State {
             registry_port: 5000,
             server_port: 6443,
             server_pid: 0,
+            server_flags: Vec::new(),
+            without_network: false,
             nodes: Vec::new(),
             made: Vec::new(),
         };
@@ -231,7 +239,7 @@ pub(crate) fn undo_one(made: &Made) -> Result<()> {
 }
 
 /// Removes a cgroup and all below it from every hierarchy.
-fn remove_cgroups(path: &str) -> Result<()> {
+pub(super) fn remove_cgroups(path: &str) -> Result<()> {
     let root = Path::new("/sys/fs/cgroup");
     let mut places = vec![root.join(path)];
     for entry in std::fs::read_dir(root)?.flatten() {

@@ -21,6 +21,7 @@ struct Spec {
     ca_file: PathBuf,
     cgroup_root: String,
     containerd_config: PathBuf,
+    agent_flags: Vec<String>,
 }
 
 /// Folders of the node's own, and where they lie inside it.
@@ -31,6 +32,9 @@ const OWN: &[(&str, &str)] = &[
     ("etc-cni-net.d", "/etc/cni/net.d"),
     ("var-lib-cni", "/var/lib/cni"),
 ];
+
+/// In a node's folder: the boot id that it shows since its last reboot.
+const BOOT_ID: &str = "boot_id";
 
 /// Makes node `number` and waits until its agent has a process.
 pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
@@ -43,7 +47,12 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
         std::fs::create_dir_all(inside)?;
     }
     network::join(state, number)?;
-    containerd::write_cni(&dir.join("etc-cni-net.d"), &format!("10.{}.{number}.0/24", state.net))?;
+    let agent_flags = if state.without_network {
+        vec!["--cni".to_owned(), "off".to_owned()]
+    } else {
+        containerd::write_cni(&dir.join("etc-cni-net.d"), &subnet(state, number))?;
+        Vec::new()
+    };
     let cgroup = format!("pernode-{}", state.id);
     state.note(Made::Cgroup { path: cgroup.clone() })?;
     let spec = Spec {
@@ -56,6 +65,7 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
         ca_file: state.server_dir().join("pki/ca.crt"),
         cgroup_root: format!("/{cgroup}/{name}"),
         containerd_config: containerd::write_config(state, &dir)?,
+        agent_flags,
     };
     let spec_file = dir.join("spec.json");
     std::fs::write(&spec_file, serde_json::to_vec_pretty(&spec)?)?;
@@ -68,6 +78,11 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
         dir: dir.clone(),
     });
     state.save()?;
+    agent_starts(&name, &dir, init_pid)?;
+    Ok(name)
+}
+
+fn agent_starts(name: &str, dir: &Path, init_pid: i32) -> Result<()> {
     let pid_file = dir.join("agent.pid");
     let log = dir.join("init.log");
     sh::wait_until(&format!("the agent of {name}"), sh::PATIENCE, || {
@@ -75,8 +90,44 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
             bail!("node {name} ended: {}", std::fs::read_to_string(&log).unwrap_or_default());
         }
         Ok(pid_file.exists())
-    })?;
-    Ok(name)
+    })
+    .map(drop)
+}
+
+/// Addresses of a node's pods.
+pub(crate) fn subnet(state: &State, number: u8) -> String {
+    format!("10.{}.{number}.0/24", state.net)
+}
+
+/// Switches a node off at once, and on again: no process, no cgroup and nothing of /run outlives it, and the kernel has
+/// a new boot id.
+pub(crate) fn reboot(state: &mut State, name: &str) -> Result<()> {
+    let node = state.node(name)?.clone();
+    let is_first = |made: &Made| matches!(made, Made::Process { pid, .. } if *pid == node.init_pid);
+    let (gone, kept): (Vec<Made>, Vec<Made>) = state.made.drain(..).partition(is_first);
+    state.made = kept;
+    for made in &gone {
+        super::made::undo_one(made)?;
+    }
+    super::made::remove_cgroups(&format!("pernode-{}/{name}", state.id))?;
+    for own in ["run", "agent.pid", "containerd.pid"].map(|own| node.dir.join(own)) {
+        if own.is_dir() {
+            std::fs::remove_dir_all(&own)?;
+            std::fs::create_dir(&own)?;
+        } else if own.exists() {
+            std::fs::remove_file(&own)?;
+        }
+    }
+    let fresh = std::fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+    std::fs::write(node.dir.join(BOOT_ID), fresh)?;
+    let init_pid = start_init(state, node.number, &node.dir, &node.dir.join("spec.json"))?;
+    for one in &mut state.nodes {
+        if one.number == node.number {
+            one.init_pid = init_pid;
+        }
+    }
+    state.save()?;
+    agent_starts(name, &node.dir, init_pid)
 }
 
 /// Ends a node: its processes, then its link and network namespace.
@@ -211,7 +262,8 @@ fn agent_command(spec: &Spec) -> Command {
         .arg(&spec.token_file)
         .arg("--ca-file")
         .arg(&spec.ca_file)
-        .args(["--cgroup-root", &spec.cgroup_root]);
+        .args(["--cgroup-root", &spec.cgroup_root])
+        .args(&spec.agent_flags);
     command
 }
 
@@ -221,6 +273,11 @@ fn mounts(spec: &Spec) -> Result<()> {
     for (own, inside) in OWN {
         let own = spec.dir.join(own);
         sh::run("mount", &["--bind", &own.to_string_lossy(), inside])?;
+    }
+    let boot_id = spec.dir.join(BOOT_ID);
+    if boot_id.exists() {
+        let shown = "/proc/sys/kernel/random/boot_id";
+        sh::run("mount", &["--bind", &boot_id.to_string_lossy(), shown])?;
     }
     sh::run("mount", &["--make-rshared", "/"])?;
     Ok(())

@@ -64,7 +64,8 @@ pub(crate) fn spawn(state: &mut State) -> Result<Instant> {
         .arg("--listen")
         .arg(format!("0.0.0.0:{}", state.server_port))
         .arg("--advertise-address")
-        .arg(state.gateway());
+        .arg(state.gateway())
+        .args(&state.server_flags);
     let begin = Instant::now();
     let pid = i32::try_from(sh::start_detached(&mut command, &state.dir.join("server.log"))?)?;
     state.server_pid = pid;

@@ -107,7 +107,7 @@ fn kept(path: &Path, names: &[String], now: Timestamp) -> Option<(String, Timest
     let (_, parsed) = x509_parser::parse_x509_certificate(&der).ok()?;
     let (from, until) = (parsed.validity().not_before, parsed.validity().not_after);
     let whole = until.timestamp() - from.timestamp();
-    let renew_at = Timestamp::from_second(from.timestamp() + whole / 100 * ROTATE_AT).ok()?;
+    let renew_at = Timestamp::from_second(from.timestamp() + whole * ROTATE_AT / 100).ok()?;
     let found = parsed.subject_alternative_name().ok()??;
     let found: BTreeSet<String> =
         found.value.general_names.iter().filter_map(alternative).collect();

@@ -10,8 +10,8 @@ use rcgen::{
 };
 use std::time::Duration;
 
-/// Longest life of a certificate (upstream's `--cluster-signing-duration`).
-const LIFE_MAX: Duration = Duration::from_hours(365 * 24);
+/// Longest life of a certificate unless said otherwise (upstream's `--cluster-signing-duration`).
+pub const LIFE_MAX: Duration = Duration::from_hours(365 * 24);
 /// Shortest life that may be asked for (upstream: 10 minutes).
 const LIFE_MIN: Duration = Duration::from_mins(10);
 /// Certificates begin earlier than now by this, for clocks that differ (upstream: 5 minutes).
@@ -37,6 +37,8 @@ pub(crate) struct Signer {
     issuer: Issuer<'static, KeyPair>,
     /// The authority's own end: nothing it signs lives longer.
     end: Timestamp,
+    /// Longest life of what it signs.
+    life_max: Duration,
 }
 
 impl Signer {
@@ -48,7 +50,7 @@ impl Signer {
             .map_err(|_| unreadable())?;
         let certificate = pem.parse_x509().map_err(|_| unreadable())?;
         let end = Timestamp::from_second(certificate.validity().not_after.timestamp());
-        Ok(Self { issuer, end: end.map_err(|_| unreadable())? })
+        Ok(Self { issuer, end: end.map_err(|_| unreadable())?, life_max: authority.life_max })
     }
 
     /// The certificate, PEM.
@@ -98,7 +100,8 @@ impl Signer {
 
     fn life(&self, request: &CertificateSigningRequest, now: Timestamp) -> (Timestamp, Timestamp) {
         let asked = request.spec.expiration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        let life = asked.map_or(LIFE_MAX, Duration::from_secs).clamp(LIFE_MIN, LIFE_MAX);
+        let asked = asked.map_or(self.life_max, Duration::from_secs);
+        let life = asked.max(LIFE_MIN).min(self.life_max);
         let begin = now.checked_sub(BACKDATE).unwrap_or(now);
         let end = now.checked_add(life).unwrap_or(self.end).min(self.end);
         (begin, end)

@@ -162,6 +162,7 @@ fn an_approved_request_is_signed_for_a_year_or_as_asked_and_never_beyond_the_aut
     let authority = Authority {
         certificate: params.self_signed(&key).unwrap().pem(),
         key: key.serialize_pem(),
+        life_max: crate::LIFE_MAX,
     };
     let signer = Signer::new(&authority).unwrap();
     let sign = |ask: &Ask, seconds: Option<i32>| {
