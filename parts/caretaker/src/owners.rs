@@ -1,7 +1,8 @@
 //! Duty: what has lost its owners goes; what waits for its dependents is drained or lets them go.
 //!
 //! Upstream's controller: `garbage-collector-controller`, as `generic-garbage-collector`. Not looked after: events, which
-//! expire by themselves. A kind that is no longer served keeps its cache until the next start.
+//! expire by themselves. A kind that is no longer served keeps its cache until it is served again in another way, or until
+//! the next start.
 
 mod apply;
 mod graph;
@@ -85,11 +86,13 @@ impl Owners {
                 let able = [verbs::LIST, verbs::WATCH, verbs::DELETE];
                 let able = able.iter().all(|verb| capabilities.supports_operation(verb));
                 let id = id_of(&resource.group, &resource.kind);
-                if !able || resource.plural == "events" || self.graph.has(&id) {
+                let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
+                // a kind that others define may come back with another version, name or scope: the old cache sees nothing
+                let is_known = self.graph.knows(&id, &resource, namespaced);
+                if !able || resource.plural == "events" || is_known {
                     continue;
                 }
                 let cache = self.caches.metadata(&resource);
-                let namespaced = capabilities.scope == kube::discovery::Scope::Namespaced;
                 let kind = Kind { resource, namespaced, cache };
                 self.graph.add(id.clone(), kind.clone());
                 self.tasks.spawn(format!("owners {id}"), Arc::clone(self).feed(id, kind));
@@ -112,7 +115,12 @@ impl Owners {
     async fn feed(self: Arc<Self>, id: String, kind: Kind) {
         let mut changes = kind.cache.subscribe();
         loop {
-            match changes.next().await {
+            let change = changes.next().await;
+            if !self.graph.knows(&id, &kind.resource, kind.namespaced) {
+                // served in another way now, by a feed of its own
+                return;
+            }
+            match change {
                 Change::Applied { old: Some(old), new } => {
                     if plan::matters(&old.metadata, &new.metadata) {
                         self.look(&id, &new);

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kit::Note;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, Status};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -96,7 +96,15 @@ impl Owners {
             return Ok(Owner::Solid);
         }
         let namespace = if owner_kind.namespaced { item.key.namespace.as_str() } else { "" };
-        let live = self.api(&owner_kind, namespace).get_metadata_opt(&owner.name).await?;
+        let live = match self.api(&owner_kind, namespace).get_metadata(&owner.name).await {
+            Ok(live) => Some(live),
+            Err(kube::Error::Api(status)) if is_absent(&status, &owner.name) => None,
+            // "page not found": the kind has gone, or has another version by now; nothing is known of its objects
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                return Err(Trouble::UnknownKind(id));
+            }
+            Err(error) => return Err(error.into()),
+        };
         if let Some(live) = live.filter(|live| live.metadata.uid.as_deref() == Some(&owner.uid)) {
             Ok(standing(&live))
         } else {
@@ -221,6 +229,33 @@ impl Owners {
     }
 }
 
+/// Whether an answer says of the object itself that it is not there. A path that nobody serves answers 404, too.
+fn is_absent(status: &Status, name: &str) -> bool {
+    let named = status.details.as_ref().is_some_and(|details| details.name == name);
+    status.code == 404 && status.reason == "NotFound" && named
+}
+
 fn standing(owner: &Meta) -> Owner {
     if plan::is_draining(&owner.metadata) { Owner::Waiting } else { Owner::Solid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_about_the_object_says_that_it_is_absent() {
+        let status =
+            |value: serde_json::Value| -> Status { serde_json::from_value(value).unwrap() };
+        let named = json!({"status": "Failure", "code": 404, "reason": "NotFound",
+            "message": "widgets.example.com \"w\" not found", "details": {"name": "w", "kind": "widgets"}});
+        assert!(is_absent(&status(named.clone()), "w"));
+        assert!(!is_absent(&status(named), "another"));
+        let unserved = json!({"status": "Failure", "code": 404, "reason": "NotFound",
+            "message": "the server could not find the requested resource", "details": {}});
+        assert!(!is_absent(&status(unserved), "w"), "nobody serves the path");
+        let text = json!({"status": "Failure", "code": 404, "reason": "Failed to parse error data",
+            "message": "404 page not found"});
+        assert!(!is_absent(&status(text), "w"));
+    }
 }

@@ -55,10 +55,15 @@ pub(crate) fn item_of(kind: &str, meta: &ObjectMeta) -> Item {
 }
 
 impl Graph {
-    pub(crate) fn has(&self, id: &str) -> bool {
-        self.kinds.read().contains_key(id)
+    /// Whether the kind is looked after in just this way: by version, name in paths and scope.
+    pub(crate) fn knows(&self, id: &str, resource: &ApiResource, namespaced: bool) -> bool {
+        self.kinds
+            .read()
+            .get(id)
+            .is_some_and(|kind| kind.resource == *resource && kind.namespaced == namespaced)
     }
 
+    /// Takes a kind in, in the place of what was known of it.
     pub(crate) fn add(&self, id: String, kind: Kind) {
         kind.cache.index(&Index::OWNERS);
         kind.cache.index(&Index::UID);
@@ -105,5 +110,33 @@ impl Graph {
             );
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::GroupVersionKind;
+
+    #[test]
+    fn a_kind_that_is_served_in_another_way_is_taken_in_anew() {
+        let resource = |version| {
+            ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", version, "Widget"))
+        };
+        let graph = Graph::default();
+        let id = id_of("example.com", "Widget");
+        assert!(!graph.knows(&id, &resource("v1alpha1"), true));
+        let setup = kit::Setup::new(kit::Clock::system(), 0);
+        let kind = |version| Kind {
+            resource: resource(version),
+            namespaced: true,
+            cache: Cache::fixed(&setup, []),
+        };
+        graph.add(id.clone(), kind("v1alpha1"));
+        assert!(graph.knows(&id, &resource("v1alpha1"), true));
+        assert!(!graph.knows(&id, &resource("v1alpha1"), false), "its scope has changed");
+        assert!(!graph.knows(&id, &resource("v1"), true), "its version has changed");
+        graph.add(id.clone(), kind("v1"));
+        assert!(graph.knows(&id, &resource("v1"), true) && graph.kinds().len() == 1);
     }
 }
