@@ -4,6 +4,7 @@ use super::json::{Json, JsonMut};
 use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Keys and values of all annotations together, upstream's `TotalAnnotationSizeLimitB`: 256 KiB.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
@@ -199,21 +200,27 @@ pub(crate) fn annotations(holder: &Value, path: &Path) -> Vec<FieldError> {
     faults
 }
 
+/// Bytes after which a controller too many is not told of any more: each is told with the whole list, and a body of
+/// 3 MiB holds tens of thousands. A hundred controllers of a hundred bytes are each told.
+const OWNERS_SHOWN_BYTES: usize = 1024 * 1024;
+
 fn owners(metadata: &Value, path: &Path) -> Vec<FieldError> {
     let mut faults = Vec::new();
     let mut controller: Option<String> = None;
     let references = metadata.list("ownerReferences");
+    let mut room = OWNERS_SHOWN_BYTES;
     for reference in references {
         faults.extend(owner(reference, path));
         if !reference.flag("controller") {
             continue;
         }
         let this = format!("{}/{}", reference.text("kind"), reference.text("name"));
-        if let Some(first) = &controller {
+        if let Some(first) = controller.as_ref().filter(|_| room > 0) {
             let why = format!(
                 "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
             );
             let label = shown_references(references);
+            room = room.saturating_sub(label.len());
             faults.push(FieldError {
                 path: path.clone(),
                 fault: api::field::Fault::Invalid,
@@ -234,10 +241,14 @@ pub(crate) fn owners_once(object: &mut Value, patched: bool) -> Option<String> {
     let owners = object.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut)?;
     let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
     let mut twins = Vec::new();
+    // Only owners whose fields read the same are compared: a body holds tens of thousands.
+    let mut alike: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for owner in std::mem::take(owners) {
-        if kept.contains(&owner) {
+        let at = alike.entry(shown_references(std::slice::from_ref(&owner))).or_default();
+        if at.iter().any(|at| kept[*at] == owner) {
             twins.push(owner.text("uid").to_owned());
         } else {
+            at.push(kept.len());
             kept.push(owner);
         }
     }
@@ -322,4 +333,37 @@ fn finalizers(metadata: &Value, path: &Path) -> Vec<FieldError> {
         ));
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn owner(name: &str, uid: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid, "controller": true})
+    }
+
+    #[test]
+    fn owners_that_stand_twice_stand_once_in_the_order_in_which_they_came() {
+        let refs = [("b", "1"), ("a", "2"), ("b", "1"), ("c", "1"), ("a", "2")];
+        let refs = refs.map(|(name, uid)| owner(name, uid));
+        let mut object = json!({"metadata": {"ownerReferences": refs}});
+        let told = owners_once(&mut object, false).unwrap_or_default();
+        assert!(told.ends_with("duplicate UID(s) observed: 1, 2"), "{told}");
+        let kept = [("b", "1"), ("a", "2"), ("c", "1")].map(|(name, uid)| owner(name, uid));
+        assert_eq!(object["metadata"]["ownerReferences"], json!(kept));
+        assert_eq!(owners_once(&mut object, false), None);
+    }
+
+    #[test]
+    fn owners_without_end_cost_no_more_than_their_number() {
+        let refs: Vec<Value> = (0..20_000).map(|i| owner(&i.to_string(), "1")).collect();
+        let mut object = json!({"metadata": {"ownerReferences": refs}});
+        assert_eq!(owners_once(&mut object, false), None);
+        let faults = owners(&object["metadata"], &Path::new("metadata"));
+        assert_eq!(faults.len(), 1, "the list that is told is as long as the body");
+        let few = json!({"ownerReferences": refs[..100]});
+        assert_eq!(owners(&few, &Path::new("metadata")).len(), 99);
+    }
 }

@@ -3,30 +3,70 @@
 
 use http::HeaderValue;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 
 /// Characters of all texts together that are told in full; upstream's bound.
 const TOTAL_CHARS_MAX: usize = 4 * 1024;
 /// Characters of one text when there are more.
 const ITEM_CHARS_MAX: usize = 256;
 
-/// Texts so far. They are few: each is made of the body of one request, which has its own bound.
+/// Different texts in the order in which they came, as far as any of them is ever told: what comes when the
+/// headers are full is dropped, so that a body costs no more than its own size.
 #[derive(Debug, Default)]
-pub(crate) struct Warnings(Mutex<Vec<String>>);
+pub(crate) struct Texts {
+    held: Vec<String>,
+    known: BTreeSet<String>,
+    /// Characters of all texts held.
+    chars: usize,
+    /// Characters of those that can stand in headers when each is cut.
+    told: usize,
+}
+
+impl Texts {
+    /// Adds a text that is not there yet.
+    pub(crate) fn add(&mut self, text: String) {
+        let chars = text.chars().count();
+        let silent = text.chars().any(char::is_control);
+        // a text that no header can carry counts for one thing only: that all together are long
+        let moot = silent && self.chars > TOTAL_CHARS_MAX;
+        if chars == 0 || moot || self.full() || self.known.contains(&text) {
+            return;
+        }
+        self.chars = self.chars.saturating_add(chars);
+        if !silent {
+            self.told += chars.min(ITEM_CHARS_MAX);
+        }
+        self.known.insert(text.clone());
+        self.held.push(text);
+    }
+
+    /// Whether no further text is ever told.
+    pub(crate) fn full(&self) -> bool {
+        self.told > TOTAL_CHARS_MAX
+    }
+
+    /// All texts.
+    pub(crate) fn into_vec(self) -> Vec<String> {
+        self.held
+    }
+}
+
+/// Texts so far.
+#[derive(Debug, Default)]
+pub(crate) struct Warnings(Mutex<Texts>);
 
 impl Warnings {
     /// Adds texts that are not there yet.
     pub(crate) fn add(&self, texts: impl IntoIterator<Item = String>) {
         let mut all = self.0.lock();
         for text in texts {
-            if !text.is_empty() && !all.contains(&text) {
-                all.push(text);
-            }
+            all.add(text);
         }
     }
 
     /// All texts, which are forgotten here.
     pub(crate) fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.lock())
+        std::mem::take(&mut *self.0.lock()).into_vec()
     }
 }
 
@@ -97,5 +137,29 @@ mod tests {
         let all = told(&texts);
         assert_eq!(all.len(), TOTAL_CHARS_MAX / ITEM_CHARS_MAX);
         assert!(all.iter().all(|text| text.len() == ITEM_CHARS_MAX + "299 - \"\"".len()));
+    }
+
+    #[test]
+    fn texts_that_are_never_told_are_not_held_and_the_headers_are_the_same() {
+        let lengths = [20, 300, 5000];
+        for length in lengths {
+            let texts: Vec<String> =
+                (0..2_000).map(|i| format!("{i:04}{}", "x".repeat(length))).collect();
+            let warnings = Warnings::default();
+            warnings.add(texts.clone());
+            let held = warnings.take();
+            assert!(held.len() <= TOTAL_CHARS_MAX / 20, "{} texts of {length}", held.len());
+            assert_eq!(told(&held), told(&texts), "texts of {length}");
+        }
+    }
+
+    #[test]
+    fn texts_that_no_header_carries_are_not_held_without_bound() {
+        let warnings = Warnings::default();
+        warnings.add((0..10_000).map(|i| format!("{i}\n")));
+        warnings.add(["a".to_owned()]);
+        let held = warnings.take();
+        assert!(held.len() < TOTAL_CHARS_MAX, "{}", held.len());
+        assert_eq!(told(&held), ["299 - \"a\""]);
     }
 }

@@ -205,7 +205,9 @@ pub(crate) async fn evict(call: &Call, body: Body) -> Result<Reply, Status> {
     }
     check_preconditions(call.row, &pod, &asked)?;
     if !asked.dry_run {
-        let marked = mark_evicted(call).await?;
+        // a pod of the same name that came meanwhile was not judged, so it is not the one to go
+        asked.uid.get_or_insert_with(|| text(&pod, "uid"));
+        let marked = mark_evicted(call, &asked).await?;
         // what was asked about the version was answered; now it is ours
         asked.resource_version = asked.resource_version.map(|_| marked.to_string());
     }
@@ -214,40 +216,55 @@ pub(crate) async fn evict(call: &Call, body: Body) -> Result<Reply, Status> {
 }
 
 /// Writes on the pod why it goes (spec C50); answers its revision.
-async fn mark_evicted(call: &Call) -> Result<u64, Status> {
+async fn mark_evicted(call: &Call, asked: &DeleteOptions) -> Result<u64, Status> {
     for _ in 0..update::ROUNDS_MAX {
         let record = shelf::find(&call.server.records, call.row, call.namespace(), call.name())
             .ok_or_else(|| call.not_found())?;
         let mut pod = shelf::value(call.row, &record)?;
-        let generation = pod.pointer("/metadata/generation").cloned().unwrap_or(Value::Null);
-        let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else {
+        if !doomed(call.row, &mut pod, asked, call.now)? {
             return Ok(record.revision);
-        };
-        let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-        let Some(conditions) = conditions.as_array_mut() else { return Ok(record.revision) };
-        let known = conditions.iter().position(|c| c["type"] == "DisruptionTarget");
-        let since = known.map(|at| &conditions[at]).filter(|c| c["status"] == "True");
-        let since = since.and_then(|c| c["lastTransitionTime"].as_str()).map(str::to_owned);
-        let mut condition = json!({
-            "type": "DisruptionTarget",
-            "status": "True",
-            "lastProbeTime": null,
-            "lastTransitionTime": since.unwrap_or_else(|| seconds(call.now)),
-            "reason": "EvictionByEvictionAPI",
-            "message": "Eviction API: evicting",
-        });
-        if !generation.is_null() {
-            condition["observedGeneration"] = generation;
-        }
-        match known {
-            Some(at) => conditions[at] = condition,
-            None => conditions.push(condition),
         }
         if let Some(record) = store(call, &record, call.row, &pod).await? {
             return Ok(record.revision);
         }
     }
     Err(shelf::conflict(call.row, call.name()))
+}
+
+/// Puts the condition that says why a pod goes into its status, when it still is the pod that was asked for;
+/// whether there is a status to put it into.
+fn doomed(
+    row: &Resource,
+    pod: &mut Value,
+    asked: &DeleteOptions,
+    now: jiff::Timestamp,
+) -> Result<bool, Status> {
+    check_preconditions(row, pod, asked)?;
+    let generation = pod.pointer("/metadata/generation").cloned().unwrap_or(Value::Null);
+    let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) else {
+        return Ok(false);
+    };
+    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
+    let Some(conditions) = conditions.as_array_mut() else { return Ok(false) };
+    let known = conditions.iter().position(|c| c["type"] == "DisruptionTarget");
+    let since = known.map(|at| &conditions[at]).filter(|c| c["status"] == "True");
+    let since = since.and_then(|c| c["lastTransitionTime"].as_str()).map(str::to_owned);
+    let mut condition = json!({
+        "type": "DisruptionTarget",
+        "status": "True",
+        "lastProbeTime": null,
+        "lastTransitionTime": since.unwrap_or_else(|| seconds(now)),
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+    });
+    if !generation.is_null() {
+        condition["observedGeneration"] = generation;
+    }
+    match known {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+    Ok(true)
 }
 
 /// Takes one disruption from the pod's budget, if it has one.
@@ -395,4 +412,38 @@ fn would_violate(why: &str, retry_after_seconds: u32) -> Status {
         retry_after_seconds,
         ..Details::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_is_not_the_one_asked_for_is_not_marked() {
+        let now = jiff::Timestamp::from_second(1_790_000_000).unwrap_or_default();
+        let row = pods().unwrap_or_else(|| unreachable!("pods are served"));
+        let pod = json!({
+            "metadata": {"name": "p", "uid": "new", "resourceVersion": "8"},
+            "status": {"phase": "Running"},
+        });
+        let doom = |asked: DeleteOptions| {
+            let mut marked = pod.clone();
+            let done = doomed(row, &mut marked, &asked, now);
+            (done.map_err(|refused| (refused.code, refused.message)), marked)
+        };
+        let uid = |uid: &str| Some(uid.to_owned());
+        let (refused, left) = doom(DeleteOptions { uid: uid("old"), ..DeleteOptions::default() });
+        let why = "the UID in the precondition (old) does not match the UID in record (new)";
+        assert!(matches!(&refused, Err((409, told)) if told.contains(why)), "{refused:?}");
+        assert_eq!(left, pod);
+        let (refused, left) =
+            doom(DeleteOptions { resource_version: uid("7"), ..DeleteOptions::default() });
+        let why = "the ResourceVersion in the precondition (7) does not match";
+        assert!(matches!(&refused, Err((409, told)) if told.contains(why)), "{refused:?}");
+        assert_eq!(left, pod);
+        let asked = DeleteOptions { uid: uid("new"), ..DeleteOptions::default() };
+        let (done, left) = doom(DeleteOptions { resource_version: uid("8"), ..asked });
+        assert_eq!(done, Ok(true));
+        assert_eq!(left["status"]["conditions"][0]["type"], "DisruptionTarget");
+    }
 }

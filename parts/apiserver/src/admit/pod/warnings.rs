@@ -8,6 +8,7 @@ use crate::admit::json::Json;
 use crate::admit::{address, amount};
 use api::{Path, names};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -197,10 +198,10 @@ fn pod_affinity(all: &mut Vec<String>, spec: &Value, path: &Path) {
 /// Entries that stand twice in lists where only one can count, and secrets without a name.
 fn lists(all: &mut Vec<String>, spec: &Value, path: &Path) {
     for (list, key, what) in [("hostAliases", "ip", "ip"), ("imagePullSecrets", "name", "name")] {
-        let items = spec.list(list);
-        for (i, item) in items.iter().enumerate() {
+        let mut taken = BTreeSet::new();
+        for (i, item) in spec.list(list).iter().enumerate() {
             let value = item.text(key);
-            if items[..i].iter().any(|other| other.text(key) == value) {
+            if !taken.insert(value) {
                 let path = path.child(list).index(i).child(key);
                 all.push(format!("{path}: duplicate {what} {value:?}"));
             }
@@ -263,9 +264,10 @@ fn profile_annotations(
 
 /// A variable that is set again, unless what it is set to refers to what it was.
 fn variables(all: &mut Vec<String>, variables: &[Value], path: &Path) {
+    let mut taken = BTreeSet::new();
     for (i, variable) in variables.iter().enumerate() {
         let name = variable.text("name");
-        if !variables[..i].iter().any(|other| other.text("name") == name) {
+        if taken.insert(name) {
             continue;
         }
         let (value, reference) = (variable.text("value"), format!("$({name})"));

@@ -2,10 +2,12 @@
 
 use crate::admit::json::Json;
 use crate::admit::pod::containers;
+use crate::encode::warning::Texts;
 use api::Path;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// Warnings about the ports of all containers together.
+/// Warnings about the ports of all containers together, as far as they are told.
 pub(super) fn all(all: &mut Vec<String>, spec: &Value, path: &Path) {
     let ports: Vec<(Path, &Value)> = containers::every(spec, path)
         .into_iter()
@@ -14,24 +16,87 @@ pub(super) fn all(all: &mut Vec<String>, spec: &Value, path: &Path) {
             container.list("ports").iter().enumerate().map(move |(i, port)| (path.index(i), port))
         })
         .collect();
+    let mut texts = Texts::default();
+    conflicts(&mut texts, &ports);
+    names(&mut texts, &ports);
+    all.extend(texts.into_vec());
+}
+
+/// Each port with those before it that are in its way.
+fn conflicts(texts: &mut Texts, ports: &[(Path, &Value)]) {
+    let mut before = Before::default();
     for (i, (path, port)) in ports.iter().enumerate() {
-        if !port.text("hostIP").is_empty() && host(port) == 0 {
-            all.push(format!("{path}: hostIP set without hostPort: {}", shown(port)));
+        if texts.full() {
+            return;
         }
-        for (other_path, other) in &ports[..i] {
+        if !port.text("hostIP").is_empty() && host(port) == 0 {
+            texts.add(format!("{path}: hostIP set without hostPort: {}", shown(port)));
+        }
+        for (other_path, other) in before.near(port).into_iter().map(|at| &ports[at]) {
+            if texts.full() {
+                return;
+            }
             if let Some(what) = conflict(port, other) {
-                all.push(format!("{path}: {what} port definition with {other_path}"));
+                texts.add(format!("{path}: {what} port definition with {other_path}"));
             }
         }
+        before.0.entry(Before::key(port)).or_default().push(i);
     }
-    for (i, (path, port)) in ports.iter().enumerate() {
+}
+
+/// Each port that has the name of one before it.
+fn names(texts: &mut Texts, ports: &[(Path, &Value)]) {
+    let mut first: BTreeMap<&str, &Path> = BTreeMap::new();
+    for (path, port) in ports {
         let name = port.text("name");
-        let mut before = ports[..i].iter().filter(|(_, other)| other.text("name") == name);
-        if let Some((other, _)) = before.next().filter(|_| !name.is_empty()) {
-            all.push(format!(
+        if name.is_empty() || texts.full() {
+            continue;
+        }
+        let other = *first.entry(name).or_insert(path);
+        if !std::ptr::eq(other, path) {
+            texts.add(format!(
                 "{path}: duplicate port name {name:?} with {other}, services and probes that select ports by name will use {other}"
             ));
         }
+    }
+}
+
+/// A port's number and protocol, its port of the host and the address of that.
+type Key<'a> = (Option<i64>, &'a str, i64, &'a str);
+
+/// Ports seen, by what lets them conflict: whatever [`Before::near`] answers is one text to tell, so that ports
+/// that are apart cost nothing.
+#[derive(Default)]
+struct Before<'a>(BTreeMap<Key<'a>, Vec<usize>>);
+
+impl<'a> Before<'a> {
+    fn key(port: &'a Value) -> Key<'a> {
+        (port.int("containerPort"), port.text("protocol"), host(port), port.text("hostIP"))
+    }
+
+    /// Those that conflict with a port, in the order in which they came.
+    fn near(&self, port: &'a Value) -> Vec<usize> {
+        let (number, protocol, host, address) = Self::key(port);
+        let alike = |host: Option<i64>| {
+            let from = (number, protocol, host.unwrap_or(i64::MIN), "");
+            self.0
+                .range(from..)
+                .take_while(move |(key, _)| {
+                    (key.0, key.1) == (number, protocol) && host.is_none_or(|host| key.2 == host)
+                })
+                .flat_map(|(_, at)| at)
+        };
+        let mut found: Vec<usize> = if host == 0 {
+            alike(None).copied().collect()
+        } else if address.is_empty() {
+            alike(Some(0)).chain(alike(Some(host))).copied().collect()
+        } else {
+            let same = ["", address].map(|address| (number, protocol, host, address));
+            let same = same.iter().filter_map(|key| self.0.get(key)).flatten();
+            alike(Some(0)).chain(same).copied().collect()
+        };
+        found.sort_unstable();
+        found
     }
 }
 

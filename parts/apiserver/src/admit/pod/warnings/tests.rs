@@ -138,3 +138,51 @@ fn a_pod_whose_name_is_no_host_name_is_told() {
         ]
     );
 }
+
+#[test]
+fn ports_and_files_without_end_are_told_as_far_as_headers_go_and_cost_no_more() {
+    let count = 20_000;
+    let port = json!({"containerPort": 80, "protocol": "TCP"});
+    let apart = |i: i64| json!({"containerPort": 81, "protocol": "TCP", "hostPort": 1 + i});
+    let file = |i: i64| json!({"path": format!("x/{}", i % 1000)});
+    let all = of_template(
+        &json!({"spec": {
+            "containers": [
+                {"ports": (0..count).map(apart).collect::<Vec<_>>()},
+                {"ports": vec![port; 20_000]},
+            ],
+            "volumes": [
+                {"name": "v", "configMap": {"items": (0..count).map(file).collect::<Vec<_>>()}},
+            ],
+        }}),
+        &Path::new("t"),
+    );
+    assert!(all.len() < 500, "{} texts", all.len());
+    let starts = |text: &str| all.iter().any(|one| one == text);
+    assert!(starts(
+        "t.spec.containers[1].ports[1]: duplicate port definition with t.spec.containers[1].ports[0]"
+    ));
+    assert!(starts("volume \"v\" (ConfigMap \"\"): overlapping paths: \"x/0\" with \"x/0\""));
+}
+
+#[test]
+fn files_are_told_in_the_order_of_those_before_them_and_each_pair_once() {
+    let paths = ["a/b/c", "ab", "a/b", "", "a", "a/b/c", "a/b/c"].map(|path| json!({"path": path}));
+    let pair = |file: &str, other: &str| {
+        format!("volume \"v\" (DownwardAPI): overlapping paths: {file:?} with {other:?}")
+    };
+    told(
+        json!({"volumes": [{"name": "v", "downwardAPI": {"items": paths}}]}),
+        &[
+            ("a/b", "a/b/c"),
+            ("a", "a/b/c"),
+            ("a", "a/b"),
+            ("a/b/c", "a/b/c"),
+            ("a/b/c", "a/b"),
+            ("a/b/c", "a"),
+        ]
+        .map(|(file, other)| pair(file, other))
+        .each_ref()
+        .map(String::as_str),
+    );
+}

@@ -2,8 +2,10 @@
 
 use super::fraction;
 use crate::admit::json::Json;
+use crate::encode::warning::Texts;
 use api::Path;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Sources that are old, the names they are told by, and what is said of them; claims of pods stand between.
 const OLD: [(&str, &str, &str); 9] = [
@@ -35,13 +37,18 @@ pub(super) fn all(all: &mut Vec<String>, volumes: &[Value], path: &Path) {
         let at = path.child("ephemeral").child("volumeClaimTemplate").child("spec");
         fraction(all, requests, "storage", &at.child("resources").child("requests"));
     }
+    let mut texts = Texts::default();
     for volume in volumes {
-        overlaps(all, volume);
+        if texts.full() {
+            break;
+        }
+        overlaps(&mut texts, volume);
     }
+    all.extend(texts.into_vec());
 }
 
 /// A file's path, and where it comes from; empty where that goes without saying.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct File {
     path: String,
     source: String,
@@ -60,17 +67,9 @@ impl File {
     fn new(path: &str, source: &str) -> Self {
         Self { path: path.trim_end_matches('/').to_owned(), source: source.to_owned() }
     }
-
-    /// Whether one is the other, or lies below it.
-    fn covers(&self, other: &Self) -> bool {
-        let (here, there) = (format!("{}/", self.path), format!("{}/", other.path));
-        !self.path.is_empty()
-            && !other.path.is_empty()
-            && (here.starts_with(&there) || there.starts_with(&here))
-    }
 }
 
-fn overlaps(all: &mut Vec<String>, volume: &Value) {
+fn overlaps(texts: &mut Texts, volume: &Value) {
     let name = volume.text("name");
     for (key, kind, called) in [
         ("configMap", "ConfigMap", Some("name")),
@@ -82,24 +81,79 @@ fn overlaps(all: &mut Vec<String>, volume: &Value) {
             Some(called) => format!("{kind} {:?}", source.text(called)),
             None => kind.to_owned(),
         };
-        collide(all, name, &what, items(source, ""));
+        collide(texts, name, &what, items(source, ""));
     }
     let mut files = Vec::new();
     for source in volume.at("projected").list("sources") {
         if source.as_object().is_none_or(serde_json::Map::is_empty) {
-            all.push(format!("volume {name:?} (Projected) has no sources provided"));
+            texts.add(format!("volume {name:?} (Projected) has no sources provided"));
         }
         files.extend(projected(source));
     }
-    collide(all, name, "Projected", files);
+    collide(texts, name, "Projected", files);
 }
 
-/// Each file is compared with those before it.
-fn collide(all: &mut Vec<String>, name: &str, what: &str, files: Vec<File>) {
-    for (i, file) in files.iter().enumerate() {
-        for other in files[..i].iter().filter(|other| file.covers(other)) {
-            all.push(format!("volume {name:?} ({what}): overlapping paths: {file} with {other}"));
+/// Each file with those before it that are the same, lie below it or hold it.
+fn collide(texts: &mut Texts, name: &str, what: &str, files: Vec<File>) {
+    let mut before = Before::default();
+    for file in files.into_iter().filter(|file| !file.path.is_empty()) {
+        let near = before.near(&file.path);
+        let own = before.number(&file);
+        for other in near {
+            if texts.full() {
+                return;
+            }
+            if before.told.insert((own, other)) {
+                let other = &before.files[other];
+                texts.add(format!(
+                    "volume {name:?} ({what}): overlapping paths: {file} with {other}"
+                ));
+            }
         }
+    }
+}
+
+/// Different files in the order in which they came; a number is a place in it.
+#[derive(Default)]
+struct Before {
+    files: Vec<File>,
+    numbers: BTreeMap<File, usize>,
+    /// The numbers by path, each path ending in a slash so that what lies below it follows it.
+    below: BTreeMap<String, Vec<usize>>,
+    /// Lengths of the paths in `below`; fewer than the root of twice the size of the body.
+    lengths: BTreeSet<usize>,
+    /// What was compared.
+    told: BTreeSet<(usize, usize)>,
+}
+
+impl Before {
+    /// The number of a file, from here on known.
+    fn number(&mut self, file: &File) -> usize {
+        if let Some(known) = self.numbers.get(file) {
+            return *known;
+        }
+        let number = self.files.len();
+        let path = format!("{}/", file.path);
+        self.lengths.insert(path.len());
+        self.below.entry(path).or_default().push(number);
+        self.numbers.insert(file.clone(), number);
+        self.files.push(file.clone());
+        number
+    }
+
+    /// Files known that are at, above or below a path.
+    fn near(&self, path: &str) -> Vec<usize> {
+        let path = format!("{path}/");
+        let lengths = self.lengths.range(..path.len());
+        let above = lengths
+            .filter(|length| path.as_bytes()[**length - 1] == b'/')
+            .filter_map(|length| self.below.get(&path[..*length]));
+        let below =
+            self.below.range(path.clone()..).take_while(|(other, _)| other.starts_with(&path));
+        let mut found: Vec<usize> =
+            above.chain(below.map(|(_, at)| at)).flatten().copied().collect();
+        found.sort_unstable();
+        found
     }
 }
 
