@@ -36,15 +36,39 @@ pub(crate) struct Program {
     changes: bool,
 }
 
+/// What an expression is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// It says whether a value is well.
+    Rule,
+    /// It words a message.
+    Message,
+}
+
 /// Reads an expression about `self`, which `schema` describes; `whole` says that it is an object with metadata. The
-/// error is what is said after `compilation failed: `.
-pub(crate) fn compile(text: &str, schema: &Value, whole: bool) -> Result<Program, String> {
-    let expr = parse::read(text).map_err(|fault| fault.shown(text))?;
+/// error is what is said of the field.
+pub(crate) fn compile(
+    text: &str,
+    schema: &Value,
+    whole: bool,
+    aim: Aim,
+) -> Result<Program, String> {
+    let failed = |fault: parse::Fault| {
+        let about = if aim == Aim::Rule { "" } else { "messageExpression " };
+        format!("{about}compilation failed: {}", fault.shown(text))
+    };
+    let expr = parse::read(text).map_err(failed)?;
     let itself = Type::of(schema, whole);
     let mut known = BTreeMap::new();
     known.insert("self".to_owned(), itself.clone());
     known.insert("oldSelf".to_owned(), itself.clone());
-    types::check(&expr, &mut known).map_err(|fault| fault.shown(text))?;
+    match (aim, types::check(&expr, &mut known).map_err(failed)?) {
+        (Aim::Rule, Type::Bool) | (Aim::Message, Type::Text) => {}
+        (Aim::Rule, _) => return Err("cel expression must evaluate to a bool".to_owned()),
+        (Aim::Message, _) => {
+            return Err("messageExpression must evaluate to a string".to_owned());
+        }
+    }
     let changes = expr.names("oldSelf");
     Ok(Program { expr, itself, changes })
 }
@@ -53,7 +77,8 @@ pub(crate) fn compile(text: &str, schema: &Value, whole: bool) -> Result<Program
 #[derive(Debug)]
 pub(crate) struct Rule {
     text: String,
-    program: Program,
+    /// A rule that cannot be read lets nothing pass: the error says why.
+    program: Result<Program, String>,
     message: String,
     speaking: Option<Program>,
     reason: String,
@@ -61,28 +86,32 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// Reads one of the rules of a schema; validation of the definition has refused those that cannot be read.
-    pub(crate) fn read(rule: &Value, schema: &Value) -> Option<Self> {
-        // More fields are known at the root than the schema says; a rule below it does not miss what it cannot name.
-        let program = compile(rule.text("rule"), schema, true).ok()?;
-        Some(Self {
+    /// Reads one of the rules of a schema; `whole` says that it describes an object with metadata. Validation of the
+    /// definition refuses rules that cannot be read, but a stored one may be older than that.
+    pub(crate) fn read(rule: &Value, schema: &Value, whole: bool) -> Self {
+        let speaking = rule.text("messageExpression");
+        Self {
             text: rule.text("rule").trim().to_owned(),
-            program,
+            program: compile(rule.text("rule"), schema, whole, Aim::Rule),
             message: rule.text("message").trim().to_owned(),
-            speaking: compile(rule.text("messageExpression"), schema, true).ok(),
+            speaking: compile(speaking, schema, whole, Aim::Message).ok(),
             reason: rule.text("reason").to_owned(),
             field: rule.text("fieldPath").to_owned(),
-        })
+        }
     }
 
     fn run(&self, value: &Value, old: Option<&Value>, path: &Path) -> Option<FieldError> {
-        if self.program.changes && old.is_none() {
+        let program = match &self.program {
+            Ok(program) => program,
+            Err(why) => return Some(refused(path.clone(), &format!("rule compile error: {why}"))),
+        };
+        if program.changes && old.is_none() {
             return None;
         }
-        match self.program.run(value, old) {
+        match program.run(value, old) {
             Ok(Val::Bool(true)) => None,
             // An object that was wrong before may stay as it is.
-            _ if !self.program.changes && old == Some(value) => None,
+            _ if !program.changes && old == Some(value) => None,
             Ok(_) => Some(self.broken(value, old, path)),
             Err(Stop::Fault(why)) => {
                 let about = if self.message.is_empty() { &self.text } else { &self.message };

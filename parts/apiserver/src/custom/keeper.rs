@@ -1,7 +1,7 @@
 //! What upstream's controllers inside the API server do: names are accepted or not, kinds are established, and a
 //! definition that is deleted takes its objects along.
 
-use super::kinds::COLLECTION;
+use super::kinds::{COLLECTION, has_own_place};
 use crate::admit::crd::{approved, is_true};
 use crate::admit::json::{Json, JsonMut};
 use crate::decode::options::DeleteOptions;
@@ -66,16 +66,37 @@ impl Keeper {
         }
     }
 
+    /// Settles every definition. One that cannot be settled keeps no other from it: the first error is told.
     async fn settle(&self) -> Result<(), Status> {
+        let mut first = Ok(());
+        let mut all = Vec::new();
         for record in self.definitions()? {
-            let definition = encode::parse(&record.bytes)?;
-            if definition.at("metadata").has("deletionTimestamp") {
-                self.empty(&record, &definition).await?;
-            } else {
-                self.accept(&record, &definition).await?;
+            match encode::parse(&record.bytes) {
+                Ok(definition) => all.push((record, definition)),
+                Err(error) => first = first.and(Err(error)),
             }
         }
-        Ok(())
+        for at in 0..all.len() {
+            let Some((record, definition)) = all.get(at) else { break };
+            let settled = if definition.at("metadata").has("deletionTimestamp") {
+                self.empty(record, definition).await
+            } else {
+                let changed = self.accepted(record, definition, &all);
+                match changed {
+                    None => Ok(()),
+                    Some(changed) => {
+                        let written = self.write(record, definition, changed.clone()).await;
+                        if let (Ok(()), Some((_, known))) = (&written, all.get_mut(at)) {
+                            // Names that were accepted just now are taken for those that come after.
+                            *known = changed;
+                        }
+                        written
+                    }
+                }
+            };
+            first = first.and(settled);
+        }
+        first
     }
 
     fn definitions(&self) -> Result<Vec<Arc<Record>>, Status> {
@@ -83,22 +104,25 @@ impl Keeper {
         Ok(found.map_err(|error| Status::expired(error.to_string()))?.records)
     }
 
-    /// Judges names, and establishes the kind once they are accepted.
-    async fn accept(&self, record: &Record, definition: &Value) -> Result<(), Status> {
-        let mut others = Vec::new();
-        for other in self.definitions()?.iter().filter(|other| other.key != record.key) {
-            let other = encode::parse(&other.bytes)?;
-            if other.at("spec").text("group") == definition.at("spec").text("group") {
-                others.push(other.at("status").at("acceptedNames").clone());
-            }
-        }
+    /// Judges names, and establishes the kind once they are accepted; `None` where nothing changes.
+    fn accepted(
+        &self,
+        record: &Record,
+        definition: &Value,
+        all: &[(Arc<Record>, Value)],
+    ) -> Option<Value> {
+        let group = definition.at("spec").text("group");
+        let others = all
+            .iter()
+            .filter(|(other, known)| {
+                other.key != record.key && known.at("spec").text("group") == group
+            })
+            .map(|(_, known)| known.at("status").at("acceptedNames").clone());
+        let others: Vec<Value> = others.chain(built_in(group)).collect();
         let now = delete::seconds(self.server.now());
         let mut changed = definition.clone();
         judge(&mut changed, &others, &now);
-        if changed == *definition {
-            return Ok(());
-        }
-        self.write(record, definition, changed).await
+        (changed != *definition).then_some(changed)
     }
 
     /// Deletes the objects of a definition that goes; the last of them takes it along.
@@ -137,6 +161,10 @@ impl Keeper {
     /// Deletes what can be deleted; how many stay, held by finalizers.
     async fn delete_all(&self, definition: &Value) -> Result<usize, Status> {
         let (spec, names) = (definition.at("spec"), definition.at("status").at("acceptedNames"));
+        if !has_own_place(definition) {
+            // Nothing of it was ever served, and what lies there is not its own.
+            return Ok(0);
+        }
         let collection = format!("{}/{}", spec.text("group"), names.text("plural"));
         let found = self.server.records.list(&Query::all(&collection));
         let found = found.map_err(|error| Status::expired(error.to_string()))?.records;
@@ -224,6 +252,19 @@ impl Keeper {
 fn row() -> Result<&'static Resource, Status> {
     api::resource::by_plural("apiextensions.k8s.io", "v1", "customresourcedefinitions")
         .ok_or_else(|| Status::internal("definitions are not served"))
+}
+
+/// The names of the table's kinds in a group, as definitions say them: they are taken.
+fn built_in(group: &str) -> impl Iterator<Item = Value> {
+    api::resource::ALL.iter().filter(move |row| row.group == group).map(|row| {
+        json!({
+            "plural": row.plural,
+            "singular": row.singular,
+            "shortNames": row.short_names,
+            "kind": row.kind,
+            "listKind": format!("{}List", row.kind),
+        })
+    })
 }
 
 /// Sets accepted names and conditions. `others` are the names accepted of other kinds in the group.
@@ -318,4 +359,54 @@ pub(crate) fn condition(
         })),
     }
     definition.object("status").set("conditions", all);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition(plural: &str, kind: &str, group: &str) -> Value {
+        let names = json!({"plural": plural, "singular": kind.to_lowercase(), "kind": kind, "listKind": format!("{kind}List")});
+        json!({
+            "metadata": {"name": format!("{plural}.{group}")},
+            "spec": {"group": group, "names": names},
+            "status": {"acceptedNames": {}},
+        })
+    }
+
+    fn judged(plural: &str, kind: &str, group: &str) -> Value {
+        let mut definition = definition(plural, kind, group);
+        let others: Vec<Value> = built_in(group).collect();
+        judge(&mut definition, &others, "2026-01-01T00:00:00Z");
+        definition
+    }
+
+    #[test]
+    fn names_of_built_in_kinds_are_never_accepted() {
+        for (plural, kind, group) in [
+            ("clusterroles", "ClusterRole", "rbac.authorization.k8s.io"),
+            ("leases", "Lease", "coordination.k8s.io"),
+            ("customresourcedefinitions", "Other", "apiextensions.k8s.io"),
+            ("others", "Lease", "coordination.k8s.io"),
+        ] {
+            let found = judged(plural, kind, group);
+            assert!(!is_true(&found, "NamesAccepted"), "{plural}.{group}");
+            assert!(!is_true(&found, "Established"), "{plural}.{group}");
+        }
+        let found = judged("clusterroles", "ClusterRole", "example.com");
+        assert!(is_true(&found, "Established") && has_own_place(&found));
+    }
+
+    #[test]
+    fn a_written_status_gives_no_definition_the_place_of_another_kind() {
+        let mut definition = definition("leases", "Lease", "coordination.k8s.io");
+        let names = definition.at("spec").at("names").clone();
+        definition.object("status").set("acceptedNames", names);
+        assert!(!has_own_place(&definition));
+        let mut definition = self::definition("widgets", "Widget", "example.com");
+        definition
+            .object("status")
+            .set("acceptedNames", json!({"plural": "gadgets", "kind": "Widget"}));
+        assert!(!has_own_place(&definition), "gadgets.example.com may be another's");
+    }
 }

@@ -151,6 +151,7 @@ impl Kinds {
         let before = served.remove(name);
         let after = definition
             .filter(|(definition, _)| is_true(definition, "Established"))
+            .filter(|(definition, _)| has_own_place(definition))
             .map(|(definition, revision)| self.make(definition, revision, before.as_ref()));
         if let Some(after) = &after {
             served.insert(name.to_owned(), after.clone());
@@ -224,6 +225,22 @@ impl Kinds {
     }
 }
 
+/// Whether a definition's objects lie where nothing else does: not where a kind of the table does, and under the
+/// definition's own name. Names are judged before a kind is established; this holds whatever was written into a status.
+pub(crate) fn has_own_place(definition: &Value) -> bool {
+    let (spec, names) = (definition.at("spec"), definition.at("status").at("acceptedNames"));
+    let (group, plural) = (spec.text("group"), spec.at("names").text("plural"));
+    let storage = format!("{group}/{plural}");
+    let taken = api::resource::ALL.iter().any(|row| {
+        row.storage == storage
+            || row.group == group
+                && (row.plural == plural
+                    || row.kind == names.text("kind")
+                    || row.kind == spec.at("names").text("kind"))
+    });
+    !taken && names.text("plural") == plural
+}
+
 fn keep(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
@@ -242,7 +259,7 @@ fn row(
     let (name, kind, plural) =
         (keep(version.text("name")), keep(names.text("kind")), keep(names.text("plural")));
     let written = version.at("schema").at("openAPIV3Schema");
-    let schema = Schema::read(written);
+    let schema = Schema::whole(written);
     let halves = version.at("subresources").has("status");
     let mut reversed: Vec<&str> = group.split('.').rev().collect();
     reversed.extend([name, kind]);

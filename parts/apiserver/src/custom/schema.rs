@@ -90,8 +90,18 @@ pub(crate) struct Judge {
 }
 
 impl Schema {
-    /// Reads one. What validation of the definition refuses reads as if it were not there.
+    /// Reads the schema of an object with metadata. What validation of the definition refuses reads as if it were not
+    /// there, but for rules: one that cannot be read refuses every value.
+    pub(crate) fn whole(value: &Value) -> Self {
+        Self::of(value, true)
+    }
+
+    /// Reads the schema of a part.
     pub(crate) fn read(value: &Value) -> Self {
+        Self::of(value, false)
+    }
+
+    fn of(value: &Value, whole: bool) -> Self {
         let properties: BTreeMap<String, Self> = value
             .entries("properties")
             .into_iter()
@@ -107,7 +117,7 @@ impl Schema {
         let rules: Vec<Rule> = value
             .list("x-kubernetes-validations")
             .iter()
-            .filter_map(|rule| Rule::read(rule, value))
+            .map(|rule| Rule::read(rule, value, whole))
             .collect();
         let default = value.get("default").filter(|value| !value.is_null()).cloned();
         let inner = match &others {

@@ -4,6 +4,7 @@ use super::{shown, structural};
 use crate::admit::faults::{Faults, invalid_shown, unsupported};
 use crate::admit::json::Json;
 use crate::custom;
+use crate::custom::cel::{Aim, compile};
 use api::{FieldError, Path};
 use serde_json::Value;
 
@@ -325,17 +326,14 @@ fn rules(faults: &mut Faults, schema: &Value, path: &Path) {
             ];
             faults.push(unsupported(place.child("reason"), reason, &shown));
         }
-        for key in ["rule", "messageExpression"] {
+        let whole = path.as_str().ends_with("openAPIV3Schema");
+        for (key, aim) in [("rule", Aim::Rule), ("messageExpression", Aim::Message)] {
             let text = rule.text(key);
             if text.is_empty() {
                 continue;
             }
-            if let Err(why) =
-                custom::cel::compile(text, schema, path.as_str().ends_with("openAPIV3Schema"))
-            {
-                let shown = shown::rule(rule);
-                let why = format!("compilation failed: {why}");
-                faults.push(invalid_shown(place.child(key), &shown, &why));
+            if let Err(why) = compile(text, schema, whole, aim) {
+                faults.push(invalid_shown(place.child(key), &shown::rule(rule), &why));
             }
         }
     }

@@ -2,12 +2,21 @@
 
 use std::fmt::Write as _;
 
-/// Deepest nesting of an expression: brackets, calls, operators of one chain are not nested.
+/// Deepest nesting of brackets and calls in a text.
 const DEPTH_MAX: usize = 64;
+
+/// Highest tree of an expression. Chains (`a.b.c`, `1 + 2 + 3`, `!!a`) grow a tree by one for each link, and whatever
+/// looks at a tree goes down all of it: 200 levels fit into a quarter of a thread's stack. Upstream's reader stops at
+/// 250 levels.
+const HEIGHT_MAX: usize = 200;
+
+/// Longest expression, characters: the bound of upstream's reader.
+const CHARS_MAX: usize = 100_000;
 
 /// What is wrong with an expression, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
+    /// `usize::MAX` where it is about all of it.
     pub(super) at: usize,
     pub(super) why: String,
 }
@@ -15,6 +24,9 @@ pub(super) struct Fault {
 impl Fault {
     /// As upstream shows it: place, reason, and the line with a mark under it.
     pub(super) fn shown(&self, text: &str) -> String {
+        if self.at == usize::MAX {
+            return format!("ERROR: <input>:-1:0: {}", self.why);
+        }
         let before: String = text.chars().take(self.at).collect();
         let line = before.matches('\n').count();
         let column = before.rsplit('\n').next().map_or(0, |part| part.chars().count());
@@ -38,6 +50,7 @@ impl Fault {
 pub(super) struct Expr {
     pub(super) at: usize,
     pub(super) kind: Kind,
+    height: usize,
 }
 
 /// What an expression is.
@@ -65,6 +78,24 @@ pub(super) enum Kind {
 }
 
 impl Expr {
+    /// An expression of parts; refused where it grows too high.
+    fn new(at: usize, kind: Kind) -> Read {
+        let most = |all: &[Self]| all.iter().map(|one| one.height).max().unwrap_or(0);
+        let below = match &kind {
+            Kind::Field(of, _) | Kind::Has(of, _) => of.height,
+            Kind::List(all) | Kind::Call(_, all) => most(all),
+            Kind::Map(all) => {
+                all.iter().map(|(key, value)| key.height.max(value.height)).max().unwrap_or(0)
+            }
+            Kind::Method(of, _, all) | Kind::Over(_, of, _, all) => of.height.max(most(all)),
+            _ => 0,
+        };
+        if below >= HEIGHT_MAX {
+            return Err(Fault { at, why: TOO_DEEP.to_owned() });
+        }
+        Ok(Self { at, kind, height: below + 1 })
+    }
+
     /// Whether a name is used anywhere.
     pub(super) fn names(&self, name: &str) -> bool {
         let any = |all: &[Self]| all.iter().any(|one| one.names(name));
@@ -78,6 +109,8 @@ impl Expr {
         }
     }
 }
+
+const TOO_DEEP: &str = "expression is nested too deeply";
 
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
@@ -94,6 +127,12 @@ const SIGNS: &[&str] = &[
 
 /// Reads an expression.
 pub(super) fn read(text: &str) -> Result<Expr, Fault> {
+    let size = text.chars().count();
+    if size > CHARS_MAX {
+        let why =
+            format!("expression code point size exceeds limit: size: {size}, limit {CHARS_MAX}");
+        return Err(Fault { at: usize::MAX, why });
+    }
     let chars: Vec<char> = text.chars().collect();
     let tokens = tokens(&chars)?;
     let mut parser = Parser { tokens, next: 0, depth: 0 };
@@ -297,7 +336,7 @@ impl Parser {
     fn ternary(&mut self) -> Read {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Fault { at: self.at(), why: "expression is nested too deeply".to_owned() });
+            return Err(Fault { at: self.at(), why: TOO_DEEP.to_owned() });
         }
         let condition = self.binary(0)?;
         let at = self.at();
@@ -305,7 +344,7 @@ impl Parser {
             let yes = self.binary(0)?;
             self.need(":")?;
             let no = self.ternary()?;
-            Expr { at, kind: Kind::Call("_?_:_".to_owned(), vec![condition, yes, no]) }
+            Expr::new(at, Kind::Call("_?_:_".to_owned(), vec![condition, yes, no]))?
         } else {
             condition
         };
@@ -319,6 +358,17 @@ impl Parser {
             [&["||"], &["&&"], &["==", "!=", "<=", ">=", "<", ">"], &["+", "-"], &["*", "/", "%"]];
         let Some(signs) = LEVELS.get(level) else { return self.unary() };
         let mut left = self.binary(level + 1)?;
+        if level < 2 {
+            let sign = if level == 0 { "||" } else { "&&" };
+            let mut all = vec![(left.at, left)];
+            loop {
+                let at = self.at();
+                if !self.take(sign) {
+                    return balanced(sign, all);
+                }
+                all.push((at, self.binary(level + 1)?));
+            }
+        }
         loop {
             let at = self.at();
             let name = match self.peek() {
@@ -328,7 +378,7 @@ impl Parser {
             };
             self.next += 1;
             let right = self.binary(level + 1)?;
-            left = Expr { at, kind: Kind::Call(name, vec![left, right]) };
+            left = Expr::new(at, Kind::Call(name, vec![left, right]))?;
         }
     }
 
@@ -342,11 +392,11 @@ impl Parser {
         let mut expr = self.member()?;
         while let Some(sign) = signs.pop() {
             expr = match (sign, expr.kind) {
-                ("-", Kind::Int(value)) => Expr { at, kind: Kind::Int(value.wrapping_neg()) },
-                ("-", Kind::Double(value)) => Expr { at, kind: Kind::Double(-value) },
+                ("-", Kind::Int(value)) => Expr::new(at, Kind::Int(value.wrapping_neg()))?,
+                ("-", Kind::Double(value)) => Expr::new(at, Kind::Double(-value))?,
                 (sign, kind) => {
-                    let inner = Expr { at: expr.at, kind };
-                    Expr { at, kind: Kind::Call(format!("{sign}_"), vec![inner]) }
+                    let inner = Expr { kind, ..expr };
+                    Expr::new(at, Kind::Call(format!("{sign}_"), vec![inner]))?
                 }
             };
         }
@@ -363,14 +413,14 @@ impl Parser {
                 let behind = self.at();
                 expr = if self.take("(") {
                     let arguments = self.list(")")?;
-                    over(expr, name, arguments, behind)
+                    over(expr, name, arguments, behind)?
                 } else {
-                    Expr { at, kind: Kind::Field(Box::new(expr), name) }
+                    Expr::new(at, Kind::Field(Box::new(expr), name))?
                 };
             } else if self.take("[") {
                 let index = self.ternary()?;
                 self.need("]")?;
-                expr = Expr { at, kind: Kind::Call("_[_]".to_owned(), vec![expr, index]) };
+                expr = Expr::new(at, Kind::Call("_[_]".to_owned(), vec![expr, index]))?;
             } else {
                 return Ok(expr);
             }
@@ -382,30 +432,28 @@ impl Parser {
         let token = self.peek().clone();
         self.next += 1;
         match token {
-            Token::Literal(kind) => Ok(Expr { at, kind }),
+            Token::Literal(kind) => Expr::new(at, kind),
             Token::Sign("(") => {
                 let inner = self.ternary()?;
                 self.need(")")?;
                 Ok(inner)
             }
-            Token::Sign("[") => Ok(Expr { at, kind: Kind::List(self.list("]")?) }),
+            Token::Sign("[") => Expr::new(at, Kind::List(self.list("]")?)),
             Token::Sign("{") => self.map(at),
             Token::Word(word) => match word.as_str() {
-                "true" | "false" => Ok(Expr { at, kind: Kind::Bool(word == "true") }),
-                "null" => Ok(Expr { at, kind: Kind::Null }),
+                "true" | "false" => Expr::new(at, Kind::Bool(word == "true")),
+                "null" => Expr::new(at, Kind::Null),
                 _ if self.take("(") => {
                     let mut arguments = self.list(")")?;
                     if word != "has" {
-                        return Ok(Expr { at, kind: Kind::Call(word, arguments) });
+                        return Expr::new(at, Kind::Call(word, arguments));
                     }
                     match (arguments.pop().map(|one| one.kind), arguments.is_empty()) {
-                        (Some(Kind::Field(of, name)), true) => {
-                            Ok(Expr { at, kind: Kind::Has(of, name) })
-                        }
+                        (Some(Kind::Field(of, name)), true) => Expr::new(at, Kind::Has(of, name)),
                         _ => Err(Fault { at, why: "invalid argument to has() macro".to_owned() }),
                     }
                 }
-                _ => Ok(Expr { at, kind: Kind::Name(word) }),
+                _ => Expr::new(at, Kind::Name(word)),
             },
             _ => {
                 self.next -= 1;
@@ -437,12 +485,12 @@ impl Parser {
                 break;
             }
         }
-        Ok(Expr { at, kind: Kind::Map(found) })
+        Expr::new(at, Kind::Map(found))
     }
 }
 
 /// A macro where the name and the arguments are those of one, else a method.
-fn over(of: Expr, name: String, mut arguments: Vec<Expr>, at: usize) -> Expr {
+fn over(of: Expr, name: String, mut arguments: Vec<Expr>, at: usize) -> Read {
     let macros: &[(&str, &[usize])] = &[
         ("all", &[2]),
         ("exists", &[2]),
@@ -452,11 +500,22 @@ fn over(of: Expr, name: String, mut arguments: Vec<Expr>, at: usize) -> Expr {
     ];
     let is_macro =
         macros.iter().any(|(known, counts)| *known == name && counts.contains(&arguments.len()));
-    if let (true, Some(Expr { kind: Kind::Name(variable), .. })) =
-        (is_macro, arguments.first().cloned())
-    {
+    if let (true, Some(Expr { kind: Kind::Name(variable), .. })) = (is_macro, arguments.first()) {
+        let variable = variable.clone();
         arguments.remove(0);
-        return Expr { at, kind: Kind::Over(name, Box::new(of), variable, arguments) };
+        return Expr::new(at, Kind::Over(name, Box::new(of), variable, arguments));
     }
-    Expr { at, kind: Kind::Method(Box::new(of), name, arguments) }
+    Expr::new(at, Kind::Method(Box::new(of), name, arguments))
+}
+
+/// A chain of `&&` or `||` as a tree that is as low as can be, in the same order: long ones are usual, and upstream
+/// reads them so. Each link comes with the place of the sign before it.
+fn balanced(sign: &str, mut all: Vec<(usize, Expr)>) -> Read {
+    if all.len() > 1 {
+        let right = all.split_off(all.len() / 2);
+        let at = right.first().map_or(0, |(at, _)| *at);
+        let sides = vec![balanced(sign, all)?, balanced(sign, right)?];
+        return Expr::new(at, Kind::Call(format!("_{sign}_"), sides));
+    }
+    all.pop().map_or_else(|| Err(Fault { at: 0, why: TOO_DEEP.to_owned() }), |(_, one)| Ok(one))
 }

@@ -11,12 +11,13 @@ fn schema() -> Value {
 }
 
 fn holds(rule: &str, value: &Value) -> bool {
-    let program = compile(rule, &schema(), false).unwrap_or_else(|why| panic!("{rule}: {why}"));
+    let program =
+        compile(rule, &schema(), false, Aim::Rule).unwrap_or_else(|why| panic!("{rule}: {why}"));
     matches!(program.run(value, None), Ok(Val::Bool(true)))
 }
 
 fn fault(rule: &str) -> String {
-    compile(rule, &schema(), false).expect_err("no rule")
+    compile(rule, &schema(), false, Aim::Rule).expect_err("no rule")
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn rules_hold_or_do_not() {
 fn mistakes_are_found_before_anything_runs() {
     assert_eq!(
         fault("self.nope == 1"),
-        "ERROR: <input>:1:5: undefined field 'nope'\n | self.nope == 1\n | ....^"
+        "compilation failed: ERROR: <input>:1:5: undefined field 'nope'\n | self.nope == 1\n | ....^"
     );
     assert!(
         fault("self.size == 'a'")
@@ -63,9 +64,88 @@ fn mistakes_are_found_before_anything_runs() {
 fn a_rule_cannot_run_for_ever() {
     let many: Vec<String> = (0..2000).map(|n| n.to_string()).collect();
     let value = json!({"tags": many});
-    let program =
-        compile("self.tags.all(a, self.tags.all(b, a != 'x' && b != 'x'))", &schema(), false);
+    let program = compile(
+        "self.tags.all(a, self.tags.all(b, a != 'x' && b != 'x'))",
+        &schema(),
+        false,
+        Aim::Rule,
+    );
     assert!(matches!(program.expect("a rule").run(&value, None), Err(Stop::Steps)));
     let deep = format!("{}true{}", "(".repeat(5000), ")".repeat(5000));
     assert!(fault(&deep).contains("nested too deeply"));
+}
+
+#[test]
+fn long_chains_are_refused_and_not_a_stack_overflow() {
+    let chain = |link: &str, count: usize| link.repeat(count);
+    let shapes = |count: usize| {
+        [
+            format!("self{} == 1", chain(".b", count)),
+            format!("self{} == 1", chain("[0]", count)),
+            format!("self{} == 1", chain(".trim()", count)),
+            format!("{}true", chain("!", count)),
+            format!("{}self.size == 1", chain("-", count)),
+            format!("1{} == 1", chain("+1", count)),
+            format!("1{} == 1", chain("*1", count)),
+            format!("true{}", chain("==true", count)),
+            format!("{}true", chain("true?true:", count)),
+        ]
+    };
+    for rule in shapes(30_000) {
+        assert!(fault(&rule).contains("nested too deeply") || rule.len() > 100_000, "{rule:.40}");
+    }
+    let all =
+        [format!("true{}", chain("&&true", 100_000)), format!("true{}", chain("||true", 100_000))];
+    for rule in shapes(100_000).iter().chain(&all) {
+        assert!(fault(rule).contains("expression code point size exceeds limit"), "{rule:.40}");
+    }
+}
+
+#[test]
+fn long_conjunctions_are_rules_and_the_highest_tree_fits_a_small_stack() {
+    let rules = [
+        format!("true{}", "&&true".repeat(16_000)),
+        format!("false{}||true", "||false".repeat(14_000)),
+        format!("1{} == 190", "+1".repeat(189)),
+        format!("{}true", "!".repeat(190)),
+    ];
+    let thread = std::thread::Builder::new()
+        .stack_size(1024 * 1024)
+        .spawn(move || rules.iter().all(|rule| holds(rule, &json!({}))));
+    assert!(thread.expect("a thread").join().expect("no overflow"));
+}
+
+#[test]
+fn rules_say_true_or_false_and_messages_are_texts() {
+    assert_eq!(fault("self.size"), "cel expression must evaluate to a bool");
+    assert_eq!(fault("self.amount"), "cel expression must evaluate to a bool");
+    let message = |text: &str| compile(text, &schema(), false, Aim::Message).map(drop);
+    assert_eq!(message("'at most ' + string(self.size)"), Ok(()));
+    assert_eq!(message("self.size"), Err("messageExpression must evaluate to a string".to_owned()));
+}
+
+#[test]
+fn rules_below_the_root_are_about_their_own_fields() {
+    let template = json!({"type": "object",
+        "x-kubernetes-validations": [{"rule": "has(self.metadata.labels) && self.kind == 7"}],
+        "properties": {
+            "kind": {"type": "integer"},
+            "metadata": {"type": "object", "properties": {"labels": {"type": "object",
+                "additionalProperties": {"type": "string"}}}}}});
+    let whole = json!({"type": "object", "properties": {"spec": {"type": "object",
+        "properties": {"template": template}}}});
+    let schema = Schema::whole(&whole);
+    let object = |template: Value| json!({"spec": {"template": template}});
+    let faults = |object: &Value| check(object, None, &schema, &nowhere()).len();
+    assert_eq!(faults(&object(json!({"kind": 7, "metadata": {"labels": {"a": "b"}}}))), 0);
+    assert_eq!(faults(&object(json!({"kind": 7, "metadata": {}}))), 1);
+    assert_eq!(faults(&object(json!({"kind": 8, "metadata": {"labels": {}}}))), 1);
+}
+
+#[test]
+fn a_stored_rule_that_cannot_be_read_refuses_instead_of_passing() {
+    let schema = Schema::whole(&json!({"type": "object",
+        "x-kubernetes-validations": [{"rule": "self.nope == 1"}]}));
+    let faults = check(&json!({}), None, &schema, &nowhere());
+    assert!(faults.iter().any(|fault| fault.body.contains("rule compile error")), "{faults:?}");
 }

@@ -145,7 +145,7 @@ pub(super) fn field_name(name: &str) -> String {
 
 type Names = BTreeMap<String, Type>;
 
-/// Checks a rule, which must say true or false (or a text, where it words a message).
+/// The type of what an expression comes to.
 pub(super) fn check(expr: &Expr, names: &mut Names) -> Result<Type, Fault> {
     type_of(expr, names)
 }
