@@ -4,6 +4,7 @@ use super::faults::{Faults, qualified, unsupported};
 use super::json::Json;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Longest reason.
 const REASON_BYTES_MAX: usize = 1024;
@@ -14,10 +15,10 @@ const REASON: &str = "a condition reason must start with alphabetic character, o
 
 /// Faults of the list `conditions` of a status.
 pub(crate) fn validate(found: &mut Faults, status: &Value, path: &Path) {
-    let all = status.list("conditions");
-    for (i, condition) in all.iter().enumerate() {
+    let mut taken = BTreeSet::new();
+    for (i, condition) in status.list("conditions").iter().enumerate() {
         let (path, kind) = (path.index(i), condition.text("type"));
-        if all[..i].iter().any(|other| other.text("type") == kind) {
+        if !taken.insert(kind) {
             found.push(FieldError::duplicate(path.child("type"), kind));
         }
         one(found, condition, &path);

@@ -7,6 +7,7 @@ use super::{Column, Context, Strategy, address, amount, table};
 use api::names;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// The strategy.
 #[derive(Debug)]
@@ -236,6 +237,7 @@ fn taints(object: &Value) -> Faults {
     let path = Path::new("metadata").child("taints");
     let mut found = Faults::new();
     let taints = object.at("spec").list("taints");
+    let mut taken = BTreeSet::new();
     for (i, taint) in taints.iter().enumerate() {
         let at = path.index(i);
         let (key, value, effect) = (taint.text("key"), taint.text("value"), taint.text("effect"));
@@ -245,8 +247,7 @@ fn taints(object: &Value) -> Faults {
         {
             found.push(unsupported(at.child("effect"), effect, &tolerations::EFFECTS));
         }
-        let same = |other: &&Value| other.text("key") == key && other.text("effect") == effect;
-        if !effect.is_empty() && taints[..i].iter().any(|other| same(&other)) {
+        if !effect.is_empty() && !taken.insert((key, effect)) {
             let shown = format!(
                 "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{}}}",
                 json!(key),
@@ -279,8 +280,9 @@ fn amounts(object: &Value) -> Faults {
 fn addresses(object: &Value) -> Faults {
     let mut found = Faults::new();
     let all = object.at("status").list("addresses");
+    let mut taken = BTreeSet::new();
     for (i, address) in all.iter().enumerate() {
-        if all[..i].contains(address) {
+        if !taken.insert(address.to_string()) {
             let path = Path::new("status").child("addresses").index(i);
             let (kind, place) = (json!(address.text("type")), json!(address.text("address")));
             let shown = format!("{{\"Type\":{kind},\"Address\":{place}}}");

@@ -6,6 +6,7 @@ mod retyped;
 
 use api::schema::{Field, Node, Type};
 use api::{FieldError, Path, Status};
+use order::Places;
 use serde_json::{Map, Value};
 
 const PATCH: &str = "$patch";
@@ -144,7 +145,8 @@ fn set_orders(original: &mut Fields, patch: &mut Fields, node: Option<Node>) -> 
             _ => None,
         };
         if let (Some(items), Some(Value::Array(gone))) = (current.as_mut(), gone) {
-            items.retain(|item| !gone.contains(item));
+            let gone = Places::of(&gone, "");
+            items.retain(|item| gone.place(item).is_none());
         }
         let changes = match patch.remove(name) {
             Some(Value::Array(items)) => Some(items),
@@ -177,7 +179,8 @@ fn merge_list(
     deletes: bool,
 ) -> Result<Vec<Value>, String> {
     if deletes {
-        return Ok(original.into_iter().filter(|item| !patch.contains(item)).collect());
+        let gone = Places::of(&patch, "");
+        return Ok(original.into_iter().filter(|item| gone.place(item).is_none()).collect());
     }
     let Some(field) = field.filter(|field| field.strategy.merge) else { return Ok(patch) };
     if original.is_empty() && patch.is_empty() {
@@ -186,8 +189,9 @@ fn merge_list(
     let server = original.clone();
     if !original.iter().chain(&patch).any(Value::is_object) {
         let mut merged: Vec<Value> = Vec::new();
+        let mut places = Places::of(&merged, "");
         for item in original.into_iter().chain(patch.iter().cloned()) {
-            if !merged.contains(&item) {
+            if places.note(&item, merged.len()) {
                 merged.push(item);
             }
         }
@@ -199,17 +203,21 @@ fn merge_list(
     };
     let key = field.merge_key;
     let (mut merged, patch) = special_items(original, patch, key)?;
+    let mut places = Places::of(&merged, key);
     for change in &patch {
         let Value::Object(fields) = change else {
             return Err(format!("expected a map, but received {}", shown(change)));
         };
-        let wanted = fields.get(key).ok_or_else(|| missing_key(fields, key))?;
-        match merged.iter_mut().find(|item| item.get(key) == Some(wanted)) {
-            Some(item) => {
-                let current = item.as_object().cloned().unwrap_or_default();
-                *item = Value::Object(merge_map(current, fields.clone(), items)?);
-            }
-            None => merged.push(clean(change.clone())),
+        if !fields.contains_key(key) {
+            return Err(missing_key(fields, key));
+        }
+        if let Some(item) = places.place(change).and_then(|at| merged.get_mut(at)) {
+            let current = item.as_object().cloned().unwrap_or_default();
+            *item = Value::Object(merge_map(current, fields.clone(), items)?);
+        } else {
+            let item = clean(change.clone());
+            places.note(&item, merged.len());
+            merged.push(item);
         }
     }
     Ok(order::enforced(merged, &patch, &server, key))
@@ -221,7 +229,7 @@ fn special_items(
     patch: Vec<Value>,
     key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>), String> {
-    let mut plain = Vec::new();
+    let (mut plain, mut gone) = (Vec::new(), Vec::new());
     let mut replace = false;
     for item in patch {
         let Some(directive) = item.get(PATCH) else {
@@ -231,8 +239,10 @@ fn special_items(
         let fields = item.as_object().cloned().unwrap_or_default();
         match directive.as_str() {
             Some("delete") => {
-                let gone = fields.get(key).ok_or_else(|| missing_key(&fields, key))?;
-                original.retain(|item| item.get(key) != Some(gone));
+                if !fields.contains_key(key) {
+                    return Err(missing_key(&fields, key));
+                }
+                gone.push(item);
             }
             Some("replace") => replace = true,
             Some("merge") => {
@@ -241,6 +251,8 @@ fn special_items(
             _ => return Err(unknown_directive(directive, &fields)),
         }
     }
+    let gone = Places::of(&gone, key);
+    original.retain(|item| gone.place(item).is_none());
     Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
 }
 

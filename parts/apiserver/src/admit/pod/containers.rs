@@ -8,6 +8,7 @@ use crate::admit::json::Json;
 use crate::admit::words;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
@@ -180,7 +181,7 @@ fn restarting_resize(found: &mut Faults, container: &Value, path: &Path) {
 }
 
 fn ports(found: &mut Faults, ports: &[Value], path: &Path) {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (i, port) in ports.iter().enumerate() {
         let path = path.index(i);
         let name = port.text("name");
@@ -188,10 +189,8 @@ fn ports(found: &mut Faults, ports: &[Value], path: &Path) {
             let all = words::port_name(name);
             if !all.is_empty() {
                 faults::texts(found, &path.child("name"), name, all);
-            } else if names.contains(&name) {
+            } else if !names.insert(name) {
                 found.push(FieldError::duplicate(path.child("name"), name));
-            } else {
-                names.push(name);
             }
         }
         match port.int("containerPort").unwrap_or(0) {
@@ -214,7 +213,7 @@ fn ports(found: &mut Faults, ports: &[Value], path: &Path) {
 
 /// Spec A71: the same host port twice.
 fn unique_host_ports(found: &mut Faults, containers: &[Value], path: &Path) {
-    let mut taken: Vec<String> = Vec::new();
+    let mut taken: BTreeSet<String> = BTreeSet::new();
     for (i, container) in containers.iter().enumerate() {
         for (j, port) in container.list("ports").iter().enumerate() {
             let number = port.int("hostPort").unwrap_or(0);
@@ -226,7 +225,7 @@ fn unique_host_ports(found: &mut Faults, containers: &[Value], path: &Path) {
                 let path = path.index(i).child("ports").index(j).child("hostPort");
                 found.push(FieldError::duplicate(path, all));
             } else {
-                taken.push(all);
+                taken.insert(all);
             }
         }
     }

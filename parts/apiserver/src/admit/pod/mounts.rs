@@ -6,11 +6,14 @@ use crate::admit::json::Json;
 use crate::admit::words;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Faults of `volumeMounts`.
 pub(crate) fn validate(found: &mut Faults, container: &Value, volumes: &Sound<'_>, path: &Path) {
     let devices = container.list("volumeDevices");
-    let mut taken: Vec<&str> = Vec::new();
+    let all = |key: &str| devices.iter().map(|device| device.text(key)).collect();
+    let (by_name, by_path): (BTreeSet<&str>, BTreeSet<&str>) = (all("name"), all("devicePath"));
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (i, mount) in container.list("volumeMounts").iter().enumerate() {
         let at = path.index(i);
         let (name, target) = (mount.text("name"), mount.text("mountPath"));
@@ -19,15 +22,14 @@ pub(crate) fn validate(found: &mut Faults, container: &Value, volumes: &Sound<'_
             found.push(FieldError::not_found(at.child("name"), name));
         }
         needed(found, at.child("mountPath"), target);
-        if taken.contains(&target) {
+        if !taken.insert(target) {
             found.push(FieldError::invalid(at.child("mountPath"), target, "must be unique"));
         }
-        taken.push(target);
-        if devices.iter().any(|device| device.text("name") == name) {
+        if by_name.contains(name) {
             let why = "must not already exist in volumeDevices";
             found.push(FieldError::invalid(at.child("name"), name, why));
         }
-        if devices.iter().any(|device| device.text("devicePath") == target) {
+        if by_path.contains(target) {
             let why = "must not already exist as a path in volumeDevices";
             found.push(FieldError::invalid(at.child("mountPath"), target, why));
         }
@@ -100,7 +102,9 @@ pub(crate) fn validate_devices(
     path: &Path,
 ) {
     let mounts = container.list("volumeMounts");
-    let (mut names, mut targets): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let all = |key: &str| mounts.iter().map(|mount| mount.text(key)).collect();
+    let (by_name, by_path): (BTreeSet<&str>, BTreeSet<&str>) = (all("name"), all("mountPath"));
+    let (mut names, mut targets) = (BTreeSet::new(), BTreeSet::new());
     for (i, device) in container.list("volumeDevices").iter().enumerate() {
         let at = path.index(i);
         let (name, target) = (device.text("name"), device.text("devicePath"));
@@ -127,16 +131,16 @@ pub(crate) fn validate_devices(
         if words::has_backsteps(target) {
             wrong("devicePath", target, "can not contain backsteps ('..')");
         } else {
-            targets.push(target);
+            targets.insert(target);
         }
-        if mounts.iter().any(|mount| mount.text("name") == name) {
+        if by_name.contains(name) {
             wrong("name", name, "must not already exist in volumeMounts");
         }
-        if mounts.iter().any(|mount| mount.text("mountPath") == target) {
+        if by_path.contains(target) {
             wrong("devicePath", target, "must not already exist as a path in volumeMounts");
         }
         if !name.is_empty() {
-            names.push(name);
+            names.insert(name);
         }
     }
 }

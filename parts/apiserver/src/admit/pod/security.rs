@@ -7,6 +7,7 @@ use crate::admit::json::Json;
 use crate::admit::words;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Highest user or group id.
 const ID_MAX: i64 = i32::MAX as i64;
@@ -47,7 +48,7 @@ pub(crate) fn validate_pod(found: &mut Faults, spec: &Value, path: &Path) {
 }
 
 fn sysctls(found: &mut Faults, spec: &Value, path: &Path) {
-    let mut taken: Vec<&str> = Vec::new();
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (i, sysctl) in spec.at("securityContext").list("sysctls").iter().enumerate() {
         let path = path.index(i).child("name");
         let name = sysctl.text("name");
@@ -59,7 +60,7 @@ fn sysctls(found: &mut Faults, spec: &Value, path: &Path) {
         } else if taken.contains(&name) {
             found.push(FieldError::duplicate(path.clone(), name));
         }
-        taken.push(name);
+        taken.insert(name);
         let dotted = name.replace('/', ".");
         if spec.flag("hostNetwork") && dotted.starts_with("net.") {
             let why = "may not be specified when 'hostNetwork' is true";

@@ -9,6 +9,7 @@ use crate::admit::{address, metadata, words};
 use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The whole spec, and what its parts must know of it.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +149,7 @@ fn restart_policy(found: &mut Faults, spec: &Value, path: &Path) {
 }
 
 fn claims(found: &mut Faults, spec: &Value, path: &Path) {
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     for (i, claim) in spec.list("resourceClaims").iter().enumerate() {
         let path = path.index(i);
         let name = claim.text("name");
@@ -158,7 +159,7 @@ fn claims(found: &mut Faults, spec: &Value, path: &Path) {
             found.push(FieldError::duplicate(path.child("name"), name));
         } else {
             faults::dns_label(found, &path.child("name"), name);
-            names.push(name);
+            names.insert(name);
         }
         let (direct, template) = ("resourceClaimName", "resourceClaimTemplateName");
         let why = match (claim.has(direct), claim.has(template)) {
@@ -268,15 +269,14 @@ fn gates(found: &mut Faults, spec: &Value, path: &Path) {
         let path = path.child("readinessGates").index(i).child("conditionType");
         faults::qualified(found, &path, gate.text("conditionType"));
     }
-    let mut seen: Vec<&str> = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
     for (i, gate) in spec.list("schedulingGates").iter().enumerate() {
         let path = path.child("schedulingGates").index(i);
         let name = gate.text("name");
         let all = names::qualified_name(name);
         faults::texts(found, &path, name, all);
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             found.push(FieldError::duplicate(path, name));
         }
-        seen.push(name);
     }
 }

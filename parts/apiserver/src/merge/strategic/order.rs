@@ -2,22 +2,51 @@
 //! its place between.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What pairs items: the merge key's value, or a primitive item itself.
 fn identity<'v>(item: &'v Value, key: &str) -> Option<&'v Value> {
     if key.is_empty() { Some(item) } else { item.get(key) }
 }
 
-fn place(list: &[Value], item: &Value, key: &str) -> Option<usize> {
-    let wanted = identity(item, key)?;
-    list.iter().position(|other| identity(other, key) == Some(wanted))
+/// Where the first item of each identity stands in a list, so that long lists are not searched item by item.
+pub(super) struct Places<'k> {
+    key: &'k str,
+    /// By the identity as JSON text.
+    at: BTreeMap<String, usize>,
+}
+
+impl<'k> Places<'k> {
+    pub(super) fn of(list: &[Value], key: &'k str) -> Self {
+        let mut places = Self { key, at: BTreeMap::new() };
+        for (at, item) in list.iter().enumerate() {
+            places.note(item, at);
+        }
+        places
+    }
+
+    /// Says where an item stands; whether none of its identity stood there before.
+    pub(super) fn note(&mut self, item: &Value, at: usize) -> bool {
+        let Some(identity) = identity(item, self.key) else { return true };
+        let fresh = !self.at.contains_key(&identity.to_string());
+        if fresh {
+            self.at.insert(identity.to_string(), at);
+        }
+        fresh
+    }
+
+    /// The place of the first item that is paired with this one.
+    pub(super) fn place(&self, item: &Value) -> Option<usize> {
+        self.at.get(&identity(item, self.key)?.to_string()).copied()
+    }
 }
 
 /// Items of a patch must appear in its `$setElementOrder` list, in the same order.
 pub(super) fn check(patch: &[Value], order: &[Value], key: &str) -> Result<(), String> {
     let mut last = 0;
+    let places = Places::of(order, key);
     for item in patch.iter().filter(|item| item.get(super::PATCH).is_none()) {
-        match place(order, item, key) {
+        match places.place(item) {
             Some(at) if at >= last => last = at,
             _ => {
                 return Err(format!(
@@ -38,15 +67,16 @@ pub(super) fn enforced(
     server: &[Value],
     key: &str,
 ) -> Vec<Value> {
+    let (order, server) = (Places::of(order, key), Places::of(server, key));
     let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| place(order, item, key).is_some());
-    named.sort_by_key(|item| place(order, item, key));
-    others.sort_by_key(|item| place(server, item, key).unwrap_or(usize::MAX));
+        merged.into_iter().partition(|item| order.place(item).is_some());
+    named.sort_by_cached_key(|item| order.place(item));
+    others.sort_by_cached_key(|item| server.place(item).unwrap_or(usize::MAX));
     let mut sorted = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     while let Some(other) = others.peek() {
         let Some(next) = named.peek() else { break };
-        let first = match (place(server, other, key), place(server, next, key)) {
+        let first = match (server.place(other), server.place(next)) {
             (Some(other), Some(next)) => other < next,
             _ => false,
         };

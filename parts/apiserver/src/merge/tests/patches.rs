@@ -187,3 +187,28 @@ fn what_cannot_be_merged_says_so_as_upstream_does() {
         " \"\" is invalid: patch: Invalid value: \"map[spec:map[minReadySeconds:soon]]\": unrecognized type: int32"
     );
 }
+
+/// Bodies hold hundreds of thousands of items: each is looked up, not searched for.
+#[test]
+fn long_lists_are_merged_item_by_item_without_searching_them() {
+    let finalizer = |i: i32| format!("a.example/{i}");
+    let (first, last): (Vec<_>, Vec<_>) =
+        ((0..10_000).map(finalizer).collect(), (5_000..15_000).map(finalizer).collect());
+    let object = json!({"metadata": {"finalizers": first}});
+    let merge = |patch: Value| strategic(&object, &patch, daemon()).unwrap();
+    let new = merge(json!({"metadata": {"finalizers": last}}));
+    let wanted: Vec<_> = (0..15_000).map(finalizer).collect();
+    assert_eq!(new["metadata"]["finalizers"], json!(wanted));
+    let new = merge(json!({"metadata": {"$deleteFromPrimitiveList/finalizers": last}}));
+    assert_eq!(new["metadata"]["finalizers"], json!(first[..5_000]));
+
+    let variable = |i: i32, value: &str| json!({"name": format!("V{i}"), "value": value});
+    let gone = |i: i32| json!({"name": format!("V{i}"), "$patch": "delete"});
+    let old: Vec<_> = (0..6_000).map(|i| variable(i, "old")).collect();
+    let patch: Vec<_> =
+        (0..2_000).map(gone).chain((2_000..8_000).map(|i| variable(i, "new"))).collect();
+    let holder = |env: Vec<Value>| template(json!({"containers": [{"name": "one", "env": env}]}));
+    let new = strategic(&holder(old), &holder(patch), daemon()).unwrap();
+    let wanted = (2_000..8_000).map(|i| variable(i, "new")).collect();
+    assert_eq!(new, holder(wanted));
+}

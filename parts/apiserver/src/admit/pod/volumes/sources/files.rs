@@ -8,6 +8,7 @@ use crate::admit::{csr, selector};
 use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
@@ -91,7 +92,7 @@ fn downward_file(found: &mut Faults, file: &Value, path: &Path) {
 
 pub(in super::super) fn projected(found: &mut Faults, source: &Value, path: &Path) {
     mode(found, path.clone(), source, "defaultMode");
-    let mut taken: Vec<&str> = Vec::new();
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (i, one) in source.list("sources").iter().enumerate() {
         let at = path.child("sources").index(i);
         let kinds: Vec<&str> = SOURCES.into_iter().filter(|key| one.has(key)).collect();
@@ -100,10 +101,9 @@ pub(in super::super) fn projected(found: &mut Faults, source: &Value, path: &Pat
             let here = if *key == "serviceAccountToken" { path } else { &at.child(key) };
             projection(found, one.at(key), key, &at.child(key), here);
             for target in targets(one.at(key), key) {
-                if taken.contains(&target) {
+                if !taken.insert(target) {
                     found.push(conflict(one.at(key), key, path, target));
                 }
-                taken.push(target);
             }
         }
         if kinds.len() > 1 {
