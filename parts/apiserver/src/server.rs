@@ -296,7 +296,11 @@ impl Inner {
             self.kinds.observe(&key.name, definition);
             return;
         }
-        if record.is_none() && key.collection.split('/').next().is_some_and(|g| g.contains('.')) {
+        if record.is_none()
+            && let Some((group, plural)) = key.collection.split_once('/')
+            && group.contains('.')
+            && self.kinds.now().definition(&format!("{plural}.{group}")).is_some_and(|d| d.going)
+        {
             // It may have been the last object that a definition waits for.
             self.kinds.poke.notify_one();
         }

@@ -6,18 +6,20 @@
 mod calls;
 mod eval;
 mod parse;
+mod patterns;
 mod types;
 mod value;
 
-use super::lists;
+use super::lists::Before;
 use super::nowhere;
-use super::schema::{ListType, Others, Schema};
+use super::schema::{Others, Schema};
 use crate::admit::Faults;
 use crate::admit::json::Json;
 use api::field::Fault;
 use api::{FieldError, Path};
 use eval::{Env, Stop};
 use parse::Expr;
+use patterns::Patterns;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use types::Type;
@@ -27,6 +29,10 @@ use value::Val;
 /// million units for a call is of this size.
 const STEPS_MAX: u64 = 1_000_000;
 
+/// Steps that all rules together may take over one object, however many values they are asked about: a quarter of a second
+/// at worst. Upstream's bound is ten million units.
+const OBJECT_STEPS_MAX: u64 = 2_000_000;
+
 /// A rule that can be run.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -34,6 +40,7 @@ pub(crate) struct Program {
     itself: Type,
     /// Whether it compares with what was there before.
     changes: bool,
+    patterns: Patterns,
 }
 
 /// What an expression is for.
@@ -70,7 +77,8 @@ pub(crate) fn compile(
         }
     }
     let changes = expr.names("oldSelf");
-    Ok(Program { expr, itself, changes })
+    let patterns = Patterns::of(&expr).map_err(failed)?;
+    Ok(Program { expr, itself, changes, patterns })
 }
 
 /// A rule of a schema.
@@ -100,7 +108,12 @@ impl Rule {
         }
     }
 
-    fn run(&self, value: &Value, old: Option<&Value>, path: &Path) -> Option<FieldError> {
+    fn run(
+        &self,
+        (value, old): (&Value, Option<&Value>),
+        path: &Path,
+        left: &mut u64,
+    ) -> Option<FieldError> {
         let program = match &self.program {
             Ok(program) => program,
             Err(why) => return Some(refused(path.clone(), &format!("rule compile error: {why}"))),
@@ -108,15 +121,16 @@ impl Rule {
         if program.changes && old.is_none() {
             return None;
         }
-        match program.run(value, old) {
+        match program.run(value, old, left) {
             Ok(Val::Bool(true)) => None,
             // An object that was wrong before may stay as it is.
             _ if !program.changes && old == Some(value) => None,
-            Ok(_) => Some(self.broken(value, old, path)),
+            Ok(_) => Some(self.broken((value, old), path, left)),
             Err(Stop::Fault(why)) => {
                 let about = if self.message.is_empty() { &self.text } else { &self.message };
                 Some(refused(path.clone(), &format!("{why} evaluating rule: {about}")))
             }
+            Err(Stop::Steps) if *left == 0 => Some(refused(path.clone(), NO_STEPS_LEFT)),
             Err(Stop::Steps) => Some(refused(
                 path.clone(),
                 &format!(
@@ -127,13 +141,19 @@ impl Rule {
         }
     }
 
-    fn broken(&self, value: &Value, old: Option<&Value>, path: &Path) -> FieldError {
-        let spoken = self.speaking.as_ref().and_then(|program| match program.run(value, old) {
-            Ok(Val::Text(text)) if !text.trim().is_empty() && !text.contains('\n') => {
-                Some(text.trim().to_owned())
-            }
-            _ => None,
-        });
+    fn broken(
+        &self,
+        (value, old): (&Value, Option<&Value>),
+        path: &Path,
+        left: &mut u64,
+    ) -> FieldError {
+        let spoken =
+            self.speaking.as_ref().and_then(|program| match program.run(value, old, left) {
+                Ok(Val::Text(text)) if !text.trim().is_empty() && !text.contains('\n') => {
+                    Some(text.trim().to_owned())
+                }
+                _ => None,
+            });
         let message = match (spoken, self.message.as_str()) {
             (Some(spoken), _) => spoken,
             (None, "") => format!("failed rule: {}", self.text),
@@ -156,33 +176,58 @@ impl Rule {
     }
 }
 
+const NO_STEPS_LEFT: &str =
+    "validation failed due to running out of cost budget, no further validation rules will be run";
+
 /// `Invalid value` without the value, which upstream leaves out here.
 fn refused(path: Path, why: &str) -> FieldError {
     FieldError { path, fault: Fault::Invalid, body: format!("Invalid value: {why}") }
 }
 
 impl Program {
-    fn run<'v>(&'v self, value: &'v Value, old: Option<&'v Value>) -> Result<Val<'v>, Stop> {
-        let mut env = Env::new(STEPS_MAX);
+    /// Runs it; `left` is what may still be spent on the object.
+    fn run<'v>(
+        &'v self,
+        value: &'v Value,
+        old: Option<&'v Value>,
+        left: &mut u64,
+    ) -> Result<Val<'v>, Stop> {
+        let most = STEPS_MAX.min(*left);
+        let mut env = Env::new(most, &self.patterns);
         env.bind("self", Val::of(value, &self.itself));
         if let Some(old) = old {
             env.bind("oldSelf", Val::of(old, &self.itself));
         }
-        env.run(&self.expr)
+        let found = env.run(&self.expr);
+        *left -= if matches!(found, Err(Stop::Steps)) { most } else { most - env.left() };
+        found
     }
 }
 
 /// What the rules of a schema say of a value and all that is in it.
 pub(crate) fn check(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path) -> Faults {
     let mut faults = Faults::new();
-    if schema.has_rules && !value.is_null() {
-        walk(&mut faults, (value, old), schema, path);
-    }
+    let mut left = OBJECT_STEPS_MAX;
+    walk(&mut faults, (value, old), schema, path, &mut left);
     faults
 }
 
-fn walk(faults: &mut Faults, (value, old): (&Value, Option<&Value>), schema: &Schema, path: &Path) {
-    faults.extend(schema.rules.iter().filter_map(|rule| rule.run(value, old, path)));
+fn walk(
+    faults: &mut Faults,
+    (value, old): (&Value, Option<&Value>),
+    schema: &Schema,
+    path: &Path,
+    left: &mut u64,
+) {
+    if !schema.has_rules || value.is_null() {
+        return;
+    }
+    for rule in &schema.rules {
+        if *left == 0 {
+            return;
+        }
+        faults.extend(rule.run((value, old), path, left));
+    }
     let below = |key: &str| if *path == nowhere() { Path::new(key) } else { path.child(key) };
     match value {
         Value::Object(fields) => {
@@ -192,19 +237,14 @@ fn walk(faults: &mut Faults, (value, old): (&Value, Option<&Value>), schema: &Sc
                     (None, Others::Of(part)) => (&**part, path.key(key)),
                     _ => continue,
                 };
-                let old = old.and_then(|old| old.get(key));
-                faults.extend(check(value, old, part, &path));
+                walk(faults, (value, old.and_then(|old| old.get(key))), part, &path, left);
             }
         }
         Value::Array(items) => {
-            let Some(part) = schema.items.as_deref() else { return };
+            let Some(part) = schema.items.as_deref().filter(|part| part.has_rules) else { return };
+            let before = Before::of(old, schema);
             for (at, item) in items.iter().enumerate() {
-                let before = (schema.list == ListType::Map).then(|| {
-                    let keys = lists::keys_of(item, schema);
-                    let mut all = old.and_then(Value::as_array).into_iter().flatten();
-                    all.find(|old| lists::keys_of(old, schema) == keys)
-                });
-                faults.extend(check(item, before.flatten(), part, &path.index(at)));
+                walk(faults, (item, before.item(item, schema)), part, &path.index(at), left);
             }
         }
         _ => {}

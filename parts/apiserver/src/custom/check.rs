@@ -1,9 +1,9 @@
 //! Values held against their schema, in the words of the validator that upstream uses.
 
 use super::format;
-use super::lists;
+use super::lists::Before;
 use super::nowhere;
-use super::schema::{Judge, ListType, Others, Schema};
+use super::schema::{Judge, Others, Schema};
 use crate::admit::faults::{Faults, invalid_shown, unsupported_shown};
 use api::field::{Fault, shown};
 use api::{FieldError, Path};
@@ -253,14 +253,9 @@ impl Walk<'_> {
 
     fn items(&mut self, items: &[Value], old: Option<&Value>, schema: &Schema, name: &str) {
         if let Some(part) = &schema.items {
+            let old = Before::of(old, schema);
             for (at, item) in items.iter().enumerate() {
-                let before = match (schema.list, old.and_then(Value::as_array)) {
-                    (ListType::Map, Some(old)) => {
-                        let keys = lists::keys_of(item, schema);
-                        old.iter().find(|old| lists::keys_of(old, schema) == keys)
-                    }
-                    _ => None,
-                };
+                let before = old.item(item, schema);
                 self.value(item, before, part, &format!("{name}[{at}]"));
             }
         }

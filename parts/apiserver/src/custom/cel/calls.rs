@@ -1,8 +1,10 @@
 //! Operators and functions.
 
 use super::eval::{Run, Stop, fault};
+use super::patterns::{self, Patterns};
 use super::value::{Val, duration, moment};
 use api::Quantity;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 const OVERFLOW: &str = "integer overflow";
@@ -182,10 +184,15 @@ fn size<'v>(value: &Val<'v>) -> Run<'v> {
 }
 
 /// A function of a value.
-pub(super) fn method<'v>(of: &Val<'v>, name: &str, arguments: &[Val<'v>]) -> Run<'v> {
+pub(super) fn method<'v>(
+    of: &Val<'v>,
+    name: &str,
+    arguments: &[Val<'v>],
+    patterns: &Patterns,
+) -> Run<'v> {
     match (of, name, arguments) {
         (of, "size", []) => size(of),
-        (Val::Text(of), name, arguments) => text(of, name, arguments),
+        (Val::Text(of), name, arguments) => text(of, name, arguments, patterns),
         (Val::Quantity(a), "isGreaterThan", [Val::Quantity(b)]) => Ok(Val::Bool(a > b)),
         (Val::Quantity(a), "isLessThan", [Val::Quantity(b)]) => Ok(Val::Bool(a < b)),
         (Val::Quantity(a), "compareTo", [Val::Quantity(b)]) => Ok(Val::Int(a.cmp(b) as i64)),
@@ -263,7 +270,7 @@ fn place<'v>(found: Option<usize>) -> Val<'v> {
     found.map_or(Val::Int(-1), count)
 }
 
-fn text<'v>(of: &str, name: &str, arguments: &[Val<'v>]) -> Run<'v> {
+fn text<'v>(of: &str, name: &str, arguments: &[Val<'v>], patterns: &Patterns) -> Run<'v> {
     let chars: Vec<char> = of.chars().collect();
     let cut = |from: i64, to: i64| {
         let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
@@ -277,7 +284,10 @@ fn text<'v>(of: &str, name: &str, arguments: &[Val<'v>]) -> Run<'v> {
     let at = |byte: Option<usize>| {
         place(byte.map(|byte| of.get(..byte).unwrap_or_default().chars().count()))
     };
-    let pattern = |text: &str| crate::custom::pattern(text).map_err(Stop::Fault);
+    let pattern = |text: &str| match patterns.get(text) {
+        Some(built) => Ok(Cow::Borrowed(built)),
+        None => patterns::build(text).map(Cow::Owned).map_err(Stop::Fault),
+    };
     match (name, arguments) {
         ("startsWith", [Val::Text(part)]) => Ok(Val::Bool(of.starts_with(part.as_str()))),
         ("endsWith", [Val::Text(part)]) => Ok(Val::Bool(of.ends_with(part.as_str()))),

@@ -2,8 +2,10 @@
 
 use super::calls;
 use super::parse::{Expr, Kind};
+use super::patterns::Patterns;
 use super::types::field_name;
 use super::value::Val;
+use serde_json::Value;
 
 /// Why a rule came to no end.
 #[derive(Debug)]
@@ -20,6 +22,7 @@ pub(super) type Run<'v> = Result<Val<'v>, Stop>;
 pub(super) struct Env<'v> {
     names: Vec<(&'v str, Val<'v>)>,
     steps: u64,
+    patterns: &'v Patterns,
 }
 
 pub(super) fn fault<T>(why: impl Into<String>) -> Result<T, Stop> {
@@ -27,8 +30,13 @@ pub(super) fn fault<T>(why: impl Into<String>) -> Result<T, Stop> {
 }
 
 impl<'v> Env<'v> {
-    pub(super) fn new(steps: u64) -> Self {
-        Self { names: Vec::new(), steps }
+    pub(super) fn new(steps: u64, patterns: &'v Patterns) -> Self {
+        Self { names: Vec::new(), steps, patterns }
+    }
+
+    /// The steps that are left.
+    pub(super) fn left(&self) -> u64 {
+        self.steps
     }
 
     pub(super) fn bind(&mut self, name: &'v str, value: Val<'v>) {
@@ -48,17 +56,27 @@ impl<'v> Env<'v> {
             Kind::Int(value) => Val::Int(*value),
             Kind::Uint(value) => Val::Uint(*value),
             Kind::Double(value) => Val::Double(*value),
-            Kind::Text(text) => Val::Text(text.clone()),
+            Kind::Text(text) => {
+                self.step(bytes(text.len()))?;
+                Val::Text(text.clone())
+            }
             Kind::Bytes(bytes) => Val::Bytes(bytes.clone()),
             Kind::Name(name) => match self.names.iter().rev().find(|(known, _)| known == name) {
-                Some((_, value)) => value.clone(),
+                Some((_, value)) => {
+                    let value = value.clone();
+                    self.step(copied(&value))?;
+                    value
+                }
                 None => return fault(format!("no such attribute(s): {name}")),
             },
             Kind::Field(of, name) => {
                 let of = self.run(of)?;
                 let name = field_name(name);
                 match of.field(&name) {
-                    Some(value) => value,
+                    Some(value) => {
+                        self.step(copied(&value))?;
+                        value
+                    }
                     None => return fault(format!("no such key: {name}")),
                 }
             }
@@ -80,8 +98,9 @@ impl<'v> Env<'v> {
             Kind::Method(of, name, arguments) => {
                 let of = self.run(of)?;
                 let arguments = self.all(arguments)?;
-                self.step(weight(&of))?;
-                return calls::method(&of, name, &arguments);
+                self.step(weight(&of).saturating_add(arguments.iter().map(weight).sum()))?;
+                self.step(made(&of, name, &arguments))?;
+                return calls::method(&of, name, &arguments, self.patterns);
             }
             Kind::Over(name, of, variable, bodies) => return self.over(name, of, variable, bodies),
         })
@@ -102,7 +121,8 @@ impl<'v> Env<'v> {
             },
             _ => {
                 let arguments = self.all(arguments)?;
-                self.step(arguments.iter().map(weight).sum())?;
+                let all = if matches!(name, "_==_" | "_!=_" | "@in") { deep } else { weight };
+                self.step(arguments.iter().map(all).sum())?;
                 calls::call(name, &arguments)
             }
         }
@@ -126,9 +146,12 @@ impl<'v> Env<'v> {
     }
 
     fn over(&mut self, name: &str, of: &'v Expr, variable: &'v str, bodies: &'v [Expr]) -> Run<'v> {
-        let Some(items) = self.run(of)?.items() else { return fault("no such overload") };
+        let of = self.run(of)?;
+        self.step(weight(&of))?;
+        let Some(items) = of.items() else { return fault("no such overload") };
         let (mut found, mut count, mut stop) = (Vec::new(), 0_usize, None);
         for item in items {
+            self.step(copied(&item))?;
             self.names.push((variable, item.clone()));
             let outcome = self.one(name, bodies, &item, &mut found, &mut count);
             self.names.pop();
@@ -182,16 +205,74 @@ impl<'v> Env<'v> {
     }
 }
 
-/// What looking at all of a value costs: a step for ten bytes or one item.
-fn weight(value: &Val<'_>) -> u64 {
-    let size = match value {
-        Val::Text(text) => text.len() / 10,
-        Val::Bytes(bytes) => bytes.len() / 10,
-        Val::List(items) => items.len(),
-        Val::Map(entries) => entries.len(),
-        Val::Held(serde_json::Value::Array(items), _) => items.len(),
-        Val::Held(serde_json::Value::Object(fields), _) => fields.len(),
+/// A step for ten bytes.
+fn bytes(length: usize) -> u64 {
+    length as u64 / 10
+}
+
+/// What a copy of a value costs: what lies in the object is not copied.
+fn copied(value: &Val<'_>) -> u64 {
+    match value {
+        Val::Text(text) => bytes(text.len()),
+        Val::Bytes(all) => bytes(all.len()),
+        Val::List(items) => items.iter().map(|item| 1 + copied(item)).sum(),
+        Val::Map(entries) => {
+            entries.iter().map(|(key, value)| 1 + copied(key) + copied(value)).sum()
+        }
         _ => 0,
-    };
-    size as u64
+    }
+}
+
+/// What looking at all of a value costs: a step for ten bytes or one item, with the texts that are items.
+fn weight(value: &Val<'_>) -> u64 {
+    let text = |value: &Value| value.as_str().map_or(0, |text| bytes(text.len()));
+    match value {
+        Val::Held(Value::Array(items), _) => items.iter().map(|item| 1 + text(item)).sum(),
+        Val::Held(Value::Object(fields), _) => fields.keys().map(|key| 1 + bytes(key.len())).sum(),
+        other => copied(other),
+    }
+}
+
+/// What comparing a value costs: all that is in it.
+fn deep(value: &Val<'_>) -> u64 {
+    fn held(value: &Value) -> u64 {
+        match value {
+            Value::String(text) => bytes(text.len()),
+            Value::Array(items) => items.iter().map(|item| 1 + held(item)).sum(),
+            Value::Object(fields) => {
+                fields.iter().map(|(key, value)| 1 + bytes(key.len()) + held(value)).sum()
+            }
+            _ => 0,
+        }
+    }
+    match value {
+        Val::Held(value, _) => held(value),
+        Val::List(items) => items.iter().map(|item| 1 + deep(item)).sum(),
+        Val::Map(entries) => entries.iter().map(|(key, value)| 1 + deep(key) + deep(value)).sum(),
+        other => copied(other),
+    }
+}
+
+/// What the answer of a function costs, where it may be much larger than what it was given.
+fn made(of: &Val<'_>, name: &str, arguments: &[Val<'_>]) -> u64 {
+    let many = |count: usize, each: usize| bytes(count.saturating_mul(each));
+    match (name, of, arguments) {
+        ("replace", Val::Text(of), [Val::Text(from), Val::Text(to)]) => {
+            many(of.matches(from.as_str()).count(), to.len())
+        }
+        // Each part is a value of its own.
+        ("split" | "findAll", Val::Text(of), _) => of.len() as u64,
+        ("matches" | "find", Val::Text(of), [Val::Text(pattern)]) => {
+            many(of.len(), 1 + pattern.len() / 4)
+        }
+        ("join", of, [Val::Text(between)]) => {
+            let count = match of {
+                Val::List(items) => items.len(),
+                Val::Held(Value::Array(items), _) => items.len(),
+                _ => 0,
+            };
+            many(count, between.len())
+        }
+        _ => 0,
+    }
 }

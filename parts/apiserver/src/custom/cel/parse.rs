@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 const DEPTH_MAX: usize = 64;
 
 /// Highest tree of an expression. Chains (`a.b.c`, `1 + 2 + 3`, `!!a`) grow a tree by one for each link, and whatever
-/// looks at a tree goes down all of it: 200 levels fit into a quarter of a thread's stack. Upstream's reader stops at
+/// looks at a tree goes down all of it: 120 levels fit into a half of a thread's stack. Upstream's reader stops at
 /// 250 levels.
-const HEIGHT_MAX: usize = 200;
+const HEIGHT_MAX: usize = 120;
 
 /// Longest expression, characters: the bound of upstream's reader.
 const CHARS_MAX: usize = 100_000;
@@ -80,33 +80,31 @@ pub(super) enum Kind {
 impl Expr {
     /// An expression of parts; refused where it grows too high.
     fn new(at: usize, kind: Kind) -> Read {
-        let most = |all: &[Self]| all.iter().map(|one| one.height).max().unwrap_or(0);
-        let below = match &kind {
-            Kind::Field(of, _) | Kind::Has(of, _) => of.height,
-            Kind::List(all) | Kind::Call(_, all) => most(all),
-            Kind::Map(all) => {
-                all.iter().map(|(key, value)| key.height.max(value.height)).max().unwrap_or(0)
-            }
-            Kind::Method(of, _, all) | Kind::Over(_, of, _, all) => of.height.max(most(all)),
-            _ => 0,
-        };
+        let made = Self { at, kind, height: 0 };
+        let below = made.parts().into_iter().map(|part| part.height).max().unwrap_or(0);
         if below >= HEIGHT_MAX {
             return Err(Fault { at, why: TOO_DEEP.to_owned() });
         }
-        Ok(Self { at, kind, height: below + 1 })
+        Ok(Self { height: below + 1, ..made })
+    }
+
+    /// The expressions that it is made of.
+    pub(super) fn parts(&self) -> Vec<&Self> {
+        match &self.kind {
+            Kind::Field(of, _) | Kind::Has(of, _) => vec![of],
+            Kind::List(all) | Kind::Call(_, all) => all.iter().collect(),
+            Kind::Map(all) => all.iter().flat_map(|(key, value)| [key, value]).collect(),
+            Kind::Method(of, _, all) | Kind::Over(_, of, _, all) => {
+                std::iter::once(of.as_ref()).chain(all).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Whether a name is used anywhere.
     pub(super) fn names(&self, name: &str) -> bool {
-        let any = |all: &[Self]| all.iter().any(|one| one.names(name));
-        match &self.kind {
-            Kind::Name(found) => found == name,
-            Kind::Field(of, _) | Kind::Has(of, _) => of.names(name),
-            Kind::List(all) | Kind::Call(_, all) => any(all),
-            Kind::Map(all) => all.iter().any(|(key, value)| key.names(name) || value.names(name)),
-            Kind::Method(of, _, all) | Kind::Over(_, of, _, all) => of.names(name) || any(all),
-            _ => false,
-        }
+        matches!(&self.kind, Kind::Name(found) if found == name)
+            || self.parts().into_iter().any(|part| part.names(name))
     }
 }
 

@@ -13,7 +13,7 @@ fn schema() -> Value {
 fn holds(rule: &str, value: &Value) -> bool {
     let program =
         compile(rule, &schema(), false, Aim::Rule).unwrap_or_else(|why| panic!("{rule}: {why}"));
-    matches!(program.run(value, None), Ok(Val::Bool(true)))
+    matches!(program.run(value, None, &mut OBJECT_STEPS_MAX.clone()), Ok(Val::Bool(true)))
 }
 
 fn fault(rule: &str) -> String {
@@ -70,7 +70,10 @@ fn a_rule_cannot_run_for_ever() {
         false,
         Aim::Rule,
     );
-    assert!(matches!(program.expect("a rule").run(&value, None), Err(Stop::Steps)));
+    assert!(matches!(
+        program.expect("a rule").run(&value, None, &mut OBJECT_STEPS_MAX.clone()),
+        Err(Stop::Steps)
+    ));
     let deep = format!("{}true{}", "(".repeat(5000), ")".repeat(5000));
     assert!(fault(&deep).contains("nested too deeply"));
 }
@@ -106,8 +109,8 @@ fn long_conjunctions_are_rules_and_the_highest_tree_fits_a_small_stack() {
     let rules = [
         format!("true{}", "&&true".repeat(16_000)),
         format!("false{}||true", "||false".repeat(14_000)),
-        format!("1{} == 190", "+1".repeat(189)),
-        format!("{}true", "!".repeat(190)),
+        format!("1{} == 110", "+1".repeat(109)),
+        format!("{}true", "!".repeat(110)),
     ];
     let thread = std::thread::Builder::new()
         .stack_size(1024 * 1024)
@@ -148,4 +151,39 @@ fn a_stored_rule_that_cannot_be_read_refuses_instead_of_passing() {
         "x-kubernetes-validations": [{"rule": "self.nope == 1"}]}));
     let faults = check(&json!({}), None, &schema, &nowhere());
     assert!(faults.iter().any(|fault| fault.body.contains("rule compile error")), "{faults:?}");
+}
+
+#[test]
+fn one_object_has_one_budget_for_all_its_rules() {
+    let rule = json!({"rule": "[1,2,3,4,5,6,7,8,9,10].all(a, [1,2,3,4,5,6,7,8,9,10].all(b, [1,2,3,4,5,6,7,8,9,10].all(c, a + b + c > 0)))"});
+    let schema = Schema::whole(&json!({"type": "object", "properties": {"tags": {"type": "array",
+        "items": {"type": "string", "x-kubernetes-validations": [rule]}}}}));
+    let object = |count: usize| json!({"tags": vec!["a"; count]});
+    assert!(check(&object(10), None, &schema, &nowhere()).is_empty());
+    let faults = check(&object(5_000), None, &schema, &nowhere());
+    assert_eq!(faults.len(), 1, "one fault, and nothing is run after it");
+    assert!(faults.iter().all(|fault| fault.body.contains("running out of cost budget")));
+}
+
+#[test]
+fn small_rules_cannot_make_large_values() {
+    let value = json!({"name": "a".repeat(500_000), "tags": vec!["a"; 1000]});
+    for rule in [
+        "self.name.replace('', self.name).size() > 0",
+        "self.tags.map(t, self.name).size() > 0",
+        "self.tags.join(self.name).size() > 0",
+        "self.tags.all(t, self.name.matches('^a*b$') || true)",
+        "self.tags.all(t, self.name == self.name)",
+        "self.tags.all(t, self.tags.all(u, self.tags == self.tags))",
+    ] {
+        let program = compile(rule, &schema(), false, Aim::Rule).expect("a rule");
+        let mut left = OBJECT_STEPS_MAX;
+        assert!(matches!(program.run(&value, None, &mut left), Err(Stop::Steps)), "{rule}");
+    }
+}
+
+#[test]
+fn regular_expressions_of_a_rule_are_built_with_it() {
+    assert!(fault("self.name.matches('(')").contains("invalid matches argument"));
+    assert!(fault("self.name.matches('((a{99}){99}){99}')").contains("invalid matches argument"));
 }
