@@ -62,7 +62,8 @@ pub(crate) fn join(state: &mut State, number: u8) -> Result<()> {
         "ip",
         &[
             "route",
-            "add",
+            // a node that was here before with this number may have left its route
+            "replace",
             &format!("10.{net}.{number}.0/24"),
             "via",
             &format!("10.{net}.0.{}", 10 + number),
