@@ -1,13 +1,14 @@
 //! What users see of one pod (spec E10 to E14). Pure.
 
+mod conditions;
+
 use crate::text;
 use crate::words;
 use crate::world::{Seen, State, World, is_sidecar};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
-    VolumeMountStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -97,7 +98,7 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
         Some(at_server) if final_phase(&world.pod).is_some() => at_server,
         _ => previous,
     };
-    let conditions = conditions(world, previous, &inits, &mains, phase, now);
+    let conditions = conditions::conditions(world, previous, &inits, &mains, phase, now);
     let ending =
         world.memory.ending.as_ref().filter(|_| phase == "Failed" && told.reason.is_none());
     PodStatus {
@@ -368,127 +369,6 @@ fn phase(
         return "Succeeded";
     }
     if policy == "Never" { "Failed" } else { "Running" }
-}
-
-#[expect(clippy::too_many_lines, reason = "five conditions in a row, each short")]
-fn conditions(
-    world: &World,
-    previous: &PodStatus,
-    inits: &[ContainerStatus],
-    mains: &[ContainerStatus],
-    phase: &str,
-    now: Timestamp,
-) -> Vec<PodCondition> {
-    let spec = world.spec();
-    let sidecars = spec.init_containers.iter().flatten().zip(inits);
-    let sidecars =
-        sidecars.filter(|(container, _)| is_sidecar(container)).map(|(_, status)| status);
-    let unready: Vec<&str> = sidecars
-        .chain(mains)
-        .filter(|status| !status.ready)
-        .map(|status| status.name.as_str())
-        .collect();
-    let is_past_init = mains.iter().any(|status| status.container_id.is_some());
-    let incomplete: Vec<&str> =
-        spec.init_containers
-            .iter()
-            .flatten()
-            .zip(inits)
-            .filter(|(container, status)| {
-                if is_sidecar(container) { status.started != Some(true) } else { !status.ready }
-            })
-            .map(|(_, status)| status.name.as_str())
-            .filter(|_| !is_past_init)
-            .collect();
-    let not_ready = match phase {
-        "Succeeded" => Some(("PodCompleted", None)),
-        "Failed" => Some(("PodFailed", None)),
-        _ if !unready.is_empty() => Some((
-            "ContainersNotReady",
-            Some(format!("containers with unready status: {}", text::bracketed(&unready))),
-        )),
-        _ => None,
-    };
-    let not_initialised = (!incomplete.is_empty()).then(|| {
-        let list = text::bracketed(&incomplete);
-        ("ContainersNotInitialized", Some(format!("containers with incomplete status: {list}")))
-    });
-    let gates: Vec<String> = spec
-        .readiness_gates
-        .iter()
-        .flatten()
-        .filter(|gate| {
-            let all = previous.conditions.iter().flatten();
-            let mut own = all.filter(|one| one.type_ == gate.condition_type);
-            own.next().is_none_or(|one| one.status != "True")
-        })
-        .map(|gate| {
-            format!("the status of pod readiness gate \"{}\" is not \"True\"", gate.condition_type)
-        })
-        .collect();
-    let pod_not_ready = not_ready.clone().or_else(|| {
-        (!gates.is_empty()).then(|| ("ReadinessGatesNotReady", Some(gates.join(", "))))
-    });
-    let has_network = spec.host_network == Some(true)
-        || world.sandboxes.first().is_some_and(|sandbox| !sandbox.addresses.is_empty());
-    let can_start = world.ready_sandbox().is_some() && has_network;
-    let mut list = Vec::new();
-    let completed = (phase == "Succeeded").then(|| "PodCompleted".to_owned());
-    let mut add = |type_: &str, problem: Option<(&str, Option<String>)>, is_true: bool| {
-        let (reason, message) = problem.map_or((None, None), |(r, m)| (Some(r.to_owned()), m));
-        list.push(PodCondition {
-            type_: type_.to_owned(),
-            status: if is_true { "True" } else { "False" }.to_owned(),
-            reason,
-            message,
-            observed_generation: world.pod.metadata.generation,
-            ..PodCondition::default()
-        });
-    };
-    add("PodReadyToStartContainers", None, can_start);
-    let is_initialised = not_initialised.is_none();
-    add(
-        "Initialized",
-        not_initialised.or_else(|| completed.as_deref().map(|r| (r, None))),
-        is_initialised,
-    );
-    let is_ready = pod_not_ready.is_none();
-    add("Ready", pod_not_ready, is_ready);
-    let is_all_ready = not_ready.is_none();
-    add("ContainersReady", not_ready, is_all_ready);
-    add("PodScheduled", None, true);
-    if let Some((ending, reason)) =
-        world.memory.ending.as_ref().and_then(|ending| Some((ending, ending.disruption?)))
-    {
-        list.push(PodCondition {
-            type_: "DisruptionTarget".to_owned(),
-            status: "True".to_owned(),
-            reason: Some(reason.to_owned()),
-            message: Some(ending.message.clone()),
-            observed_generation: world.pod.metadata.generation,
-            ..PodCondition::default()
-        });
-    }
-    keep_times(&mut list, previous, now);
-    list
-}
-
-/// Times change only when the status does; conditions of others stay (spec E12).
-fn keep_times(list: &mut Vec<PodCondition>, previous: &PodStatus, now: Timestamp) {
-    for condition in list.iter_mut() {
-        let before = previous.conditions.iter().flatten().find(|one| one.type_ == condition.type_);
-        condition.last_transition_time = match before {
-            Some(before) if before.status == condition.status => {
-                before.last_transition_time.clone()
-            }
-            _ => Some(Time(second(now))),
-        };
-    }
-    for other in previous.conditions.iter().flatten() {
-        if !list.iter().any(|one| one.type_ == other.type_) {
-            list.push(other.clone());
-        }
-    }
 }
 
 impl World {
