@@ -224,6 +224,16 @@ pub fn patched(
     Ok(Decoded { object, warnings })
 }
 
+/// Holds an applied object against its type; unknown fields of it were refused before.
+///
+/// # Errors
+/// What Go says of a value that its type cannot hold, where the schema can.
+pub fn converted(node: &Node, wanted: Wanted) -> Result<Value, String> {
+    let mut object = wanted.read(node)?.object;
+    wanted.name(&mut object);
+    Ok(object)
+}
+
 /// Decodes the options in the body of a delete; an empty body is none.
 pub fn delete_options(body: &[u8], media: Media) -> Result<Option<Value>, Status> {
     if body.is_empty() {

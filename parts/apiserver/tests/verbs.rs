@@ -4,6 +4,8 @@
 mod custom;
 #[path = "verbs/harness.rs"]
 mod harness;
+#[path = "verbs/refusals.rs"]
+mod refusals;
 
 use apiserver::identity::Identity;
 use harness::{Answer, World, config, config_map, daemon_set, pod, request};

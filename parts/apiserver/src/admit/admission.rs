@@ -11,7 +11,7 @@ mod runtime_class;
 mod security;
 mod service_account;
 mod topology;
-mod totals;
+pub(crate) mod totals;
 
 use crate::identity::Identity;
 use api::{Resource, Status};

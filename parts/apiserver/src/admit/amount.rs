@@ -51,12 +51,6 @@ pub(crate) fn compare(a: &Value, b: &Value) -> Ordering {
     amount(a).cmp(&amount(b))
 }
 
-/// All together.
-pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Value>) -> Value {
-    let total = all.filter_map(parse).reduce(|a, b| a.plus(&b));
-    total.unwrap_or_else(|| Quantity::from_units(0)).to_string().into()
-}
-
 /// As a number for ratios, upstream's way: in thousandths where they fit, in whole units else.
 pub(crate) fn as_number(value: &Value) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a ratio, shown with six digits")]

@@ -17,7 +17,7 @@ pub(crate) struct LimitRange;
 impl Strategy for LimitRange {
     fn default(&self, object: &mut Value) {
         let spec = object.object("spec");
-        if !spec.has("limits") {
+        if spec.list("limits").is_empty() {
             spec.set("limits", Value::Null);
         }
         for limit in spec.items("limits") {

@@ -2,8 +2,8 @@
 
 use super::faults::{Faults, needed, qualified, texts, unsupported};
 use super::json::{Json, JsonMut};
-use super::pod::{defaults, tolerations};
-use super::{Column, Context, Strategy, address, amount, table};
+use super::pod::{defaults, resources, tolerations};
+use super::{Column, Context, Strategy, address, table};
 use api::names;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
@@ -267,11 +267,12 @@ fn amounts(object: &Value) -> Faults {
     let mut found = Faults::new();
     for list in ["capacity", "allocatable"] {
         for (name, value) in object.at("status").entries(list) {
-            if amount::is_negative(value) {
-                let path = Path::new("status").child(list).key(name);
-                let shown = amount::canonical(value);
-                found.push(FieldError::invalid(path, shown, super::faults::NEGATIVE));
-            }
+            resources::amount(
+                &mut found,
+                name,
+                value,
+                &Path::new("status").child(list).child(name),
+            );
         }
     }
     found

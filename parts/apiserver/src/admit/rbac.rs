@@ -60,6 +60,10 @@ impl Role {
             }
             for (i, one) in selectors.iter().enumerate() {
                 found.extend(selector::validate(one, &path.index(i)));
+                if !selector::is_readable(one) {
+                    let why = "invalid label selector.";
+                    found.push(FieldError::invalid(path.index(i), Value::Null, why));
+                }
             }
         }
         found

@@ -4,6 +4,8 @@ use super::json::{Json, JsonMut};
 use super::*;
 use serde_json::json;
 
+mod rare;
+
 fn row(plural: &str) -> &'static Resource {
     let (group, plural) = plural.rsplit_once('/').unwrap_or(("", plural));
     let found = api::resource::ALL.iter().find(|row| row.group == group && row.plural == plural);

@@ -66,7 +66,9 @@ impl Asked<'_> {
     pub(super) fn answer(&self, server: &Inner, accept: Option<&str>) -> Result<Reply, Status> {
         let path = if self.path.len() > 1 { self.path.trim_end_matches('/') } else { self.path };
         if !matches!(*self.method, Method::GET | Method::HEAD) {
-            return if known(path) { Err(method_not_allowed()) } else { Ok(missing()) };
+            let document = path.starts_with("/api") && documents(server, path, None).is_some();
+            let there = known(path) || document;
+            return if there { Err(method_not_allowed()) } else { Ok(missing()) };
         }
         if let Some(reply) = self.health(server, path) {
             return Ok(reply);

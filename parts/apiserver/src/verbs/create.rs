@@ -126,15 +126,21 @@ fn dry(call: &Call, name: &str, object: &Value) -> Result<bytes::Bytes, CommitEr
     }
 }
 
-/// The namespace of the path holds; a different one in the object is an error.
-pub(crate) fn settle_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
-    let sent = text(object, "namespace");
-    let asked = call.namespace();
+/// Whoever sends an object with a namespace sends that of the path.
+pub(crate) fn check_namespace(call: &Call, object: &Value) -> Result<(), Status> {
+    let (sent, asked) = (text(object, "namespace"), call.namespace());
     if !sent.is_empty() && !asked.is_empty() && sent != asked {
         return Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
+    Ok(())
+}
+
+/// The namespace of the path holds; a different one in the object is an error.
+pub(crate) fn settle_namespace(call: &Call, object: &mut Value) -> Result<(), Status> {
+    check_namespace(call, object)?;
+    let asked = call.namespace();
     if call.row.namespaced {
         set(object, "namespace", asked);
     } else {

@@ -84,8 +84,19 @@ pub(crate) fn apply(
     // Back through the decoder, for Go's form of quantities and the like; unknown fields were refused above.
     let wanted = Wanted::of(call.row);
     let node = (&merged).into();
-    let patched = decode::Patched { node: &node, quoted: None, told: Vec::new() };
-    let mut object = decode::patched(patched, wanted, FieldValidation::Ignore)?.object;
+    let mut object = if call.row.custom.is_some() {
+        let patched = decode::Patched { node: &node, quoted: None, told: Vec::new() };
+        decode::patched(patched, wanted, FieldValidation::Ignore)?.object
+    } else {
+        decode::converted(&node, wanted).map_err(|why| {
+            let row = call.row;
+            let why = format!(
+                "failed to convert new object to proper version: unable to convert unstructured object to {}/{}, Kind={}: {why}",
+                row.group, row.version, row.kind
+            );
+            Status::failure(500, "", why)
+        })?
+    };
     call.strategy.default(&mut object);
     Ok(object)
 }

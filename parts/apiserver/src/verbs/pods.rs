@@ -1,6 +1,6 @@
 //! What only pods have: binding and eviction.
 
-use super::create::{meta, text};
+use super::create::{self, meta, text};
 use super::delete::check_preconditions;
 use super::update;
 use super::{Call, remove, shelf};
@@ -47,6 +47,7 @@ pub(crate) async fn bind(call: &mut Call, body: Body) -> Result<Reply, Status> {
     let decoded = decode::object(&body, media, wanted, options.validation)?;
     call.warn(decoded.warnings);
     let binding = decoded.object;
+    create::check_namespace(call, &binding)?;
     let name = text(&binding, "name");
     if !call.name().is_empty() && call.name() != name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
@@ -188,6 +189,7 @@ pub(crate) async fn evict(call: &Call, body: Body) -> Result<Reply, Status> {
     let decoded = decode::object(&body, media, wanted, options.validation)?;
     call.warn(decoded.warnings);
     let eviction = decoded.object;
+    create::check_namespace(call, &eviction)?;
     if text(&eviction, "name") != call.name() {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }

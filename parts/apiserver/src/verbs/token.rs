@@ -1,6 +1,6 @@
 //! TokenRequest: a signed token for a service account, perhaps bound to a pod, a secret or a node.
 
-use super::create::{set, text, uid};
+use super::create::{self, set, text, uid};
 use super::{Call, fields, shelf};
 use crate::admit::admission::{self, Operation};
 use crate::authenticate::{Claims, Reference, SigningKey, Subject};
@@ -59,12 +59,7 @@ pub(crate) async fn request(call: &Call, body: Body) -> Result<Reply, Status> {
         object["spec"]["expirationSeconds"] = LIFE_SECONDS.into();
     }
     owned(call, &mut object, &options);
-    let sent = text(&object, "namespace");
-    if !sent.is_empty() && sent != call.namespace() {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
+    create::check_namespace(call, &object)?;
     let attributes = call.admission(Operation::Create, call.name(), None);
     let view = shelf::Sight(&call.server.records);
     admission::mutate(&call.server.config.plugins, &mut object, &attributes, &view)?;

@@ -1,15 +1,13 @@
 //! Lists of amounts by resource name, and what a pod as a whole asks for.
 
 use crate::admit::json::Json;
+use crate::admit::pod::resources;
 use api::Quantity;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Amounts by resource name, each in the notation it was first written in.
 pub(crate) type Amounts = BTreeMap<String, Quantity>;
-
-/// Resources that a pod may ask for as a whole, beside huge pages.
-const WHOLE_POD: [&str; 2] = ["cpu", "memory"];
 
 /// A resource list of an object; what cannot be read (decoding refused it before) is left out.
 pub(crate) fn read(list: &Value) -> Amounts {
@@ -51,9 +49,21 @@ fn raise(to: &mut Amounts, least: &Amounts) {
     }
 }
 
-/// What a pod asks for (`side` is `requests` or `limits`), without its overhead: all containers and sidecars
-/// together, or the most that is asked for while it starts; amounts stated for the pod as a whole take their place.
+/// What a pod asks for (`side` is `requests` or `limits`), without its overhead: what its containers ask for; amounts
+/// stated for the pod as a whole take their place.
 pub(crate) fn of_pod(spec: &Value, side: &str) -> Amounts {
+    let mut total = of_containers(spec, side);
+    for (name, amount) in read(spec.at("resources").at(side)) {
+        if resources::is_of_whole_pod(&name) {
+            total.insert(name, amount);
+        }
+    }
+    total
+}
+
+/// What the containers of a pod ask for: all containers and sidecars together, or the most that is asked for while it
+/// starts.
+pub(crate) fn of_containers(spec: &Value, side: &str) -> Amounts {
     let own = |container: &Value| read(container.at("resources").at(side));
     let mut total = Amounts::new();
     for container in spec.list("containers") {
@@ -73,10 +83,5 @@ pub(crate) fn of_pod(spec: &Value, side: &str) -> Amounts {
         }
     }
     raise(&mut total, &starting);
-    for (name, amount) in read(spec.at("resources").at(side)) {
-        if WHOLE_POD.contains(&name.as_str()) || name.starts_with("hugepages-") {
-            total.insert(name, amount);
-        }
-    }
     total
 }

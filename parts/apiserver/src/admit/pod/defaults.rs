@@ -1,5 +1,7 @@
 //! Defaults of pod specs (spec A14), and those of pods alone (spec A15).
 
+use super::resources;
+use crate::admit::admission::totals;
 use crate::admit::amount;
 use crate::admit::json::{Json, JsonMut};
 use serde_json::{Value, json};
@@ -69,7 +71,7 @@ pub(crate) fn fill_pod(spec: &mut Value) {
             }
         }
     }
-    fill_pod_requests(spec);
+    fill_whole_pod(spec);
 }
 
 /// A limit without a request is its own request.
@@ -86,31 +88,35 @@ fn copy_limits(wanted: Option<&mut Value>) {
     }
 }
 
-/// Requests of the whole pod, where it has limits: what its containers ask for together, or the limit.
-fn fill_pod_requests(spec: &mut Value) {
-    if spec.at("resources").entries("limits").is_empty()
-        && spec.at("resources").entries("requests").is_empty()
-    {
+/// What a pod that asks for something as a whole asks for besides: limits on huge pages and requests as its containers
+/// have them together, and requests as high as the limits.
+fn fill_whole_pod(spec: &mut Value) {
+    let own = spec.at("resources");
+    if own.entries("limits").is_empty() && own.entries("requests").is_empty() {
         return;
     }
-    let limits = spec.at("resources").at("limits").clone();
-    for name in ["cpu", "memory"] {
-        if spec.dig(&["resources", "requests"]).has(name) {
-            continue;
+    let mut limits = totals::read(own.at("limits"));
+    let mut requests = totals::read(own.at("requests"));
+    let (states_limits, states_requests) = (limits.len(), requests.len());
+    for (name, amount) in totals::of_containers(spec, "limits") {
+        if name.starts_with("hugepages-") {
+            limits.entry(name).or_insert(amount);
         }
-        let each = |list: &str| -> Vec<Value> {
-            spec.list(list)
-                .iter()
-                .map(|c| c.dig(&["resources", "requests"]).at(name).clone())
-                .filter(|v| !v.is_null())
-                .collect()
-        };
-        let asked = each("containers");
-        let value =
-            if asked.is_empty() { limits.at(name).clone() } else { amount::sum(asked.iter()) };
-        if !value.is_null() {
-            spec.object("resources").object("requests").set(name, value);
+    }
+    for (name, amount) in totals::of_containers(spec, "requests") {
+        if ["cpu", "memory"].contains(&name.as_str()) {
+            requests.entry(name).or_insert(amount);
         }
+    }
+    for (name, amount) in limits.iter().filter(|(name, _)| resources::is_of_whole_pod(name)) {
+        requests.entry(name.clone()).or_insert(*amount);
+    }
+    let own = spec.object("resources");
+    if limits.len() > states_limits {
+        own.set("limits", totals::write(&limits));
+    }
+    if requests.len() > states_requests {
+        own.set("requests", totals::write(&requests));
     }
 }
 
@@ -240,6 +246,9 @@ fn fill_volume(volume: &mut Value) {
     for key in ["secret", "configMap", "downwardAPI", "projected"] {
         let Some(source) = volume.present(key) else { continue };
         source.fill("defaultMode", MODE);
+        if key == "projected" && source.list("sources").is_empty() {
+            source.set("sources", Value::Null);
+        }
         for item in source.items("items") {
             fill_references(item);
         }

@@ -1,5 +1,8 @@
 //! The difference of two texts by lines, as `diff -u` shows it.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 /// Lines shown around a change.
 const AROUND: usize = 3;
 
@@ -47,39 +50,79 @@ fn range(start: usize, count: usize) -> String {
     }
 }
 
-/// The shortest way from one text to the other, found from the end; of a replaced run the old lines come first.
+/// A run of equal lines: where it begins in the old text and in the new one, and how long it is.
+type Run = (usize, usize, usize);
+
+/// Lines that come up more often than in a hundredth of a text this long begin no run.
+const LONG: usize = 200;
+
+/// What became of each line; of a replaced run the old lines come first.
 fn steps<'l>(old: &'l [String], new: &'l [String]) -> Vec<(Fate, &'l str)> {
-    // How many lines the beginnings have in common, by where they end.
-    let width = new.len() + 1;
-    let mut common = vec![0_u32; (old.len() + 1) * width];
-    for i in 1..=old.len() {
-        for j in 1..=new.len() {
-            common[i * width + j] = if old[i - 1] == new[j - 1] {
-                common[(i - 1) * width + j - 1] + 1
-            } else {
-                common[(i - 1) * width + j].max(common[i * width + j - 1])
-            };
-        }
-    }
-    let (mut i, mut j) = (old.len(), new.len());
+    let (mut i, mut j) = (0, 0);
     let mut found: Vec<(Fate, &str)> = Vec::new();
-    let mut gone: Vec<(Fate, &str)> = Vec::new();
-    while i > 0 || j > 0 {
-        if i > 0 && j > 0 && old[i - 1] == new[j - 1] {
-            found.append(&mut gone);
-            found.push((Fate::Kept, old[i - 1].as_str()));
-            (i, j) = (i - 1, j - 1);
-        } else if i == 0 || (j > 0 && common[i * width + j - 1] >= common[(i - 1) * width + j]) {
-            found.push((Fate::New, new[j - 1].as_str()));
-            j -= 1;
-        } else {
-            gone.push((Fate::Gone, old[i - 1].as_str()));
-            i -= 1;
+    for (at, to, size) in runs(old, new) {
+        found.extend(old[i..at].iter().map(|line| (Fate::Gone, line.as_str())));
+        found.extend(new[j..to].iter().map(|line| (Fate::New, line.as_str())));
+        found.extend(old[at..at + size].iter().map(|line| (Fate::Kept, line.as_str())));
+        (i, j) = (at + size, to + size);
+    }
+    found
+}
+
+/// The runs of equal lines in their order, with an empty one at the end: the longest run of all, then the longest
+/// before it and after it, and so on (Ratcliff and Obershelp's way, as Python's difflib and its kin go it).
+fn runs(old: &[String], new: &[String]) -> Vec<Run> {
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (j, line) in new.iter().enumerate() {
+        places.entry(line).or_default().push(j);
+    }
+    if new.len() >= LONG {
+        places.retain(|_, all| all.len() <= new.len() / 100 + 1);
+    }
+    let mut found = vec![(old.len(), new.len(), 0)];
+    let mut rest = vec![(0..old.len(), 0..new.len())];
+    while let Some((a, b)) = rest.pop() {
+        let (i, j, size) = longest(old, new, &places, (&a, &b));
+        if size > 0 {
+            found.push((i, j, size));
+            rest.push((a.start..i, b.start..j));
+            rest.push((i + size..a.end, j + size..b.end));
         }
     }
-    found.append(&mut gone);
-    found.reverse();
+    found.sort_unstable();
     found
+}
+
+/// The longest run within both ranges, the first of several.
+fn longest(
+    old: &[String],
+    new: &[String],
+    places: &BTreeMap<&str, Vec<usize>>,
+    (a, b): (&Range<usize>, &Range<usize>),
+) -> Run {
+    let (mut i, mut j, mut size) = (a.start, b.start, 0);
+    // How long the run is that ends at a line of the old text and one of the new, by the latter.
+    let mut ends: BTreeMap<usize, usize> = BTreeMap::new();
+    for at in a.clone() {
+        let mut here = BTreeMap::new();
+        for to in places.get(old[at].as_str()).into_iter().flatten().filter(|to| b.contains(to)) {
+            let before = to.checked_sub(1).and_then(|to| ends.get(&to)).copied().unwrap_or(0);
+            let length = before + 1;
+            here.insert(*to, length);
+            if length > size {
+                (i, j, size) = (at + 1 - length, to + 1 - length, length);
+            }
+        }
+        ends = here;
+    }
+    // Lines that begin no run may be part of one.
+    while i > a.start && j > b.start && old[i - 1] == new[j - 1] {
+        (i, j, size) = (i - 1, j - 1, size + 1);
+    }
+    while i + size < a.end && j + size < b.end && old[i + size] == new[j + size] {
+        size += 1;
+    }
+    (i, j, size)
 }
 
 #[cfg(test)]

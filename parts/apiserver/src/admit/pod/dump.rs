@@ -171,6 +171,14 @@ pub(super) fn ephemeral_container(container: &Value) -> Vec<String> {
     lines(container, "EphemeralContainer")
 }
 
+/// One alternative of what a pod demands of nodes, on one line.
+pub(super) fn node_term(term: &Value) -> String {
+    lines(term, "NodeTerm")
+        .iter()
+        .map(|line| line.trim_start().replacen("\": ", "\":", 1))
+        .collect()
+}
+
 fn lines(value: &Value, kind: &str) -> Vec<String> {
     let mut out = String::new();
     print(&mut out, value, kind, 0);

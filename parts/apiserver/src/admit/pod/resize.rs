@@ -4,20 +4,22 @@ use super::quality;
 use crate::admit::faults::Faults;
 use crate::admit::json::{Json, JsonMut};
 use api::{FieldError, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The only resources that may change.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 
 const LISTS: [&str; 2] = ["containers", "initContainers"];
 
-/// Everything but the resources of containers and their policies is as it was.
+/// Everything but resources, the pod's own and those of containers, and the containers' policies is as it was.
 pub(super) fn keep_the_rest(object: &mut Value, old: &Value) {
     let asked = object.at("spec").clone();
     object.restore("spec", old);
     object.restore("status", old);
+    let spec = object.object("spec");
+    spec.restore("resources", &asked);
     for list in LISTS {
-        for container in object.object("spec").items(list) {
+        for container in spec.items(list) {
             let mut all = asked.list(list).iter();
             if let Some(new) = all.find(|new| new.text("name") == container.text("name")) {
                 container.restore("resources", new);
@@ -49,27 +51,49 @@ pub(super) fn validate(found: &mut Faults, object: &Value, old: &Value) {
         let why = "Pod running on node without support for resize";
         found.push(FieldError::forbidden(path.clone(), why));
     }
-    for list in LISTS {
-        let pairs = new_spec.list(list).iter().zip(old_spec.list(list)).enumerate();
-        for (at, (new, old)) in pairs {
-            removed(found, new, old, &path.child(list).index(at).child("resources"));
+    whole_pod(found, new_spec.at("resources"), old_spec.at("resources"), &path);
+    let pairs = |list: &str| new_spec.list(list).iter().zip(old_spec.list(list)).enumerate();
+    for list in ["initContainers", "containers"] {
+        for (at, (new, old)) in pairs(list) {
+            let path = path.child(list).index(at).child("resources");
+            removed(found, new.at("resources"), old.at("resources"), "resource", &path);
         }
     }
-    for list in LISTS {
-        let mut pairs = new_spec.list(list).iter().zip(old_spec.list(list));
-        if pairs.clone().any(|(new, old)| without_resizable(new) != without_resizable(old)) {
+    for (_, (new, old)) in pairs("containers") {
+        if fixed(new) != fixed(old) {
             let why = "only cpu and memory resources are mutable";
             found.push(FieldError::forbidden(path.clone(), why));
         }
-        let fixed = |new: &Value, old: &Value| {
-            list == "initContainers"
-                && old.text("restartPolicy") != "Always"
-                && new.at("resources") != old.at("resources")
-        };
-        if pairs.any(|(new, old)| fixed(new, old)) {
-            let why = "resources for non-sidecar init containers are immutable";
+    }
+    for (at, (new, old)) in pairs("initContainers") {
+        let path = path.child("initContainers").index(at);
+        if fixed(new) != fixed(old) {
+            let why = "only cpu and memory resources for init or sidecar containers are mutable";
             found.push(FieldError::forbidden(path.clone(), why));
         }
+        let restarts = |policy: &Value| policy.text("restartPolicy") == "RestartContainer";
+        if new != old
+            && new.text("restartPolicy") != "Always"
+            && new.list("resizePolicy").iter().any(restarts)
+        {
+            let why = "non-sidecar init containers with a resize policy of RestartContainer cannot be resized";
+            found.push(FieldError::forbidden(path, why));
+        }
+    }
+}
+
+/// Faults of a change of the pod's own resources.
+fn whole_pod(found: &mut Faults, new: &Value, old: &Value, path: &Path) {
+    let at = path.child("resources");
+    if new.is_null() && !old.is_null() {
+        let why = "pod-level resources cannot be removed";
+        return found.push(FieldError::forbidden(at, why));
+    }
+    removed(found, new, old, "pod-level resource", &at);
+    let bare = |of: &Value| if of.is_null() { json!({}) } else { without_resizable(of) };
+    if bare(new) != bare(old) {
+        let why = "only cpu and memory resources are mutable at pod-level";
+        found.push(FieldError::forbidden(path.clone(), why));
     }
 }
 
@@ -81,30 +105,34 @@ fn node_can(pod: &Value) -> bool {
 }
 
 /// What was stated must be stated still.
-fn removed(found: &mut Faults, new: &Value, old: &Value, path: &Path) {
+fn removed(found: &mut Faults, new: &Value, old: &Value, what: &str, path: &Path) {
     for side in ["requests", "limits"] {
-        let (new, old) = (new.at("resources").at(side), old.at("resources"));
-        if old.entries(side).iter().any(|(name, _)| !new.has(name)) {
-            let why = format!("resource {side} cannot be removed");
+        if old.entries(side).iter().any(|(name, _)| !new.at(side).has(name)) {
+            let why = format!("{what} {side} cannot be removed");
             found.push(FieldError::forbidden(path.child(side), &why));
         }
     }
 }
 
-fn without_resizable(container: &Value) -> Value {
+/// What of a container may not change.
+fn fixed(container: &Value) -> Value {
     let mut container = container.clone();
-    container.unset("resizePolicy");
-    if let Some(resources) = container.present("resources") {
-        for side in ["requests", "limits"] {
-            if let Some(list) = resources.present(side) {
-                for name in RESIZABLE {
-                    list.unset(name);
-                }
-            }
-            if resources.at(side).as_object().is_some_and(serde_json::Map::is_empty) {
-                resources.unset(side);
+    let bare = without_resizable(container.at("resources"));
+    container.set("resources", bare);
+    container
+}
+
+fn without_resizable(resources: &Value) -> Value {
+    let mut resources = if resources.is_null() { json!({}) } else { resources.clone() };
+    for side in ["requests", "limits"] {
+        if let Some(list) = resources.present(side) {
+            for name in RESIZABLE {
+                list.unset(name);
             }
         }
+        if resources.at(side).as_object().is_some_and(serde_json::Map::is_empty) {
+            resources.unset(side);
+        }
     }
-    container
+    resources
 }

@@ -1,5 +1,6 @@
 //! Requests and limits (spec A75).
 
+use crate::admit::admission::totals;
 use crate::admit::amount;
 use crate::admit::faults::{Faults, NEGATIVE, dns_label, qualified, unsupported};
 use crate::admit::json::Json;
@@ -67,46 +68,58 @@ pub(crate) fn is_extended(name: &str) -> bool {
 
 /// Faults of a container's `resources`.
 pub(crate) fn validate(found: &mut Faults, wanted: &Value, claims: &[Value], path: &Path) {
+    requirements(found, wanted, container_name, path);
+    claim_names(found, wanted.list("claims"), claims, &path.child("claims"));
+}
+
+/// Faults of requests and limits, where `named` judges the names of resources.
+fn requirements(
+    found: &mut Faults,
+    wanted: &Value,
+    named: fn(&mut Faults, &str, &Path),
+    path: &Path,
+) {
     let limits = wanted.at("limits");
     let mut has_huge = false;
     let mut has_plain = false;
     for (name, limit) in wanted.entries("limits") {
-        quantity(found, name, limit, &path.child("limits").key(name));
+        let at = path.child("limits").key(name);
+        named(found, name, &at);
+        amount(found, name, limit, &at);
+        huge_amount(found, name, limit, &at);
         has_huge |= is_huge(name);
         has_plain |= name == "cpu" || name == "memory";
     }
     for (name, request) in wanted.entries("requests") {
         let at = path.child("requests");
-        quantity(found, name, request, &at.key(name));
-        has_huge |= is_huge(name);
-        has_plain |= name == "cpu" || name == "memory";
+        named(found, name, &at.key(name));
+        amount(found, name, request, &at.key(name));
         let limit = limits.at(name);
+        let shown = amount::canonical(limit);
+        let firm = !may_overcommit(name);
         if limit.is_null() {
-            if !may_overcommit(name) {
+            if firm {
                 let why = "Limit must be set for non overcommitable resources";
                 found.push(FieldError::required(path.child("limits"), why));
             }
-        } else if !may_overcommit(name) && amount::compare(request, limit).is_ne() {
-            let why = format!("must be equal to {name} limit of {}", amount::canonical(limit));
-            found.push(FieldError::invalid(at, amount::canonical(request), &why));
+        } else if firm && amount::compare(request, limit).is_ne() {
+            let why = format!("must be equal to {name} limit of {shown}");
+            found.push(FieldError::invalid(at.clone(), amount::canonical(request), &why));
         } else if amount::compare(request, limit).is_gt() {
-            let why = format!(
-                "must be less than or equal to {name} limit of {}",
-                amount::canonical(limit)
-            );
-            found.push(FieldError::invalid(at, amount::canonical(request), &why));
+            let why = format!("must be less than or equal to {name} limit of {shown}");
+            found.push(FieldError::invalid(at.clone(), amount::canonical(request), &why));
         }
+        huge_amount(found, name, request, &at.key(name));
+        has_huge |= is_huge(name);
+        has_plain |= name == "cpu" || name == "memory";
     }
     if has_huge && !has_plain {
         found.push(FieldError::forbidden(path.clone(), "HugePages require cpu or memory"));
     }
-    claim_names(found, wanted.list("claims"), claims, &path.child("claims"));
 }
 
-/// One quantity of one resource of a container.
-fn quantity(found: &mut Faults, name: &str, value: &Value, path: &Path) {
-    container_name(found, name, path);
-    amount(found, name, value, path);
+/// Huge pages come in whole pages of their size.
+fn huge_amount(found: &mut Faults, name: &str, value: &Value, path: &Path) {
     if is_huge(name) && amount::is_positive(value) {
         let size = Value::from(name.trim_start_matches("hugepages-"));
         if !amount::is_positive(&size) || !amount::divides(&size, value) {
@@ -223,46 +236,60 @@ pub(crate) fn validate_resize(found: &mut Faults, spec: &Value, policies: &[Valu
     }
 }
 
+/// Whether a pod as a whole may ask for it.
+pub(crate) fn is_of_whole_pod(name: &str) -> bool {
+    ["cpu", "memory"].contains(&name) || is_huge(name)
+}
+
+/// The name of a resource that a pod as a whole may ask for.
+fn pod_name(found: &mut Faults, name: &str, path: &Path) {
+    let before = found.len();
+    any_name(found, name, path);
+    if found.len() == before && !is_of_whole_pod(name) {
+        found.push(unsupported(path.clone(), name, &["cpu", "hugepages-", "memory"]));
+    }
+}
+
 /// Faults of `spec.resources`, the pod's own requests and limits.
 pub(crate) fn validate_pod(found: &mut Faults, spec: &Value, path: &Path) {
     let wanted = spec.at("resources");
     if wanted.is_null() {
         return;
     }
+    if spec.at("os").text("name") == "windows" {
+        let why = "may not be set for a windows pod";
+        return found.push(FieldError::forbidden(path.clone(), why));
+    }
     if wanted.has("claims") {
         let why = "claims cannot be set for Resources at pod-level";
         found.push(FieldError::forbidden(path.child("claims"), why));
     }
-    for list in ["limits", "requests"] {
-        for (name, value) in wanted.entries(list) {
-            let at = path.child(list).key(name);
-            if !["cpu", "memory"].contains(&name) && !name.starts_with("hugepages-") {
-                found.push(unsupported(at, name, &["cpu", "hugepages-", "memory"]));
-            } else if amount::is_negative(value) {
-                found.push(FieldError::invalid(at, amount::canonical(value), NEGATIVE));
+    requirements(found, wanted, pod_name, path);
+    let claims = spec.list("resourceClaims");
+    claim_names(found, wanted.list("claims"), claims, &path.child("claims"));
+    for (side, only_huge) in [("requests", false), ("limits", true)] {
+        let stated = totals::read(wanted.at(side));
+        for (name, together) in totals::of_containers(spec, side) {
+            let Some(own) = stated.get(&name).filter(|own| **own < together) else { continue };
+            if only_huge && !is_huge(&name) {
+                continue;
             }
-        }
-    }
-    for (name, request) in wanted.entries("requests") {
-        let limit = wanted.at("limits").at(name);
-        if !limit.is_null() && amount::compare(request, limit).is_gt() {
-            let limit = amount::canonical(limit);
-            let why = format!("must be less than or equal to {name} limit of {limit}");
-            let at = path.child("requests");
-            found.push(FieldError::invalid(at, amount::canonical(request), &why));
-        }
-    }
-    for (name, request) in wanted.entries("requests") {
-        let together = amount::sum(
-            spec.list("containers").iter().map(|c| c.dig(&["resources", "requests"]).at(name)),
-        );
-        if amount::compare(&together, request).is_gt() {
             let why = format!(
-                "must be greater than or equal to aggregate container requests of {}",
-                amount::canonical(&together)
+                "must be greater than or equal to aggregate container {side} of {together}"
             );
-            let at = path.child("requests").key(name);
-            found.push(FieldError::invalid(at, amount::canonical(request), &why));
+            let at = path.child(side).key(&name);
+            found.push(FieldError::invalid(at, own.to_string(), &why));
+        }
+    }
+    let stated = totals::read(wanted.at("limits"));
+    for (i, container) in spec.list("containers").iter().enumerate() {
+        for (name, limit) in totals::read(container.dig(&["resources", "limits"])) {
+            if let Some(own) = stated.get(&name).filter(|own| **own < limit) {
+                let why = format!("must be less than or equal to pod limits of {own}");
+                // Upstream files it under the pod's resources.
+                let at = path.child("containers").index(i).key(&name).child("limits");
+                found.push(FieldError::invalid(at, limit.to_string(), &why));
+            }
         }
     }
 }

@@ -104,7 +104,7 @@ fn tail(found: &mut Faults, spec: &Value, path: &Path) {
     if spec.has("os") {
         let name = spec.at("os").text("name");
         if name.is_empty() {
-            found.push(FieldError::required(path.child("os").child("name"), ""));
+            found.push(FieldError::required(path.child("os").child("name"), "cannot be empty"));
         } else if name != "linux" && name != "windows" {
             found.push(unsupported(path.child("os"), name, &["linux", "windows"]));
         }

@@ -110,9 +110,23 @@ fn addresses(
             address::validate(found, &path.index(i), one);
         }
     }
+    let shown = |ip: &str| format!("{{\"IP\":{ip:?}}}");
     let families = |v6: bool| all.iter().filter(|one| one.contains(':') == v6).count();
+    let mut faults = Vec::new();
     if all.len() > 1 && (families(true) > 1 || families(false) > 1) {
+        let every: Vec<String> = all.iter().map(|ip| shown(ip)).collect();
         let why = "may specify no more than one IP for each IP family";
-        found.push(FieldError::invalid(path, status.at(list).clone(), why));
+        let every = format!("[{}]", every.join(","));
+        faults.push(faults::invalid_shown(path.clone(), &every, why));
+    }
+    let twice = (0..all.len()).filter(|i| all[..*i].contains(&all[*i]));
+    let twice = twice.map(|i| faults::duplicate_shown(path.index(i), &shown(all[i])));
+    // Upstream looks for these first among addresses of hosts, and last among those of pods.
+    if single == "hostIP" {
+        found.extend(twice);
+        found.extend(faults);
+    } else {
+        faults.extend(twice);
+        found.extend(faults);
     }
 }

@@ -2,10 +2,10 @@
 
 use super::difference::unified;
 use super::{dump, tolerations};
-use crate::admit::faults::Faults;
+use crate::admit::faults::{self, Faults};
 use crate::admit::json::{Json, JsonMut};
 use api::{FieldError, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
@@ -94,18 +94,64 @@ fn mask(new: &mut Value, old: &Value) {
     }
 }
 
-/// A gated pod may be steered: node selectors may be added.
+/// A gated pod may be steered: node selectors may be added, and what nodes must have.
 fn gated(found: &mut Faults, masked: &mut Value, old: &Value, path: &Path) {
     let (new, before) = (masked.at("nodeSelector").clone(), old.at("nodeSelector"));
-    if new == *before {
+    if new != *before {
+        let kept = old.entries("nodeSelector").iter().all(|(key, value)| new.at(key) == *value);
+        if !kept {
+            let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
+            found.push(FieldError::invalid(path.child("nodeSelector"), new, why));
+        }
+        masked.restore("nodeSelector", old);
+    }
+    let of_nodes = |spec: &Value| spec.at("affinity").at("nodeAffinity").clone();
+    let (new, before) = (of_nodes(masked), of_nodes(old));
+    if new == before {
         return;
     }
-    let kept = old.entries("nodeSelector").iter().all(|(key, value)| new.at(key) == *value);
-    if !kept {
-        let why = "only additions to spec.nodeSelector are allowed (no mutations or deletions)";
-        found.push(FieldError::invalid(path.child("nodeSelector"), new, why));
+    steered(found, &new, &before, &path.child("affinity").child("nodeAffinity"));
+    let affinity = masked.at("affinity");
+    let of_pods = affinity.has("podAffinity") || affinity.has("podAntiAffinity");
+    if affinity.is_null() {
+        masked.set("affinity", json!({"nodeAffinity": before}));
+    } else if !old.has("affinity") && !of_pods {
+        masked.unset("affinity");
+    } else {
+        masked.object("affinity").restore("nodeAffinity", old.at("affinity"));
     }
-    masked.restore("nodeSelector", old);
+}
+
+/// What a gated pod demanded of nodes it demands still; each alternative may demand more.
+fn steered(found: &mut Faults, new: &Value, old: &Value, path: &Path) {
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let path = path.child(REQUIRED).child("nodeSelectorTerms");
+    let terms = old.at(REQUIRED).list("nodeSelectorTerms");
+    let now = new.at(REQUIRED).list("nodeSelectorTerms");
+    if !terms.is_empty() && terms.len() != now.len() {
+        let shown: Vec<String> = now.iter().map(dump::node_term).collect();
+        let shown = if new.at(REQUIRED).is_null() {
+            "null".to_owned()
+        } else {
+            format!("[{}]", shown.join(","))
+        };
+        let why = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        found.push(faults::invalid_shown(path, &shown, why));
+        return;
+    }
+    for (i, (now, before)) in now.iter().zip(terms).enumerate() {
+        let lists = ["matchExpressions", "matchFields"];
+        let was_empty = lists.iter().all(|list| before.list(list).is_empty());
+        let kept = if was_empty {
+            lists.iter().all(|list| now.list(list).is_empty())
+        } else {
+            lists.iter().all(|list| now.list(list).starts_with(before.list(list)))
+        };
+        if !kept {
+            let why = "only additions are allowed (no mutations or deletions)";
+            found.push(faults::invalid_shown(path.index(i), &dump::node_term(now), why));
+        }
+    }
 }
 
 /// Ephemeral containers may be added and never change or go.

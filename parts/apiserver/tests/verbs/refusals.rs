@@ -1,0 +1,55 @@
+//! What is refused, each rule by its name.
+
+use crate::harness::{World, pod, request};
+use http::Method;
+use serde_json::json;
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const ELSEWHERE: &str =
+    "the namespace of the provided object does not match the namespace sent on the request";
+
+#[tokio::test(start_paused = true)]
+async fn evictions_and_bindings_name_the_namespace_they_are_sent_to() {
+    let world = World::new().await;
+    world.post(PODS, &pod("p", "")).await.ok(201);
+    let meta = json!({"name": "p", "namespace": "other"});
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": meta});
+    let refused = world.post(&format!("{PODS}/p/eviction"), &eviction).await.ok(400);
+    assert_eq!(refused.at("/message"), ELSEWHERE);
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": meta, "target": {"kind": "Node", "name": "n"}});
+    let refused = world.post(&format!("{PODS}/p/binding"), &binding).await.ok(400);
+    assert_eq!(refused.at("/message"), ELSEWHERE);
+    world.get(&format!("{PODS}/p")).await.ok(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn documents_of_discovery_are_only_read() {
+    let world = World::new().await;
+    for path in ["/apis/apps/v1", "/apis/apps", "/api/v1", "/api", "/apis"] {
+        for method in [Method::DELETE, Method::POST] {
+            let refused = world.send(request(method, path, "application/json", "{}")).await;
+            assert_eq!(refused.ok(405).at("/reason"), "MethodNotAllowed", "{path}");
+        }
+    }
+    world.delete("/apis/nowhere.example.com/v1").await.ok(404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_applied_amount_that_cannot_be_read_fails_the_conversion() {
+    let world = World::new().await;
+    let body = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "much"}}}]},
+    });
+    let path = format!("{PODS}/p?fieldManager=m");
+    let apply = request(Method::PATCH, &path, "application/apply-patch+yaml", &body.to_string());
+    let refused = world.send(apply).await.ok(500);
+    assert_eq!(refused.at("/reason"), "");
+    assert!(
+        refused.at("/message").starts_with(
+            "failed to convert new object to proper version: unable to convert unstructured object to /v1, Kind=Pod: quantities must match the regular expression"
+        ),
+        "{}",
+        refused.text
+    );
+}
