@@ -45,6 +45,16 @@ fn logs_commands_copies_and_ports_reach_into_the_pods() {
 }
 
 #[test]
+fn what_real_clusters_run_on_every_node_does_its_work() {
+    walk(1, "daemons");
+}
+
+#[test]
+fn a_node_is_shut_down_in_order_and_comes_back() {
+    walk(1, "shutdown");
+}
+
+#[test]
 fn containers_outlive_the_kill_of_server_and_agents() {
     walk(2, "kills");
 }

@@ -13,6 +13,7 @@ pub(crate) struct Api {
 }
 
 const APPLY: &str = "application/apply-patch+yaml";
+const RBAC: &str = "apis/rbac.authorization.k8s.io/v1";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
 impl Api {
@@ -77,12 +78,17 @@ impl Api {
             let kind = object["kind"].as_str().unwrap_or_default();
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             let namespace = object["metadata"]["namespace"].as_str().unwrap_or("default");
-            let path = match kind {
-                "DaemonSet" => format!("/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"),
-                "ReplicaSet" => format!("/apis/apps/v1/namespaces/{namespace}/replicasets/{name}"),
+            let (group, place) = match kind {
+                "DaemonSet" => ("apis/apps/v1", format!("namespaces/{namespace}/daemonsets")),
+                "ReplicaSet" => ("apis/apps/v1", format!("namespaces/{namespace}/replicasets")),
+                "ConfigMap" => ("api/v1", format!("namespaces/{namespace}/configmaps")),
+                "ServiceAccount" => ("api/v1", format!("namespaces/{namespace}/serviceaccounts")),
+                "Namespace" => ("api/v1", "namespaces".to_owned()),
+                "ClusterRole" => (RBAC, "clusterroles".to_owned()),
+                "ClusterRoleBinding" => (RBAC, "clusterrolebindings".to_owned()),
                 _ => bail!("{}: no path known for kind {kind:?}", file.display()),
             };
-            let path = format!("{path}?fieldManager=demo&force=true");
+            let path = format!("/{group}/{place}/{name}?fieldManager=demo&force=true");
             self.patch(&path, &object)?;
         }
         Ok(())

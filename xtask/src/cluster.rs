@@ -52,6 +52,11 @@ pub(crate) fn install_needs() -> Result<()> {
     install(&missing(NEEDS))
 }
 
+/// Installs more of Debian's packages, where their programs are missing.
+pub(crate) fn install_more(needs: &[(&str, &'static str)]) -> Result<()> {
+    install(&missing(needs))
+}
+
 /// Installs what the tests need and is missing, by Debian's packages.
 pub(crate) fn install_test_needs() -> Result<()> {
     let mut packages = missing(NEEDS);

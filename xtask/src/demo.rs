@@ -2,7 +2,7 @@
 
 use crate::api::Api;
 use crate::cluster::{self, State, Wish};
-use crate::{answer, say, sh, witness};
+use crate::{answer, full, say, sh, witness};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,8 +10,17 @@ use std::time::Duration;
 /// Where the demo keeps everything.
 pub(crate) const DIR: &str = "/var/lib/pernode-demo";
 
+/// What runs on the demo's nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    /// A log agent and a node exporter
+    Small,
+    /// What real clusters run: the daemons of examples/full, and the log agent
+    Full,
+}
+
 /// Brings the demo up.
-pub(crate) fn up(pernode: &Path) -> Result<()> {
+pub(crate) fn up(pernode: &Path, profile: Profile) -> Result<()> {
     cluster::install_needs()?;
     let begin = std::time::Instant::now();
     let dir = PathBuf::from(DIR);
@@ -23,24 +32,53 @@ pub(crate) fn up(pernode: &Path) -> Result<()> {
         Wish { dir: dir.clone(), nodes: 3, pernode: pernode.to_owned(), prefix: "node".into() };
     let state = cluster::up(&wish)?;
     let api = Api::open(&state.kubeconfig(), &dir.join("curl"))?;
+    if profile == Profile::Full {
+        full::prepare(&state)?;
+    }
+    let daemons = daemons(profile);
     let root = repository()?;
-    for example in ["examples/log-agent.yaml", "examples/node-exporter.yaml"] {
+    for (example, ..) in &daemons {
         say(&format!("applying {example}"));
         apply(&api, &state, &root.join(example))?;
     }
-    for name in ["log-agent", "node-exporter"] {
-        wait_ready(&api, "default", name, 3)?;
+    for (_, namespace, name) in &daemons {
+        wait_ready(&api, namespace, name, 3)?;
     }
-    say(&format!("every node runs both, {:.1} s after the start\n", begin.elapsed().as_secs_f64()));
-    show(&api, &state)?;
-    for node in &state.nodes {
-        let line = witness::exporter_line(node)?;
-        answer(&format!("{}: {line}", node.address));
+    let all = if daemons.len() == 2 { "both".to_owned() } else { format!("all {}", daemons.len()) };
+    let took = begin.elapsed().as_secs_f64();
+    say(&format!("every node runs {all}, {took:.1} s after the start\n"));
+    show(&api, &state, profile)?;
+    if profile == Profile::Full {
+        for node in &state.nodes {
+            answer(&format!("{}:", node.name));
+            for (daemon, seen) in full::evidence(&state, &node.name)? {
+                answer(&format!("  {daemon}: {}", seen.replace('\n', "\n    ")));
+            }
+        }
+    } else {
+        for node in &state.nodes {
+            answer(&format!("{}: {}", node.address, witness::exporter_line(node)?));
+        }
     }
     answer("");
     answer(&format!("export KUBECONFIG={}", state.kubeconfig().display()));
     answer("stop it with: make demo-down");
     Ok(())
+}
+
+/// File, namespace and name of each daemon of a profile.
+fn daemons(profile: Profile) -> Vec<(String, &'static str, &'static str)> {
+    let own = |name: &'static str| (format!("examples/{name}.yaml"), "default", name);
+    match profile {
+        Profile::Small => vec![own("log-agent"), own("node-exporter")],
+        Profile::Full => full::DAEMONS
+            .iter()
+            .map(|(file, namespace, name)| {
+                (format!("examples/full/{file}.yaml"), *namespace, *name)
+            })
+            .chain([own("log-agent")])
+            .collect(),
+    }
 }
 
 /// Ends the demo.
@@ -91,19 +129,20 @@ pub(crate) fn wait_ready(api: &Api, namespace: &str, name: &str, count: i64) -> 
     })
 }
 
-fn show(api: &Api, state: &State) -> Result<()> {
+fn show(api: &Api, state: &State, profile: Profile) -> Result<()> {
+    let everywhere = profile == Profile::Full;
     if kubectl_is_usable() {
         let config = format!("--kubeconfig={}", state.kubeconfig().display());
-        answer("$ kubectl get nodes,ds,pods -o wide");
-        answer(&sh::run("kubectl", &[config.as_str(), "get", "nodes,ds,pods", "-o", "wide"])?);
+        let wide = if everywhere { "-A -o wide" } else { "-o wide" };
+        answer(&format!("$ kubectl get nodes,ds,pods {wide}"));
+        let mut args = vec![config.as_str(), "get", "nodes,ds,pods"];
+        args.extend(wide.split(' '));
+        answer(&sh::run("kubectl", &args)?);
         return Ok(());
     }
-    for path in [
-        "/api/v1/nodes",
-        "/apis/apps/v1/namespaces/default/daemonsets",
-        "/api/v1/namespaces/default/pods",
-    ] {
-        answer(&api.table(path, true, false)?);
-    }
+    let place = if everywhere { "" } else { "/namespaces/default" };
+    answer(&api.table("/api/v1/nodes", true, false)?);
+    answer(&api.table(&format!("/apis/apps/v1{place}/daemonsets"), true, everywhere)?);
+    answer(&api.table(&format!("/api/v1{place}/pods"), true, everywhere)?);
     Ok(())
 }

@@ -42,6 +42,9 @@ impl Recipe {
     /// Adds a program and the shared libraries that `ldd` names for it.
     pub(crate) fn add_program(&mut self, path: &str, inside: &str) -> Result<()> {
         self.files.push((PathBuf::from(path), inside.to_owned()));
+        if Path::new(path).extension().is_some_and(|ext| ext == "py") {
+            return Ok(());
+        }
         let listing = crate::sh::raw("ldd", &[path])?;
         for line in String::from_utf8_lossy(&listing.stdout).lines() {
             let library = match line.split_once("=>") {

@@ -80,9 +80,24 @@ pub(crate) const ALL: &[Entry] = &[
     Entry { host: "docker.io", repository: "prom/node-exporter", tag: "v1.5.0", make: exporter },
 ];
 
+/// What the daemons of `examples/full` need besides; pushed only where they run.
+const FULL: &[Entry] = &[
+    Entry { host: "docker.io", repository: "library/python", tag: "3.11-slim", make: python },
+    Entry { host: "docker.io", repository: "pernode/network-installer", tag: "1", make: installer },
+];
+
 /// Packs and pushes everything. Repository paths carry the host they stand for (`docker.io/library/busybox`).
 pub(crate) fn push_all(registry: &str) -> Result<()> {
-    for entry in ALL {
+    push(registry, ALL)
+}
+
+/// Packs and pushes what the daemons of `examples/full` need besides.
+pub(crate) fn push_full(registry: &str) -> Result<()> {
+    push(registry, FULL)
+}
+
+fn push(registry: &str, entries: &[Entry]) -> Result<()> {
+    for entry in entries {
         let repository = format!("{}/{}", entry.host, entry.repository);
         let mut recipe = (entry.make)()?;
         // every name has a digest of its own, so that the runtime can tell two tags apart
@@ -186,5 +201,32 @@ fn exporter() -> Result<Recipe> {
 fn curl() -> Result<Recipe> {
     let mut recipe = shell();
     recipe.add_program("/usr/bin/curl", "/usr/bin/curl")?;
+    Ok(recipe)
+}
+
+/// Debian's Python with the modules that the daemons of `examples/full` import, and what those import.
+fn python() -> Result<Recipe> {
+    const MODULES: &str = "import collections, email, encodings.idna, encodings.latin_1, glob, http.server, json, os, re, \
+        signal, socketserver, ssl, subprocess, sys, threading, time, urllib.error, urllib.parse, urllib.request\n\
+        for one in list(sys.modules.values()): print(getattr(one, '__file__', None) or '')";
+    let mut recipe = shell();
+    let real = std::fs::canonicalize("/usr/bin/python3").context("/usr/bin/python3")?;
+    let real = real.to_string_lossy();
+    recipe.add_program(&real, &real)?;
+    let name = real.rsplit('/').next().unwrap_or_default().to_owned();
+    recipe.links.push(("/usr/bin/python3".to_owned(), name));
+    let listed = crate::sh::run("/usr/bin/python3", &["-I", "-c", MODULES])?;
+    for path in listed.lines().filter(|path| path.starts_with('/')) {
+        recipe.add_program(path, path)?;
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    recipe.files.retain(|(_, inside)| seen.insert(inside.clone()));
+    Ok(recipe)
+}
+
+/// Installs a network plugin: `tuning` of the CNI project, under a name of its own.
+fn installer() -> Result<Recipe> {
+    let mut recipe = python()?;
+    recipe.files.push(("/usr/lib/cni/tuning".into(), "/plugins/tuned".to_owned()));
     Ok(recipe)
 }

@@ -5,6 +5,7 @@ mod api;
 mod bench;
 mod cluster;
 mod demo;
+mod full;
 mod image;
 mod images;
 mod python;
@@ -31,7 +32,7 @@ enum Chore {
         #[command(subcommand)]
         act: ClusterAct,
     },
-    /// The demo: a server and three nodes with a log agent and a node exporter
+    /// The demo: a server and three nodes with daemons on each
     Demo {
         #[command(subcommand)]
         act: DemoAct,
@@ -59,7 +60,11 @@ enum Chore {
 #[derive(Subcommand)]
 enum DemoAct {
     /// Bring it up
-    Up,
+    Up {
+        /// Which daemons run on it
+        #[arg(long, value_enum, default_value_t = demo::Profile::Small)]
+        profile: demo::Profile,
+    },
     /// End it, leaving nothing behind
     Down,
 }
@@ -116,7 +121,7 @@ pub(crate) fn answer(text: &str) {
 fn main() -> Result<()> {
     match Cli::parse().chore {
         Chore::NodeInit { spec } => cluster::node_init(&spec),
-        Chore::Demo { act: DemoAct::Up } => demo::up(&pernode()?),
+        Chore::Demo { act: DemoAct::Up { profile } } => demo::up(&pernode()?, profile),
         Chore::Demo { act: DemoAct::Down } => demo::down(),
         Chore::Test => suite::run(),
         Chore::Bench => bench::run(),

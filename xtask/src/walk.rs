@@ -1,12 +1,14 @@
 //! `cargo xtask walk`: does what the guide says against a running cluster, asserts each output, asks a second witness that
 //! is not our API, and writes down what was seen.
 
+mod daemons;
 mod kills;
 mod lives;
 mod nodes;
 mod rollouts;
 mod room;
 mod seeds;
+mod shutdown;
 mod streams;
 mod tool;
 mod trouble;
@@ -44,17 +46,15 @@ pub(crate) const CHAPTERS: &[Chapter] = &[
     Chapter::new("tool", "kubectl, unmodified", tool::walk),
     Chapter::new("nodes", "Nodes that change, join and leave", nodes::walk),
     Chapter::new("streams", "Logs, exec, copies, port-forward", streams::walk),
+    Chapter::new("daemons", "What real clusters run on every node", daemons::walk),
     Chapter::new("room", "No room, and more important pods", room::walk),
     Chapter::new("updates", "Updates, history and undo", updates::walk),
-    Chapter::new("kills", "kill -9 of the server, of one agent, of all agents", kills::walk),
-];
-
-/// Chapters under trial: walked by name only, until they have passed as a whole on the demo's three nodes.
-const TRIALS: &[Chapter] = &[
     Chapter::new("why", "Why, and what would change", why::walk),
     Chapter::new("rollouts", "Rollouts that are disturbed", rollouts::walk),
     Chapter::new("trouble", "Trouble on a node", trouble::walk),
+    Chapter::new("kills", "kill -9 of the server, of one agent, of all agents", kills::walk),
     Chapter::new("lives", "An agent killed at any moment", lives::walk),
+    Chapter::new("shutdown", "A node that is shut down", shutdown::walk),
 ];
 
 /// How long kubectl may wait. The longest wait by rule is that of a deleted node's pods: 40 s of quarantine and up to
@@ -65,22 +65,23 @@ const TIMEOUT: &str = "--timeout=180s";
 pub(crate) struct Walk {
     pub(crate) state: State,
     text: String,
+    /// Outputs that docs/explain.md shows, by the name of their place there.
+    kept: Vec<(&'static str, String)>,
 }
 
 /// Walks the chapters named (all when none is), and writes the result to `out` where given.
 pub(crate) fn run(dir: &Path, names: &[String], out: Option<&Path>) -> Result<()> {
-    let mut walk = Walk { state: State::load(dir)?, text: String::new() };
-    let all = || CHAPTERS.iter().chain(TRIALS);
+    let mut walk = Walk { state: State::load(dir)?, text: String::new(), kept: Vec::new() };
     for name in names {
-        if !all().any(|c| c.name == name) {
-            let known: Vec<_> = all().map(|c| c.name).collect();
+        if !CHAPTERS.iter().any(|c| c.name == name) {
+            let known: Vec<_> = CHAPTERS.iter().map(|c| c.name).collect();
             bail!("no chapter {name:?}: {}", known.join(", "));
         }
     }
     let chosen: Vec<&Chapter> = if names.is_empty() {
         CHAPTERS.iter().collect()
     } else {
-        all().filter(|c| names.iter().any(|n| n == c.name)).collect()
+        CHAPTERS.iter().filter(|c| names.iter().any(|n| n == c.name)).collect()
     };
     walk.tell("The demo's own daemons go first, and come back at the end.");
     walk.kubectl(&["delete", "ds", "log-agent", "node-exporter", "--ignore-not-found"])?;
@@ -99,6 +100,12 @@ pub(crate) fn run(dir: &Path, names: &[String], out: Option<&Path>) -> Result<()
     }
     if let Some(out) = out {
         std::fs::write(out, format!("{HEAD}{}", walk.text))?;
+        let guide = out.with_file_name("explain.md");
+        let mut text = std::fs::read_to_string(&guide)?;
+        for (place, output) in &walk.kept {
+            text = shown(&text, place, output)?;
+        }
+        std::fs::write(guide, text)?;
     }
     Ok(())
 }
@@ -107,7 +114,22 @@ const HEAD: &str = "# A walk through a running cluster\n\nWritten by `cargo xtas
 run, every output was checked, and every action has a second witness that is not our API (the runtime's own list of containers, \
 `/proc`, the node's files). Times are wall times on the machine that ran it; they are shown, not asserted.\n\n";
 
+/// A document with the block of text after `<!-- walk: PLACE -->` replaced.
+fn shown(document: &str, place: &str, output: &str) -> Result<String> {
+    let mark = format!("<!-- walk: {place} -->\n```text\n");
+    let (before, rest) = document
+        .split_once(&mark)
+        .with_context(|| format!("no place {place:?} in the document"))?;
+    let (_, after) = rest.split_once("\n```\n").context("a block of text ends")?;
+    Ok(format!("{before}{mark}{}\n```\n{after}", output.trim_end()))
+}
+
 impl Walk {
+    /// Keeps a command and its output for docs/explain.md.
+    fn keep(&mut self, place: &'static str, words: &[&str], output: &str) {
+        self.kept.push((place, format!("$ pernode {}\n{output}", words.join(" "))));
+    }
+
     /// Says what comes next.
     pub(crate) fn tell(&mut self, text: &str) {
         say(&format!("  {text}"));
@@ -247,4 +269,17 @@ fn check(holds: bool, claim: &str) -> Result<()> {
         bail!("not so: {claim}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_takes_the_place_of_the_one_before_and_nothing_else_changes() {
+        let before = "a\n\n<!-- walk: x -->\n```text\nold\nold\n```\nb\n```text\nother\n```\n";
+        let after = shown(before, "x", "new\n\n").expect("the place is there");
+        assert_eq!(after, before.replace("old\nold", "new"));
+        assert!(shown(before, "y", "new").is_err());
+    }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 mod lease;
+mod seen;
 pub(crate) use lease::renew;
 
 /// Status is written at least this often, changed or not.
@@ -334,6 +335,7 @@ impl Keeper {
         let mut conditions: Vec<NodeCondition> =
             registered.status.and_then(|status| status.conditions).unwrap_or_default();
         let mut backoff = Backoff::new(RETRY.0, RETRY.1, self.facts.setup.salt);
+        let mut read = self.facts.setup.clock.now();
         loop {
             let (trouble, network) = self.trouble().await;
             self.network.send_if_modified(|shown| {
@@ -347,11 +349,17 @@ impl Keeper {
                 conditions: self::conditions(&room, trouble.as_deref()).into(),
                 capacity: self.facts.status(&room).capacity,
             };
-            let is_due = shown.as_ref().is_none_or(|(before, at)| {
-                *before != truth
-                    || Duration::try_from(now.duration_since(*at))
-                        .is_ok_and(|age| age >= STATUS_EVERY)
-            });
+            let is_older = |at: Timestamp, than: Duration| {
+                Duration::try_from(now.duration_since(at)).is_ok_and(|age| age >= than)
+            };
+            let mut is_due = shown
+                .as_ref()
+                .is_none_or(|(before, at)| *before != truth || is_older(*at, STATUS_EVERY));
+            if !is_due && is_older(read, LOOK.1) {
+                read = now;
+                let api = Api::all(self.client.clone());
+                is_due = seen::is_overwritten(&api, &self.facts.name, &conditions).await;
+            }
             let mut pause = if trouble.is_some() { LOOK.0 } else { LOOK.1 };
             if is_due {
                 match self.write(&truth, &room, &conditions, now).await {

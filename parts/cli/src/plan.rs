@@ -11,7 +11,7 @@ pub use change::{Change, field_changes};
 
 use crate::explain::Groups;
 use crate::world::{World, node as find};
-use fit::Verdict;
+use fit::{Reason, Verdict};
 use jiff::Timestamp;
 use model::Model;
 use rollout::plan::history::History;
@@ -208,6 +208,8 @@ fn outcome(
     let against: Vec<String> =
         verdict.iter().flat_map(|v| v.reasons().iter().map(ToString::to_string)).collect();
     let is_down = node.is_some_and(|node| rollout::plan::place::Down::of(node).is_some());
+    let returns =
+        is_down && verdict.as_ref().is_some_and(|v| v.reasons().iter().all(is_of_silence));
     let fits = || "a pod belongs there".to_owned();
     let one = |outcome, reason: String| (outcome, vec![reason]);
     let (outcome, reasons) = match (was, is) {
@@ -235,23 +237,30 @@ fn outcome(
                 stays.unwrap_or_else(|| "its pod is of this template already".to_owned()),
             )
         }
-        (Some(_), Some(_)) => one(Outcome::Waits, waits(set, &against, is_down)),
+        (Some(_), Some(_)) => one(Outcome::Waits, waits(set, &against, returns)),
+        (None, None) if returns => {
+            one(Outcome::Waits, "the node is down; its pod is made when it returns".to_owned())
+        }
         (None, None) if verdict.as_ref().is_some_and(Verdict::should_run) => {
-            let why =
-                if is_down { "the node is down" } else { "a pod belongs there, but none is made" };
-            one(Outcome::Waits, why.to_owned())
+            one(Outcome::Waits, "a pod belongs there, but none is made".to_owned())
         }
         (None, None) => (Outcome::Without, against),
     };
     NodeOutcome { node: name.to_owned(), outcome, reasons }
 }
 
+/// Whether a reason goes away by itself when a node that is down returns: the taints that its silence brought (spec D4).
+fn is_of_silence(reason: &Reason) -> bool {
+    const KEYS: [&str; 2] = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"];
+    matches!(reason, Reason::Taint { key, .. } if KEYS.contains(&key.as_str()))
+}
+
 /// Why a node keeps a pod of an old template when nothing moves any more.
-fn waits(set: &Set, against: &[String], is_down: bool) -> String {
+fn waits(set: &Set, against: &[String], returns: bool) -> String {
     match (&set.strategy, against.first()) {
         (Strategy::OnDelete, _) => "until its pod is deleted (OnDelete)".to_owned(),
+        _ if returns => "the node is down; it is updated when it returns".to_owned(),
         (_, Some(why)) => format!("keeps the old pod, since no new one would be placed: {why}"),
-        (_, None) if is_down => "the node is down; it is updated when it returns".to_owned(),
         (_, None) => {
             "the rollout stands still before its turn: pods that do not start use maxUnavailable up"
                 .to_owned()

@@ -35,7 +35,7 @@ pub(crate) fn write_config(state: &State, dir: &Path) -> Result<std::path::PathB
     writeln!(text, "  restrict_oom_score_adj = true")?;
     writeln!(
         text,
-        "  [plugins.\"io.containerd.grpc.v1.cri\".cni]\n    bin_dir = \"/usr/lib/cni\"\n    conf_dir = \"/etc/cni/net.d\""
+        "  [plugins.\"io.containerd.grpc.v1.cri\".cni]\n    bin_dir = \"/opt/cni/bin\"\n    conf_dir = \"/etc/cni/net.d\""
     )?;
     writeln!(
         text,
@@ -65,4 +65,13 @@ pub(crate) fn write_cni(dir: &Path, subnet: &str) -> Result<std::path::PathBuf> 
     let path = dir.join("50-demo.conflist");
     std::fs::write(&path, serde_json::to_vec_pretty(&list)?)?;
     Ok(path)
+}
+
+/// Puts Debian's network plugins where CNI daemons put theirs: a node has one folder of them.
+pub(crate) fn link_plugins(dir: &Path) -> Result<()> {
+    for plugin in std::fs::read_dir("/usr/lib/cni")? {
+        let plugin = plugin?;
+        std::os::unix::fs::symlink(plugin.path(), dir.join(plugin.file_name()))?;
+    }
+    Ok(())
 }

@@ -31,6 +31,7 @@ const OWN: &[(&str, &str)] = &[
     ("var-lib-pernode", "/var/lib/pernode"),
     ("etc-cni-net.d", "/etc/cni/net.d"),
     ("var-lib-cni", "/var/lib/cni"),
+    ("opt-cni-bin", "/opt/cni/bin"),
 ];
 
 /// In a node's folder: the boot id that it shows since its last reboot.
@@ -46,6 +47,7 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
         note_missing_folders(state, Path::new(inside))?;
         std::fs::create_dir_all(inside)?;
     }
+    containerd::link_plugins(&dir.join("opt-cni-bin"))?;
     network::join(state, number)?;
     let agent_flags = if state.without_network {
         vec!["--cni".to_owned(), "off".to_owned()]

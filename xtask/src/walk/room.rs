@@ -1,5 +1,6 @@
 //! Nodes without room, and pods that matter more.
 
+use super::why::asks;
 use super::{Walk, check};
 use crate::witness;
 use anyhow::{Context, Result};
@@ -29,6 +30,11 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     let path = files.join("room.yaml");
     std::fs::write(&path, manifests(node, all - LEFT_FREE)?)?;
     let path = path.to_string_lossy().into_owned();
+    let with_class = files.join("with-class.yaml");
+    let class = "    spec:\n      priorityClassName: important\n";
+    let text = std::fs::read_to_string(&path)?;
+    let (_, daemon) = text.rsplit_once("---\n").context("three documents")?;
+    std::fs::write(&with_class, daemon.replace("    spec:\n", class))?;
     walk.kubectl(&["apply", "-f", &path, "-l", "part=filler"])?;
     walk.runs_on("default/filler", &[node])?;
     walk.kubectl(&["apply", "-f", &path, "-l", "part=daemon"])?;
@@ -44,9 +50,21 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
         witness::count(&walk.state, "default/important-")?.values().all(|count| *count == 0),
         "the runtime runs nothing of it",
     )?;
+    let words = ["explain", "ds/important", "--node", node.as_str()];
+    let text = asks(walk, &words, 0)?;
+    walk.keep("node", &words, &text);
+    for words in ["gets it", "NO   resources", "Insufficient cpu"] {
+        check(text.contains(words), &format!("explain says {words:?}"))?;
+    }
 
     walk.tell("### A priority class makes room: the less important pod goes");
     walk.kubectl(&["apply", "-f", &path, "-l", "part=priority"])?;
+    let text = asks(walk, &["plan", "-f", &with_class.to_string_lossy()], 2)?;
+    walk.keep("preempt", &["plan", "-f", "with-class.yaml"], &text);
+    check(
+        text.contains("WOULD PREEMPT") && text.contains("default/filler"),
+        "plan says who would have to go",
+    )?;
     walk.kubectl(&[
         "patch",
         "ds",
@@ -57,6 +75,8 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     walk.runs_on("default/important-", &[node])?;
     walk.runs_on("default/filler", &[])?;
     walk.numbers("important", [1; 5])?;
+    let text = asks(walk, &["explain", "ds/important"], 0)?;
+    check(text.contains("HAS IT: 1"), "explain says that it is there")?;
     walk.until("an event tells who was preempted", |walk| {
         Ok(walk.ask(&["get", "events"])?.contains("Preempted"))
     })?;

@@ -55,13 +55,26 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
     walk.kubectl(&["label", "node", last, "disk=ssd"])?;
     let text = asks(walk, &["explain", SET, "--node", last], 0)?;
     check(text.contains("the node is down"), "the node is told as down")?;
-    let text = asks(walk, &["plan", SET, "--image", "follow=busybox:1.36"], 2)?;
-    check(text.contains("down"), "the plan says what the silent node waits for")?;
+    let words = ["plan", SET, "--image", "follow=busybox:1.36"];
+    let text = asks(walk, &words, 2)?;
+    walk.keep("plan", &words, &text);
+    check(
+        text.contains("the node is down; its pod is made when it returns"),
+        "the plan says what the silent node waits for",
+    )?;
     signal(walk, last, "-CONT")?;
     walk.numbers("log-agent", [2; 5])?;
     let text = asks(walk, &["explain", SET, "-o", "wide"], 0)?;
     check(text.contains("HAS IT: 2"), "the node is back and has it")?;
 
+    stuck(walk)?;
+    walk.kubectl(&["delete", "ds", "log-agent"])?;
+    walk.kubectl(&["taint", "nodes", first, "dedicated-"])?;
+    walk.kubectl(&["label", "nodes", second, last, "disk-"])?;
+    walk.runs_on("default/", &[])
+}
+
+fn stuck(walk: &mut Walk) -> Result<()> {
     walk.tell(
         "### A new image that does not exist: the rollout stops where it may, and explain says why",
     );
@@ -72,16 +85,14 @@ pub(super) fn walk(walk: &mut Walk) -> Result<()> {
         Ok(text_of(walk, &["explain", SET])?.contains("the image cannot be had"))
     })?;
     let text = asks(walk, &["explain", SET], 0)?;
+    walk.keep("explain", &["explain", SET], &text);
     check(
         text.contains("waits for its turn: maxUnavailable is 1"),
         "the other node waits for its turn",
     )?;
     let text = asks(walk, &["plan", SET, "--image", "follow=busybox:1.35"], 2)?;
     check(text.contains("again"), "going back is told as going back")?;
-    walk.kubectl(&["delete", "ds", "log-agent"])?;
-    walk.kubectl(&["taint", "nodes", first, "dedicated-"])?;
-    walk.kubectl(&["label", "nodes", second, last, "disk-"])?;
-    walk.runs_on("default/", &[])
+    Ok(())
 }
 
 /// Signals the agent of a node.
@@ -101,7 +112,8 @@ pub(super) fn asks(walk: &mut Walk, words: &[&str], code: i32) -> Result<String>
     Ok(text)
 }
 
-fn text_of(walk: &Walk, words: &[&str]) -> Result<String> {
+/// Its answer, without writing it down.
+pub(super) fn text_of(walk: &Walk, words: &[&str]) -> Result<String> {
     Ok(ask(walk, words)?.1)
 }
 
