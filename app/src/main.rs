@@ -16,6 +16,11 @@ mod server;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Objects are trees of small pieces; with the system's allocator, taking and giving back those pieces was a third of
+/// all processor time of a server under load.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What a process that cannot start or go on answers.
 const FAILED: u8 = 1;
 /// What bad flags answer (clap's choice), but for questions, where 2 says that something would change.
