@@ -2,10 +2,13 @@
 
 use crate::backoff::Backoff;
 use crate::cache::{Cache, Object, Scope, revision_of};
-use futures::TryStreamExt;
+use futures::{AsyncBufReadExt, TryStreamExt};
+use http::HeaderValue;
 use kube::api::{ListParams, WatchParams};
-use kube::core::{ListMeta, Request, WatchEvent};
+use kube::core::{ListMeta, Request};
 use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -29,21 +32,53 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// An object as it is held.
-    fn trimmed<K: Object>(&self, mut object: K) -> K {
-        if !self.keeps_managers {
-            object.meta_mut().managed_fields = None;
-        }
-        object
+    /// An object as it is held. `managedFields` that nobody asks for are cut out before anything is read: they are half
+    /// of many an object, and the half that takes longest.
+    fn read<K: Object>(&self, object: &str, outline: &Outline<'_>) -> Result<K, kube::Error> {
+        let cut = outline.metadata.managed_fields.filter(|_| !self.keeps_managers);
+        let lean = cut.map(RawValue::get).and_then(|cut| {
+            // a part of the object's text, so its place is the distance between the two
+            let at = cut.as_ptr().addr().checked_sub(object.as_ptr().addr())?;
+            Some([object.get(..at)?, "null", object.get(at + cut.len()..)?].concat())
+        });
+        parse(lean.as_deref().unwrap_or(object))
     }
+}
+
+/// What is read of an object before the rest.
+#[derive(Deserialize)]
+struct Outline<'a> {
+    #[serde(borrow)]
+    metadata: Meta<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Meta<'a> {
+    resource_version: Option<String>,
+    #[serde(borrow)]
+    managed_fields: Option<&'a RawValue>,
 }
 
 /// One page of a list.
 #[derive(Deserialize)]
-struct Page<K> {
+struct Page {
     #[serde(default)]
     metadata: ListMeta,
-    items: Option<Vec<K>>,
+    items: Option<Vec<Box<RawValue>>>,
+}
+
+/// One line of a watch.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, kube::Error> {
+    serde_json::from_str(text).map_err(kube::Error::SerdeError)
 }
 
 /// Runs until dropped.
@@ -62,7 +97,8 @@ pub(crate) async fn run<K: Object>(source: Source, cache: Cache<K>) {
             Ok(true) => backoff.succeeded(),
             // a server that ends watches before saying anything must not be asked in a tight loop
             Ok(false) => tokio::time::sleep(backoff.failed()).await,
-            Err(error) if expired(&error) => from = None,
+            // expired
+            Err(kube::Error::Api(status)) if status.code == 410 => from = None,
             Err(error) => {
                 let wait = backoff.failed();
                 cache.failed(&error, backoff.failures(), wait);
@@ -88,9 +124,10 @@ async fn list<K: Object>(source: &Source, cache: &Cache<K>) -> Result<String, ku
             source.request.list(&params)
         };
         let request = request.map_err(kube::Error::BuildRequest)?;
-        let page: Page<K> = source.client.request(request).await?;
-        let items = page.items.unwrap_or_default().into_iter();
-        objects.extend(items.map(|object| source.trimmed(object)));
+        let page: Page = source.client.request(request).await?;
+        for item in page.items.unwrap_or_default() {
+            objects.push(source.read(item.get(), &parse(item.get())?)?);
+        }
         params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
         if params.continue_token.is_none() {
             let revision = page.metadata.resource_version.unwrap_or_default();
@@ -118,38 +155,38 @@ async fn watch<K: Object>(
     } else {
         source.request.watch(&params, revision)
     };
-    let request = request.map_err(kube::Error::BuildRequest)?;
+    let mut request = request.map_err(kube::Error::BuildRequest)?;
+    // a watch is read line by line, and a compressed one cannot be
+    request.headers_mut().insert("accept-encoding", HeaderValue::from_static("identity"));
     let started = tokio::time::Instant::now();
-    let events = source.client.request_events::<K>(request).await?;
-    let mut events = pin!(events);
+    let mut lines = pin!(source.client.request_stream(request).await?.lines());
     let mut useful = false;
-    while let Ok(next) = tokio::time::timeout_at(started + WATCH_DEAD, events.try_next()).await {
-        let Some(event) = next? else { break };
-        let seen = match &event {
-            WatchEvent::Added(object)
-            | WatchEvent::Modified(object)
-            | WatchEvent::Deleted(object) => object.meta().resource_version.clone(),
-            WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version.clone()),
-            WatchEvent::Error(_) => None,
+    while let Ok(next) = tokio::time::timeout_at(started + WATCH_DEAD, lines.try_next()).await {
+        let line = match next {
+            Ok(Some(line)) => line,
+            Ok(None) => break,
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
+            Err(error) => return Err(kube::Error::ReadEvents(error)),
         };
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                cache.apply(source.trimmed(object));
-            }
-            WatchEvent::Deleted(object) => cache.remove(&object),
-            WatchEvent::Bookmark(bookmark) => {
-                cache.bookmark(revision_of(Some(&bookmark.metadata.resource_version)));
-            }
-            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+        let Line { kind, object } = match parse(&line) {
+            // cut off with its connection
+            Err(kube::Error::SerdeError(error)) if error.is_eof() => break,
+            other => other?,
+        };
+        let object = object.get();
+        if kind == "ERROR" {
+            return Err(kube::Error::Api(parse(object)?));
+        }
+        let outline: Outline<'_> = parse(object)?;
+        match kind.as_str() {
+            "ADDED" | "MODIFIED" => cache.apply(source.read(object, &outline)?),
+            "DELETED" => cache.remove(&source.read(object, &outline)?),
+            _ => cache.bookmark(revision_of(outline.metadata.resource_version.as_deref())),
         }
         useful = true;
-        if let Some(seen) = seen {
+        if let Some(seen) = outline.metadata.resource_version {
             *revision = seen;
         }
     }
     Ok(useful || started.elapsed() >= Duration::from_secs(1))
-}
-
-fn expired(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 410)
 }
