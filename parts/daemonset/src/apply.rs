@@ -6,14 +6,15 @@ use crate::FIELD_MANAGER;
 use crate::observe::{controller_revisions, daemon_sets, json};
 use crate::pass::{PODS, REVISIONS, SETS};
 use futures::{FutureExt, StreamExt, stream};
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kit::{Events, Note};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, Request, Resource};
 use kube::discovery::ApiResource;
 use rollout::plan::history::NewRevision;
 use rollout::{Create, Delete, Event, Plan, Revision, Set, Status, shape};
+use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -43,8 +44,11 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     fn wrote(&mut self, kind: &'static str, object: &DynamicObject) {
-        let revision = kit::cache::revision_of(object.metadata.resource_version.as_deref());
-        self.written.push((kind, revision));
+        self.wrote_as(kind, object.metadata.resource_version.as_deref().unwrap_or_default());
+    }
+
+    fn wrote_as(&mut self, kind: &'static str, resource_version: &str) {
+        self.written.push((kind, kit::cache::revision_of(Some(resource_version))));
     }
 
     /// Notes a pod that the API does not want. That it could not be asked, or is too busy, is no refusal.
@@ -59,6 +63,19 @@ impl Outcome {
         let why = || format!("{what}: {}", message(error));
         self.wrong.get_or_insert_with(why);
     }
+}
+
+/// What is read of the answer to a create: all the rest comes by the watch.
+#[derive(Deserialize)]
+struct Written {
+    metadata: WrittenMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMeta {
+    name: String,
+    resource_version: String,
 }
 
 /// One plan being carried out.
@@ -265,21 +282,19 @@ impl Act<'_> {
 
     /// Creates pods in batches of 1, 2, 4 and so on; a batch with an error is the last (spec B35).
     async fn create(&self, plan: &Plan, outcome: &mut Outcome) {
-        let api = self.api(&pods());
         let mut left = plan.create.as_slice();
         for size in bodies::batches(plan.create.len()) {
             let (batch, rest) = left.split_at(size);
             left = rest;
             let requests: Vec<_> =
-                batch.iter().map(|create| self.create_one(&api, plan, create).boxed()).collect();
+                batch.iter().map(|create| self.create_one(plan, create).boxed()).collect();
             let answers = futures::future::join_all(requests).await;
             for (create, answer) in batch.iter().zip(answers) {
                 outcome.touched.insert(create.node.clone());
                 match answer {
                     Ok(pod) => {
-                        let name = pod.metadata.name.clone().unwrap_or_default();
-                        self.tell(Event::created(&name));
-                        outcome.wrote(PODS, &pod);
+                        self.tell(Event::created(&pod.metadata.name));
+                        outcome.wrote_as(PODS, &pod.metadata.resource_version);
                         outcome.created.insert(create.node.clone());
                     }
                     // the namespace is on its way out, and the set with it
@@ -297,14 +312,11 @@ impl Act<'_> {
         }
     }
 
-    async fn create_one(
-        &self,
-        api: &Api<DynamicObject>,
-        plan: &Plan,
-        create: &Create,
-    ) -> Result<DynamicObject, kube::Error> {
-        let body = typed(shape::pod(self.set, &plan.hash, &create.node))?;
-        api.create(&post(), &body).await
+    async fn create_one(&self, plan: &Plan, create: &Create) -> Result<Written, kube::Error> {
+        let body = serde_json::to_vec(&shape::pod(self.set, &plan.hash, &create.node));
+        let path = Pod::url_path(&(), Some(&self.set.namespace));
+        let request = Request::new(path).create(&post(), body.map_err(kube::Error::SerdeError)?);
+        self.client.request(request.map_err(kube::Error::BuildRequest)?).await
     }
 
     async fn delete_one<'d>(
@@ -357,7 +369,7 @@ impl Act<'_> {
 }
 
 fn pods() -> ApiResource {
-    ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&())
+    ApiResource::erase::<Pod>(&())
 }
 
 fn post() -> PostParams {

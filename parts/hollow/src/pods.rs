@@ -5,9 +5,10 @@ use crate::stage::{Next, Stage};
 use crate::{NodeShape, Options};
 use k8s_openapi::api::core::v1::Pod;
 use kit::{Cache, Key, Queue, QueueLimits, Setup};
-use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::{Request, Resource};
 use parking_lot::Mutex;
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,16 +103,16 @@ impl Pods {
         stage: &Stage,
         node: &NodeShape,
     ) -> Result<(), kube::Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let pods = Request::new(Pod::url_path(&(), Some(&key.namespace)));
         tracing::debug!(pod = %key, stage = stage.name, "stage");
-        let done = if stage.next == Next::Gone {
+        let request = if stage.next == Next::Gone {
             let only = Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
             let now = DeleteParams {
                 grace_period_seconds: Some(0),
                 preconditions: Some(only),
                 ..DeleteParams::default()
             };
-            api.delete(&key.name, &now).await.map(drop)
+            pods.delete(&key.name, &now)
         } else {
             let uid = pod.metadata.uid.as_deref().unwrap_or_default();
             let ip = node.pod_ip(uid);
@@ -119,10 +120,12 @@ impl Pods {
             else {
                 return Ok(());
             };
-            api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
-                .await
-                .map(drop)
+            let patch = Patch::Strategic(patch);
+            pods.patch_subresource("status", &key.name, &PatchParams::default(), &patch)
         };
+        // what becomes of the pod is told by the watch
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let done = self.client.request::<IgnoredAny>(request).await.map(drop);
         match done {
             // gone, or another pod of that name: news is on its way
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
