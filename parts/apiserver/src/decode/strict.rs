@@ -7,6 +7,7 @@ use api::schema::{self, Node as Shape, Type};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Number, Value};
+use std::fmt::Write as _;
 
 /// Most faults that are told: more would not fit the 64 KiB that clients take as headers.
 const FAULTS_MAX: usize = 100;
@@ -29,19 +30,26 @@ pub fn object(node: &Node, type_name: &str) -> Result<Typed, String> {
     Ok(Typed { object, faults: walk.faults })
 }
 
+/// One step on the way; put into words only where there is something to tell.
+#[derive(Clone, Copy)]
+enum Step<'n> {
+    Key(&'n str),
+    Item(usize),
+}
+
 #[derive(Default)]
-struct Walk {
+struct Walk<'n> {
     faults: Vec<String>,
     /// Where we are, with indices and keys.
-    path: Vec<String>,
+    path: Vec<Step<'n>>,
     /// Where we are as Go's decoder counts: fields of structs only.
     fields: Vec<&'static str>,
     /// The struct we are in.
     inside: &'static str,
 }
 
-impl Walk {
-    fn value(&mut self, node: &Node, shape: Shape) -> Result<Value, String> {
+impl<'n> Walk<'n> {
+    fn value(&mut self, node: &'n Node, shape: Shape) -> Result<Value, String> {
         match (shape, node) {
             (_, Node::Null) => Ok(Value::Null),
             (Shape::SchemaOr(found), Node::Object(fields)) => self.structure(fields, found),
@@ -74,11 +82,17 @@ impl Walk {
     /// The path with a dot behind it, ready for a key.
     fn here(&self) -> String {
         let mut text = String::new();
-        for part in &self.path {
-            if !part.starts_with('[') && !text.is_empty() {
-                text.push('.');
+        for step in &self.path {
+            match step {
+                // writing to a String cannot fail
+                Step::Item(at) => drop(write!(text, "[{at}]")),
+                Step::Key(key) => {
+                    if !key.starts_with('[') && !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push_str(key);
+                }
             }
-            text.push_str(part);
         }
         if !text.is_empty() {
             text.push('.');
@@ -99,7 +113,7 @@ impl Walk {
 
     fn structure(
         &mut self,
-        fields: &[(String, Node)],
+        fields: &'n [(String, Node)],
         found: &'static Type,
     ) -> Result<Value, String> {
         let mut out = Map::new();
@@ -117,7 +131,7 @@ impl Walk {
                 self.fault("duplicate", key);
             }
             seen.push(key);
-            self.path.push(key.clone());
+            self.path.push(Step::Key(key));
             self.fields.push(field.name);
             let value = self.value(node, field.node)?;
             self.path.pop();
@@ -133,13 +147,13 @@ impl Walk {
         Ok(Value::Object(out))
     }
 
-    fn map(&mut self, fields: &[(String, Node)], values: Shape) -> Result<Value, String> {
+    fn map(&mut self, fields: &'n [(String, Node)], values: Shape) -> Result<Value, String> {
         let mut out = Map::new();
         for (key, node) in fields {
             if out.contains_key(key) {
                 self.fault("duplicate", key);
             }
-            self.path.push(key.clone());
+            self.path.push(Step::Key(key));
             let value = self.value(node, values)?;
             self.path.pop();
             let value = if value.is_null() { zero(values) } else { value };
@@ -148,10 +162,10 @@ impl Walk {
         Ok(Value::Object(out))
     }
 
-    fn list(&mut self, items: &[Node], shape: Shape) -> Result<Value, String> {
+    fn list(&mut self, items: &'n [Node], shape: Shape) -> Result<Value, String> {
         let mut out = Vec::with_capacity(items.len());
         for (at, item) in items.iter().enumerate() {
-            self.path.push(format!("[{at}]"));
+            self.path.push(Step::Item(at));
             let value = self.value(item, shape)?;
             self.path.pop();
             out.push(if value.is_null() { zero(shape) } else { value });
@@ -167,7 +181,7 @@ impl Walk {
             .ok_or_else(|| self.mismatch(&format!("number {number}"), &shape.go_type()))
     }
 
-    fn any(&mut self, node: &Node) -> Value {
+    fn any(&mut self, node: &'n Node) -> Value {
         match node {
             Node::Object(fields) => {
                 let mut out = Map::new();
@@ -175,7 +189,7 @@ impl Walk {
                     if out.contains_key(key) {
                         self.fault("duplicate", key);
                     }
-                    self.path.push(key.clone());
+                    self.path.push(Step::Key(key));
                     out.insert(key.clone(), self.any(node));
                     self.path.pop();
                 }
@@ -184,7 +198,7 @@ impl Walk {
             Node::List(items) => {
                 let mut out = Vec::with_capacity(items.len());
                 for (at, item) in items.iter().enumerate() {
-                    self.path.push(format!("[{at}]"));
+                    self.path.push(Step::Item(at));
                     out.push(self.any(item));
                     self.path.pop();
                 }

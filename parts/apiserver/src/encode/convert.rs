@@ -5,6 +5,7 @@ use crate::custom;
 use api::Resource;
 use bytes::Bytes;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// Field names of `v1` events and theirs in `events.k8s.io/v1`; all others agree.
 const EVENT_FIELDS: [(&str, &str); 7] = [
@@ -29,17 +30,21 @@ pub(crate) fn is_plain(row: &Resource) -> bool {
 }
 
 fn shares_storage(row: &Resource) -> bool {
-    row.storage != format!("{}/{}", row.group, row.plural)
+    row.storage.split_once('/') != Some((row.group, row.plural))
 }
 
-/// An object of `row` in the form it is stored in.
-pub(crate) fn stored(row: &Resource, object: &Value) -> Value {
+/// An object of `row` in the form it is stored in: most are stored as they are.
+pub(crate) fn stored<'o>(row: &Resource, object: &'o Value) -> Cow<'o, Value> {
+    let kind = custom::kind_of(row);
+    if kind.is_none() && !shares_storage(row) {
+        return Cow::Borrowed(object);
+    }
     let mut object = object.clone();
-    if let Some(kind) = custom::kind_of(row) {
+    if let Some(kind) = kind {
         if let Some(fields) = object.as_object_mut() {
             fields.insert("apiVersion".to_owned(), kind.stored_as.into());
         }
-    } else if shares_storage(row) {
+    } else {
         rename(&mut object, EVENT_FIELDS.iter().map(|(core, new)| (*new, *core)), "v1");
         for name in ALWAYS_IN_V1 {
             if let Some(fields) = object.as_object_mut() {
@@ -47,7 +52,7 @@ pub(crate) fn stored(row: &Resource, object: &Value) -> Value {
             }
         }
     }
-    object
+    Cow::Owned(object)
 }
 
 /// Stored bytes in the form of `row`.

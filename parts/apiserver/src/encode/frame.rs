@@ -45,6 +45,9 @@ pub fn event(source: &Source, change: Change, object: &[u8], first: bool) -> Res
     match source.form.view {
         View::Whole => Ok(plain(change.name(), object)),
         View::Metadata(version) | View::MetadataList(version) => {
+            if let Some(bytes) = table::metadata_bytes(source.row, object, version) {
+                return Ok(plain(change.name(), bytes.as_bytes()));
+            }
             let value = table::metadata(&parse(object)?, version);
             Ok(plain(change.name(), value.to_string().as_bytes()))
         }

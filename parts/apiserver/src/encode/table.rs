@@ -2,7 +2,9 @@
 
 use super::Source;
 use crate::admit::Strategy;
-use api::Status;
+use api::{Resource, Status};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 /// What a row carries of its object.
@@ -70,6 +72,23 @@ pub fn row(source: &Source, object: &Value, version: &str) -> Value {
 /// A field of old that `apps/v1` shows as an annotation; it is no part of the metadata proper.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
+/// The metadata of one object as it is stored, taken out without reading the rest; `None` where it must be read.
+pub fn metadata_bytes(row: &Resource, object: &[u8], version: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Outline<'a> {
+        #[serde(borrow)]
+        metadata: &'a RawValue,
+    }
+    if row.kind == "DaemonSet" {
+        return None;
+    }
+    let outline: Outline<'_> = serde_json::from_slice(object).ok()?;
+    let meta = outline.metadata.get();
+    Some(format!(
+        "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/{version}\",\"metadata\":{meta}}}"
+    ))
+}
+
 /// The metadata of one object.
 pub fn metadata(object: &Value, version: &str) -> Value {
     let mut meta = object.get("metadata").cloned().unwrap_or_else(|| json!({}));
@@ -88,4 +107,22 @@ pub fn metadata(object: &Value, version: &str) -> Value {
         "apiVersion": format!("meta.k8s.io/{version}"),
         "metadata": meta,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_taken_out_is_metadata_read() {
+        let row = |group, plural| api::resource::by_plural(group, "v1", plural).expect("served");
+        let object = json!({"kind": "Pod", "apiVersion": "v1",
+            "metadata": {"resourceVersion": "7", "name": "p", "labels": {"a": "{\"metadata\":1}"}},
+            "spec": {"metadata": 1}});
+        let taken = metadata_bytes(row("", "pods"), object.to_string().as_bytes(), "v1");
+        let taken: Value = serde_json::from_str(&taken.expect("taken out")).expect("JSON");
+        assert_eq!(taken, metadata(&object, "v1"));
+        assert_eq!(metadata_bytes(row("", "pods"), b"{}", "v1"), None);
+        assert_eq!(metadata_bytes(row("apps", "daemonsets"), b"{\"metadata\":{}}", "v1"), None);
+    }
 }

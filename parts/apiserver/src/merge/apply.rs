@@ -22,6 +22,9 @@ const BEFORE_FIRST_APPLY: &str = "before-first-apply";
 /// The annotation that a DaemonSet always has in the form ownership is reckoned on.
 const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
+/// That kind.
+const DAEMON_SET: &str = "DaemonSet";
+
 /// Who writes, how and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Manager<'a> {
@@ -137,6 +140,9 @@ fn updated(
     manager: &Manager<'_>,
     kind: &'static Type,
 ) -> Owners {
+    let nothing = live.as_object().is_none_or(serde_json::Map::is_empty);
+    let parts = (!nothing && kind.go_name() != DAEMON_SET).then(|| form::apart(live, new, kind));
+    let (live, new) = parts.as_ref().map_or((live, new), |(live, new)| (live, new));
     let before = reckoned(live, kind);
     let after = reckoned(new, kind);
     let found =
@@ -146,7 +152,7 @@ fn updated(
     let taken = found.modified.union(&found.added).difference(&nobodys());
     if !taken.is_empty() {
         let owned = known.entry(owner).or_default();
-        owned.fields = owned.fields.union(&taken);
+        owned.fields.add(&taken);
         manager.api_version.clone_into(&mut owned.api_version);
         owned.time = manager.time();
     }
@@ -156,11 +162,15 @@ fn updated(
 
 /// The form on which ownership is reckoned.
 fn reckoned(object: &Value, kind: &'static Type) -> Value {
-    let mut bare = object.clone();
-    owners::strip(&mut bare);
-    let mut filled = form::filled(&bare, kind);
+    let mut filled = if object.pointer("/metadata/managedFields").is_some() {
+        let mut bare = object.clone();
+        owners::strip(&mut bare);
+        form::filled(&bare, kind)
+    } else {
+        form::filled(object, kind)
+    };
     let is_empty = object.as_object().is_none_or(serde_json::Map::is_empty);
-    if kind.go_name() == "DaemonSet"
+    if kind.go_name() == DAEMON_SET
         && !is_empty
         && let Some(metadata) = filled.get_mut("metadata").and_then(Value::as_object_mut)
     {
@@ -177,7 +187,7 @@ fn take_over(owners: &mut Owners, found: &Difference, winner: Option<&Owner>) {
     let lost = found.modified.union(&found.added).union(&found.removed);
     for (owner, owned) in owners.iter_mut() {
         if Some(owner) != winner {
-            owned.fields = owned.fields.difference(&lost);
+            owned.fields.remove(&lost);
         }
     }
     owners.retain(|_, owned| !owned.fields.is_empty());

@@ -9,6 +9,40 @@ pub(super) fn filled(value: &Value, kind: &'static Type) -> Value {
     fill(value, Node::Struct(kind))
 }
 
+/// Two documents of one type without the fields of structs that are equal in both, and without `managedFields`: how
+/// they differ is told by what is left, and most writes change little.
+pub(super) fn apart(old: &Value, new: &Value, kind: &'static Type) -> (Value, Value) {
+    part(old, new, Node::Struct(kind), "")
+}
+
+/// `at`: empty at the root, and the name of the field right below it.
+fn part(old: &Value, new: &Value, node: Node, at: &str) -> (Value, Value) {
+    let (Value::Object(was), Value::Object(is), Node::Struct(kind)) = (old, new, node) else {
+        return (old.clone(), new.clone());
+    };
+    if kind.atomic {
+        return (old.clone(), new.clone());
+    }
+    let counts = |name: &String| at != "metadata" || name != "managedFields";
+    let (mut before, mut after) = (Map::new(), Map::new());
+    for (name, old) in was.iter().filter(|(name, _)| counts(name)) {
+        let Some(new) = is.get(name) else {
+            before.insert(name.clone(), old.clone());
+            continue;
+        };
+        if old != new {
+            let node = kind.field(name).map_or(Node::Any, |field| field.node);
+            let (old, new) = part(old, new, node, if at.is_empty() { name } else { "-" });
+            before.insert(name.clone(), old);
+            after.insert(name.clone(), new);
+        }
+    }
+    for (name, new) in is.iter().filter(|(name, _)| counts(name) && !was.contains_key(*name)) {
+        after.insert(name.clone(), new.clone());
+    }
+    (before.into(), after.into())
+}
+
 fn fill(value: &Value, node: Node) -> Value {
     match (value, node) {
         (Value::Object(fields), Node::Struct(kind)) => {

@@ -105,12 +105,39 @@ impl Set {
     }
 
     pub(super) fn union(&self, other: &Self) -> Self {
-        let mut children = self.children.clone();
-        for (step, set) in &other.children {
-            let merged = children.get(step).map_or_else(|| set.clone(), |mine| mine.union(set));
-            children.insert(step.clone(), merged);
+        let mut out = self.clone();
+        out.add(other);
+        out
+    }
+
+    /// Takes in everything of `other`.
+    pub(super) fn add(&mut self, other: &Self) {
+        for step in other.members.difference(&self.members).cloned().collect::<Vec<_>>() {
+            self.members.insert(step);
         }
-        Self { members: self.members.union(&other.members).cloned().collect(), children }
+        for (step, set) in &other.children {
+            match self.children.get_mut(step) {
+                Some(mine) => mine.add(set),
+                None => {
+                    self.children.insert(step.clone(), set.clone());
+                }
+            }
+        }
+    }
+
+    /// Gives up everything of `other`.
+    pub(super) fn remove(&mut self, other: &Self) {
+        for step in &other.members {
+            self.members.remove(step);
+        }
+        for (step, set) in &other.children {
+            if let Some(mine) = self.children.get_mut(step) {
+                mine.remove(set);
+                if mine.is_empty() {
+                    self.children.remove(step);
+                }
+            }
+        }
     }
 
     pub(super) fn intersection(&self, other: &Self) -> Self {
@@ -127,14 +154,8 @@ impl Set {
     }
 
     pub(super) fn difference(&self, other: &Self) -> Self {
-        let mut out = Self {
-            members: self.members.difference(&other.members).cloned().collect(),
-            ..Self::default()
-        };
-        for (step, set) in &self.children {
-            let rest = other.children.get(step).map_or_else(|| set.clone(), |o| set.difference(o));
-            out.graft(step.clone(), rest);
-        }
+        let mut out = self.clone();
+        out.remove(other);
         out
     }
 

@@ -73,8 +73,8 @@ pub(crate) async fn store_new(
         &object,
     )?;
     let mut taken = String::new();
-    for _ in 0..draws {
-        let mut object = object.clone();
+    for draw in 1..=draws {
+        let mut object = if draw == draws { std::mem::take(&mut object) } else { object.clone() };
         if generated {
             set(&mut object, "name", call.server.chance(|chance| generated_name(&prefix, chance)));
         }

@@ -10,7 +10,10 @@ use crate::merge::{self, Touched};
 use api::status::Details;
 use api::{Resource, Status, schema};
 use axum::body::Body;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+/// Where an object says who owns its fields.
+const OWNERS: &str = "/metadata/managedFields";
 
 /// The kinds of patches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,34 @@ impl Patch {
         old: &Value,
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
+        let Some(owners) = old.pointer(OWNERS).filter(|_| self.leaves_owners()) else {
+            return self.merged(row, old, validation);
+        };
+        // Half of many an object; it is of the right form already.
+        let mut decoded = self.merged(row, &without_owners(old), validation)?;
+        if let Some(meta) = decoded.object.get_mut("metadata").and_then(Value::as_object_mut) {
+            meta.insert("managedFields".into(), owners.clone());
+        }
+        Ok(decoded)
+    }
+
+    /// Whether it cannot touch, nor see, who owns which fields.
+    fn leaves_owners(&self) -> bool {
+        let plain = |fields: &Map<String, Value>| !fields.keys().any(|key| key.starts_with('$'));
+        let meta = |meta: &Value| {
+            meta.as_object().is_some_and(|meta| plain(meta) && !meta.contains_key("managedFields"))
+        };
+        self.kind == Kind::Strategic
+            && self.patch.as_object().is_some_and(plain)
+            && self.patch.get("metadata").is_none_or(meta)
+    }
+
+    fn merged(
+        &self,
+        row: &'static Resource,
+        old: &Value,
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
         let shape = schema::of(row).ok_or_else(|| Status::internal("the resource has no type"))?;
         let (patched, quoted) = match self.kind {
             Kind::Json => (merge::json_patch(old, &self.patch)?, None),
@@ -97,6 +128,24 @@ impl Patch {
         let node = self.touched.ordered(&patched, shape);
         let patched = decode::Patched { node: &node, quoted, told: self.told.clone() };
         decode::patched(patched, Wanted::of(row), validation)
+    }
+}
+
+/// A copy of an object that does not say who owns its fields.
+fn without_owners(object: &Value) -> Value {
+    let copy = |fields: &Map<String, Value>, change: &dyn Fn(&str, &Value) -> Option<Value>| {
+        let kept =
+            fields.iter().filter_map(|(key, value)| Some((key.clone(), change(key, value)?)));
+        kept.collect::<Map<_, _>>()
+    };
+    let of_meta = |key: &str, value: &Value| (key != "managedFields").then(|| value.clone());
+    let of_object = |key: &str, value: &Value| match (key, value) {
+        ("metadata", Value::Object(meta)) => Some(Value::Object(copy(meta, &of_meta))),
+        _ => Some(value.clone()),
+    };
+    match object {
+        Value::Object(fields) => copy(fields, &of_object).into(),
+        other => other.clone(),
     }
 }
 
@@ -159,4 +208,38 @@ async fn apply(call: &Call, body: &[u8], options: &WriteOptions) -> Result<Reply
     })
     .await?;
     call.source().object(200, &written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_patch_that_leaves_owners_alone_does_the_same_without_reading_them() {
+        let row = api::resource::by_plural("", "v1", "pods").expect("pods are served");
+        let old = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "p", "labels": {"a": "b"}, "managedFields": [
+                {"manager": "m", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
+                 "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}}}]},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        });
+        for (patch, leaves) in [
+            (json!({"status": {"phase": "Running"}}), true),
+            (json!({"metadata": {"labels": {"a": null, "c": "d"}}}), true),
+            (json!({"metadata": {"$patch": "replace", "name": "q"}}), false),
+            (json!({"metadata": {"managedFields": [{}]}}), false),
+            (json!({"metadata": null}), false),
+            (json!({"$retainKeys": ["metadata"], "metadata": {"name": "q"}}), false),
+        ] {
+            let read = Patch::read(Kind::Strategic, patch.to_string().as_bytes()).expect("a patch");
+            assert_eq!(read.leaves_owners(), leaves, "{patch}");
+            let shown = |outcome: Result<Decoded, Status>| match outcome {
+                Ok(decoded) => (decoded.object, decoded.warnings),
+                Err(refused) => (json!(refused.message), Vec::new()),
+            };
+            let short = shown(read.apply(row, &old, FieldValidation::Strict));
+            assert_eq!(short, shown(read.merged(row, &old, FieldValidation::Strict)), "{patch}");
+        }
+    }
 }

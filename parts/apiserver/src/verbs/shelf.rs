@@ -26,7 +26,8 @@ pub(crate) fn stored_row(row: &'static Resource) -> &'static Resource {
     if row.custom.is_some() {
         return row;
     }
-    let plain = |found: &&Resource| format!("{}/{}", found.group, found.plural) == row.storage;
+    let place = row.storage.split_once('/');
+    let plain = |found: &&Resource| place == Some((found.group, found.plural));
     api::resource::ALL.iter().find(plain).unwrap_or(row)
 }
 

@@ -14,7 +14,7 @@ use api::field::FieldError;
 use api::{Path, Status};
 use axum::body::Body;
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// How often a change that names no resourceVersion is tried again when someone else wrote in between. Each
@@ -185,15 +185,17 @@ async fn write(
     old: &Value,
     object: &Value,
 ) -> Result<Bytes, CommitError> {
-    let mut object = object.clone();
-    create::set(&mut object, "resourceVersion", record.revision.to_string());
-    if unchanged(&object, old) {
+    if unchanged(object, old) {
         return Ok(shelf::shown(call.row, record));
     }
-    let bytes = Bytes::from(encode::object_bytes(&object));
-    let finished = delete::finished_by_update(call.row, &object, old);
-    if options.dry_run {
-        return Ok(bytes);
+    let finished = delete::finished_by_update(call.row, object, old);
+    let bytes = (finished || options.dry_run).then(|| {
+        let mut object = object.clone();
+        create::set(&mut object, "resourceVersion", record.revision.to_string());
+        Bytes::from(encode::object_bytes(&object))
+    });
+    if let Some(bytes) = bytes.as_ref().filter(|_| options.dry_run) {
+        return Ok(bytes.clone());
     }
     let write = shelf::Write {
         row: call.row,
@@ -203,26 +205,73 @@ async fn write(
     };
     let ttl = call.server.config.event_ttl;
     let done = if finished {
-        write.remove(&call.server.records, Some(&object), ttl).await?
+        write.remove(&call.server.records, Some(object), ttl).await?
     } else {
-        write.put(&call.server.records, &object, ttl).await?
+        write.put(&call.server.records, object, ttl).await?
     };
     call.server.observe(&done.record.key);
     // The answer to the change that ends a delete is the object before it went, as upstream has it.
-    Ok(if finished { bytes } else { shelf::shown(call.row, &done.record) })
+    Ok(bytes.unwrap_or_else(|| shelf::shown(call.row, &done.record)))
 }
 
-/// Whether nothing changed but perhaps the times in `managedFields`.
+/// Whether nothing changed but perhaps the times in `managedFields`; the version is compared elsewhere.
 fn unchanged(object: &Value, old: &Value) -> bool {
-    let plain = |object: &Value| {
-        let mut object = object.clone();
-        let managers = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut);
-        for manager in managers.into_iter().flatten() {
-            if let Some(fields) = manager.as_object_mut() {
-                fields.remove("time");
-            }
+    let same = |key: &str, one: Option<&Value>, other: Option<&Value>| match key {
+        "resourceVersion" => true,
+        "managedFields" => {
+            one == other || (one.is_some() == other.is_some() && timeless(one) == timeless(other))
         }
-        object
+        _ => one == other,
     };
-    object == old || plain(object) == plain(old)
+    let parts = |key: &str, one: Option<&Value>, other: Option<&Value>| match (key, one, other) {
+        ("metadata", Some(Value::Object(one)), Some(Value::Object(other))) => {
+            alike(one, other, &same)
+        }
+        _ => one == other,
+    };
+    match (object, old) {
+        (Value::Object(object), Value::Object(old)) => alike(object, old, &parts),
+        _ => object == old,
+    }
+}
+
+/// What counts as the same in a field of that name.
+type Same<'a> = dyn Fn(&str, Option<&Value>, Option<&Value>) -> bool + 'a;
+
+/// Whether two objects agree in every field, by what `same` thinks of each.
+fn alike(one: &Map<String, Value>, other: &Map<String, Value>, same: &Same<'_>) -> bool {
+    one.iter().all(|(key, value)| same(key, Some(value), other.get(key)))
+        && other.iter().all(|(key, value)| one.contains_key(key) || same(key, None, Some(value)))
+}
+
+/// The entries without their times.
+fn timeless(entries: Option<&Value>) -> Vec<Vec<(&String, &Value)>> {
+    let entries = entries.and_then(Value::as_array).into_iter().flatten();
+    let fields = entries.filter_map(Value::as_object);
+    fields.map(|fields| fields.iter().filter(|(key, _)| *key != "time").collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_write_of_other_times_only_is_no_change() {
+        let object = |version: &str, time: &str, label: &str| {
+            json!({"metadata": {"resourceVersion": version, "labels": {"a": label},
+                "managedFields": [{"manager": "m", "time": time}, {"manager": "n"}]}, "spec": {"x": 1}})
+        };
+        let old = object("5", "1", "b");
+        assert!(unchanged(&object("5", "2", "b"), &old));
+        assert!(!unchanged(&object("5", "1", "c"), &old));
+        let mut other = old.clone();
+        other["metadata"]["managedFields"][1]["manager"] = json!("o");
+        assert!(!unchanged(&other, &old));
+        for field in ["spec", "metadata"] {
+            let mut less = old.clone();
+            less.as_object_mut().map(|fields| fields.remove(field));
+            assert!(!unchanged(&less, &old) && !unchanged(&old, &less), "{field}");
+        }
+    }
 }

@@ -104,6 +104,18 @@ proptest! {
     }
 
     #[test]
+    fn documents_differ_in_what_is_apart_in_them(old in wishes(), new in wishes()) {
+        let kind = kind("io.k8s.api.apps.v1.ReplicaSet");
+        let differ = |old: &Value, new: &Value| {
+            let found = tree::compare(&form::filled(old, kind), &form::filled(new, kind), kind);
+            (found.added, found.removed, found.modified)
+        };
+        let (before, after) = form::apart(&old, &new, kind);
+        prop_assert_eq!(differ(&before, &after), differ(&old, &new));
+        prop_assert_eq!(form::apart(&old, &old, kind), (json!({}), json!({})));
+    }
+
+    #[test]
     fn a_strategic_patch_with_the_object_itself_changes_nothing(object in wishes()) {
         prop_assert_eq!(strategic(&object, &object, daemon()).unwrap(), object);
     }
