@@ -46,7 +46,10 @@ enum Chore {
         /// The cluster's folder
         #[arg(long, default_value = demo::DIR)]
         dir: PathBuf,
-        /// Chapters; all when none is named, and then docs/walk.md is written
+        /// Where to write what was seen; docs/walk.md when no chapter is named, else nowhere
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Chapters; all when none is named
         chapters: Vec<String>,
     },
     /// The first process of a node (started by `cluster`)
@@ -125,9 +128,10 @@ fn main() -> Result<()> {
         Chore::Demo { act: DemoAct::Down } => demo::down(),
         Chore::Test => suite::run(),
         Chore::Bench => bench::run(),
-        Chore::Walk { dir, chapters } => {
-            let out = demo::repository()?.join("docs/walk.md");
-            walk::run(&dir, &chapters, chapters.is_empty().then_some(out.as_path()))
+        Chore::Walk { dir, out, chapters } => {
+            let usual = demo::repository()?.join("docs/walk.md");
+            let out = out.or_else(|| chapters.is_empty().then_some(usual));
+            walk::run(&dir, &chapters, out.as_deref())
         }
         Chore::Cluster { act } => match act {
             ClusterAct::Up { dir, nodes, pernode, prefix } => {

@@ -100,7 +100,7 @@ pub(crate) fn run(dir: &Path, names: &[String], out: Option<&Path>) -> Result<()
     }
     if let Some(out) = out {
         std::fs::write(out, format!("{HEAD}{}", walk.text))?;
-        let guide = out.with_file_name("explain.md");
+        let guide = crate::demo::repository()?.join("docs/explain.md");
         let mut text = std::fs::read_to_string(&guide)?;
         for (place, output) in &walk.kept {
             text = shown(&text, place, output)?;

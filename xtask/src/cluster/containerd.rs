@@ -71,7 +71,11 @@ pub(crate) fn write_cni(dir: &Path, subnet: &str) -> Result<std::path::PathBuf> 
 pub(crate) fn link_plugins(dir: &Path) -> Result<()> {
     for plugin in std::fs::read_dir("/usr/lib/cni")? {
         let plugin = plugin?;
-        std::os::unix::fs::symlink(plugin.path(), dir.join(plugin.file_name()))?;
+        let link = dir.join(plugin.file_name());
+        // a node that comes again finds its folder as it left it
+        if !link.exists() {
+            std::os::unix::fs::symlink(plugin.path(), link)?;
+        }
     }
     Ok(())
 }
