@@ -1,6 +1,7 @@
 //! CustomResourceDefinitions: what is said of a kind that others define. Conditions and the names accepted are the
 //! server's own, set by `custom::keeper`.
 
+mod lists;
 mod schema;
 mod shown;
 mod spec;
@@ -69,7 +70,8 @@ impl Strategy for CustomResourceDefinition {
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         let mut faults = name_of_parts(object);
         faults.extend(spec::validate(object.at("spec")));
-        faults.extend(validate_status(object));
+        faults.extend(accepted_names(object));
+        faults.extend(stored_versions(object));
         faults.extend(approval(object));
         faults.extend(no_unpruned(object));
         faults
@@ -77,10 +79,9 @@ impl Strategy for CustomResourceDefinition {
 
     fn validate_update(&self, object: &Value, old: &Value, context: &Context<'_>) -> Faults {
         if context.subresource == "status" {
-            return validate_status(object);
+            return accepted_names(object);
         }
-        let mut faults = name_of_parts(object);
-        faults.extend(spec::validate(object.at("spec")));
+        let mut faults = spec::validate(object.at("spec"));
         let path = Path::new("spec");
         let (new_spec, old_spec) = (object.at("spec"), old.at("spec"));
         let mut keep = |keys: &[&str]| {
@@ -96,8 +97,10 @@ impl Strategy for CustomResourceDefinition {
         }
         keep(&["group"]);
         keep(&["names", "plural"]);
-        faults.extend(validate_status(object));
-        if !(approval(old).is_empty() && approval(object).is_empty()) && approval(old).is_empty() {
+        faults.extend(accepted_names(object));
+        faults.extend(stored_versions(object));
+        // What was well or wrong before may stay so.
+        if approval_state(old) != approval_state(object) {
             faults.extend(approval(object));
         }
         if !old_spec.flag("preserveUnknownFields") {
@@ -146,25 +149,49 @@ fn name_of_parts(object: &Value) -> Faults {
     vec![FieldError::invalid(Path::new("metadata").child("name"), name, why)]
 }
 
-/// Stored versions and accepted names.
-fn validate_status(object: &Value) -> Faults {
-    let (status, path) = (object.at("status"), Path::new("status"));
-    let mut faults = spec::names(status.at("acceptedNames"), &path.child("acceptedNames"));
-    let stored = status.list("storedVersions");
-    let path = path.child("storedVersions");
+fn accepted_names(object: &Value) -> Faults {
+    let path = Path::new("status").child("acceptedNames");
+    spec::names(object.at("status").at("acceptedNames"), &path)
+}
+
+/// The version in use is among the stored ones, and all of these can still be read.
+fn stored_versions(object: &Value) -> Faults {
+    let held = object.at("status").at("storedVersions");
+    let stored = object.at("status").list("storedVersions");
+    let path = Path::new("status").child("storedVersions");
     if stored.is_empty() {
-        let shown = status.at("storedVersions").clone();
-        faults.push(FieldError::invalid(path, shown, "must have at least one stored version"));
-        return faults;
+        let shown = held.clone();
+        return vec![FieldError::invalid(path, shown, "must have at least one stored version")];
     }
+    let mut faults = Faults::new();
     let versions = object.at("spec").list("versions");
+    for version in versions.iter().filter(|version| version.flag("storage")) {
+        if !stored.contains(version.at("name")) {
+            let why = format!("must have the storage version {}", version.text("name"));
+            faults.push(FieldError::invalid(path.clone(), held.clone(), &why));
+        }
+    }
     for (at, version) in stored.iter().enumerate() {
         if !versions.iter().any(|known| known.at("name") == version) {
-            let why = "must appear in spec.versions";
-            faults.push(FieldError::invalid(path.index(at), version.clone(), why));
+            let name = version.as_str().unwrap_or_default();
+            let why = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+            );
+            faults.push(FieldError::invalid(path.index(at), name, &why));
         }
     }
     faults
+}
+
+/// What kind of thing is said of approval: nothing, approved, not approved, or what does not do.
+fn approval_state(object: &Value) -> &'static str {
+    let said = object.at("metadata").at("annotations").text(APPROVED);
+    match approved(object) {
+        _ if said.is_empty() => "missing",
+        None | Some(Err(_)) => "invalid",
+        Some(Ok(_)) if said.starts_with("unapproved") => "bypassed",
+        Some(Ok(_)) => "approved",
+    }
 }
 
 /// What is said of approval where the group is Kubernetes' own; `Err` tells why it does not do.

@@ -4,6 +4,7 @@ use super::json::{Json, JsonMut};
 use super::*;
 use serde_json::json;
 
+mod definitions;
 mod rare;
 
 fn row(plural: &str) -> &'static Resource {

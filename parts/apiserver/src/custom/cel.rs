@@ -43,6 +43,13 @@ pub(crate) struct Program {
     patterns: Patterns,
 }
 
+impl Program {
+    /// Whether it compares with what was there before.
+    pub(crate) fn compares(&self) -> bool {
+        self.changes
+    }
+}
+
 /// What an expression is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {

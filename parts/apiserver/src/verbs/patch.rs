@@ -3,6 +3,7 @@
 use super::update;
 use super::{Call, create, fields, shelf};
 use crate::admit::metadata;
+use crate::decode::node::Node;
 use crate::decode::options::{FieldValidation, WriteOptions};
 use crate::decode::{self, Decoded, Wanted};
 use crate::encode::Reply;
@@ -125,7 +126,11 @@ impl Patch {
                 (patched, Some(merge::shown(&self.patch)))
             }
         };
-        let node = self.touched.ordered(&patched, shape);
+        // Custom objects are held as maps, whose keys are quoted in their order.
+        let node = match row.custom {
+            Some(_) => Node::from(&patched),
+            None => self.touched.ordered(&patched, shape),
+        };
         let patched = decode::Patched { node: &node, quoted, told: self.told.clone() };
         decode::patched(patched, Wanted::of(row), validation)
     }

@@ -180,3 +180,16 @@ async fn rules_may_compare_with_what_was_there() {
     assert_eq!(refused.at("/details/causes/0/field"), "spec.n");
     assert_eq!(refused.at("/details/causes/0/message"), "Invalid value: may only grow");
 }
+
+#[tokio::test(start_paused = true)]
+async fn metadata_of_an_object_within_another_is_metadata() {
+    let inner = json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true});
+    let world = defined(&json!({"e": inner})).await;
+    let e = json!({"apiVersion": "v1", "kind": "Pod", "more": 1, "metadata": {"name": "x", "bogus": 1}});
+    let made = world.post(WIDGETS, &widget("a", &json!({"e": e}))).await.ok(201);
+    assert_eq!(made.body["spec"]["e"]["metadata"], json!({"name": "x"}));
+    assert_eq!(made.body["spec"]["e"]["more"], 1);
+    let strict = format!("{WIDGETS}?fieldValidation=Strict");
+    let refused = world.post(&strict, &widget("b", &json!({"e": e}))).await.ok(400);
+    assert!(refused.at("/message").contains("unknown field \"spec.e.metadata.bogus\""));
+}

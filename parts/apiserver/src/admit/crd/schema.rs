@@ -1,6 +1,6 @@
 //! The schema of a version: which words of OpenAPI may stand in it, and with which others.
 
-use super::{shown, structural};
+use super::{lists, shown, structural};
 use crate::admit::faults::{Faults, invalid_shown, unsupported};
 use crate::admit::json::Json;
 use crate::custom;
@@ -10,86 +10,126 @@ use serde_json::Value;
 
 /// Types that a schema may name.
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
-/// Words that are not supported at all.
-const UNKNOWN_WORDS: &[(&str, &str)] = &[
-    ("definitions", "definitions is not supported"),
-    ("dependencies", "dependencies is not supported"),
-    ("$schema", "$schema is not supported"),
-    ("id", "id is not supported"),
-    ("additionalItems", "additionalItems is not supported"),
-    ("patternProperties", "patternProperties is not supported"),
-    ("$ref", "$ref is not supported"),
-];
-/// Words that may stand at the root of a schema whose status is written apart, and their names in Go.
-const ROOT_WORDS: &[(&str, &str)] = &[
-    ("description", "Description"),
-    ("type", "Type"),
-    ("format", "Format"),
-    ("title", "Title"),
-    ("maximum", "Maximum"),
-    ("exclusiveMaximum", "ExclusiveMaximum"),
-    ("minimum", "Minimum"),
-    ("exclusiveMinimum", "ExclusiveMinimum"),
-    ("maxLength", "MaxLength"),
-    ("minLength", "MinLength"),
-    ("pattern", "Pattern"),
-    ("maxItems", "MaxItems"),
-    ("minItems", "MinItems"),
-    ("uniqueItems", "UniqueItems"),
-    ("multipleOf", "MultipleOf"),
-    ("required", "Required"),
-    ("items", "Items"),
-    ("properties", "Properties"),
-    ("externalDocs", "ExternalDocs"),
-    ("example", "Example"),
-    ("x-kubernetes-preserve-unknown-fields", "XPreserveUnknownFields"),
-    ("x-kubernetes-validations", "XValidations"),
+/// Words that are not supported at all, in the order in which they are complained of.
+const UNKNOWN_WORDS: &[&str] =
+    &["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"];
+/// What a refusal of a rule may be called.
+const REASONS: &[&str] =
+    &["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
+/// What every object has, and the server fills.
+const OF_EVERY_OBJECT: &[&str] = &["metadata", "kind", "apiVersion"];
+/// Words that may stand at the root of a schema whose status is written apart, by their names in Go.
+const ROOT_WORDS: &[&str] = &[
+    "Description",
+    "Type",
+    "Format",
+    "Title",
+    "Maximum",
+    "ExclusiveMaximum",
+    "Minimum",
+    "ExclusiveMinimum",
+    "MaxLength",
+    "MinLength",
+    "Pattern",
+    "MaxItems",
+    "MinItems",
+    "UniqueItems",
+    "MultipleOf",
+    "Required",
+    "Items",
+    "Properties",
+    "ExternalDocs",
+    "Example",
+    "XPreserveUnknownFields",
+    "XValidations",
 ];
 
-/// Every fault of a schema. What is well is then held against the rules of structure, and its defaults against itself.
+/// Every fault of a schema. Structure comes first, then what defaults break, then the words one by one; rules in CEL
+/// are compiled only where nothing else is wrong.
 pub(super) fn validate(schema: &Value, halves: bool, path: &Path) -> Faults {
     let mut faults = Faults::new();
     if !schema.is_object() {
         return faults;
     }
-    if schema.flag("nullable") {
-        faults.push(FieldError::forbidden(
-            path.child("nullable"),
-            "nullable cannot be true at the root",
-        ));
-    }
     if halves {
         root(&mut faults, schema, path);
     }
-    walk(&mut faults, schema, path, false);
-    let structure = structural::validate(schema, path);
-    if !structure.is_empty() {
-        faults.extend(structure);
-        return faults;
+    if schema.flag("nullable") {
+        let why = "nullable cannot be true at the root";
+        faults.push(FieldError::forbidden(path.child("nullable"), why));
     }
-    if faults.is_empty() {
-        defaults(&mut faults, schema, path);
+    let unreadable = unreadable(schema);
+    let mut wrong = Faults::new();
+    if unreadable.is_none() {
+        wrong = structural::validate(schema, path);
+        if wrong.is_empty() {
+            defaults(&mut wrong, schema, path);
+        }
     }
-    if faults.is_empty() {
-        rules(&mut faults, schema, path);
+    let compiled = unreadable.is_none() && wrong.is_empty();
+    faults.extend(wrong);
+    let mut found = Found::default();
+    walk(&mut found, schema, path, &Place { root: true, compiled, ..Place::default() });
+    faults.extend(found.words);
+    faults.extend(found.rules);
+    if let Some(why) = unreadable.filter(|_| faults.is_empty()) {
+        faults.push(FieldError::invalid(path.clone(), "", &why));
     }
     faults
 }
 
-/// The root of a schema whose status is written apart, and therefore judged apart.
-fn root(faults: &mut Faults, schema: &Value, path: &Path) {
-    if schema.text("type") != "object" && schema.has("type") {
-        let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
-        faults.push(FieldError::invalid(path.child("type"), schema.text("type"), why));
+/// The first word with which a schema cannot be read as one of structure.
+fn unreadable(schema: &Value) -> Option<String> {
+    let words = ["id", "$schema", "$ref", "patternProperties", "dependencies", "additionalItems"];
+    let mut words = words.into_iter().chain(["definitions"]);
+    if let Some(word) = words.find(|word| said(schema.at(word))) {
+        let word = if word == "$schema" { "schema" } else { word };
+        return Some(format!("OpenAPIV3Schema '{word}' is not supported"));
     }
-    let mut words = schema.as_object().into_iter().flatten().map(|(word, _)| word.as_str());
-    if words.any(|word| !ROOT_WORDS.iter().any(|(known, _)| *known == word)) {
-        let known: Vec<&str> = ROOT_WORDS.iter().map(|(_, go)| *go).collect();
-        let why = format!(
-            "only [{}] fields are allowed at the root of the schema if the status subresource is enabled",
-            known.join(" ")
-        );
-        faults.push(invalid_shown(path.clone(), &shown::schema(schema), &why));
+    if schema.at("items").is_array() {
+        return Some("OpenAPIV3Schema 'items' must be a schema, but is an array".to_owned());
+    }
+    if *schema.at("x-kubernetes-preserve-unknown-fields") == Value::Bool(false) {
+        let why =
+            "internal error: 'x-kubernetes-preserve-unknown-fields' must be true or undefined";
+        return Some(why.to_owned());
+    }
+    let mut first = None;
+    below(schema, &Path::root(), |part, _, _, _| {
+        if first.is_none() {
+            first = unreadable(part);
+        }
+    });
+    first
+}
+
+/// Whether a word says anything: Go does not keep empty ones apart from absent ones.
+fn said(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    }
+}
+
+/// The root of a schema whose status is written apart, and therefore judged apart: the first word that is wrong.
+fn root(faults: &mut Faults, schema: &Value, path: &Path) {
+    for (go, word) in shown::words().filter(|(_, word)| said(schema.at(word))) {
+        if word == "type" && schema.text("type") != "object" {
+            let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+            faults.push(FieldError::invalid(path.child("type"), schema.text("type"), why));
+            return;
+        }
+        if !ROOT_WORDS.contains(&go) {
+            let why = format!(
+                "only [{}] fields are allowed at the root of the schema if the status subresource is enabled",
+                ROOT_WORDS.join(" ")
+            );
+            faults.push(invalid_shown(path.clone(), &shown::schema(schema), &why));
+            return;
+        }
     }
 }
 
@@ -118,165 +158,165 @@ pub(super) fn below<'v>(
     }
 }
 
-fn walk(faults: &mut Faults, schema: &Value, path: &Path, in_metadata: bool) {
-    words(faults, schema, path, in_metadata);
-    extensions(faults, schema, path);
-    lists(faults, schema, path);
-    below(schema, path, |part, place, _, key| {
-        walk(faults, part, &place, in_metadata || key == "metadata");
-    });
+/// What a walk found: faults of the schema itself, and of the rules in it.
+#[derive(Default)]
+struct Found {
+    words: Faults,
+    rules: Faults,
 }
 
-fn words(faults: &mut Faults, schema: &Value, path: &Path, in_metadata: bool) {
-    for (word, why) in UNKNOWN_WORDS.iter().filter(|(word, _)| schema.has(word)) {
-        faults.push(FieldError::forbidden(path.child(word), why));
+/// Where a part of a schema stands.
+#[derive(Clone, Default)]
+struct Place {
+    root: bool,
+    /// Inside of what every object has.
+    in_metadata: bool,
+    /// Why it may not have a default.
+    no_default: Option<String>,
+    /// The list whose items cannot be told from one revision to the next.
+    unrelated: Option<Path>,
+    /// Whether rules are compiled here: not below words that only judge values.
+    compiled: bool,
+}
+
+impl Place {
+    /// The same for a part, which is not the root.
+    fn part(&self) -> Self {
+        Self { root: false, ..self.clone() }
     }
+}
+
+fn walk(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
+    let before = found.words.len();
+    words(&mut found.words, schema, path, place);
+    let related = schema.text("x-kubernetes-list-type") == "map";
+    let meta = place.root || schema.flag("x-kubernetes-embedded-resource");
+    below(schema, path, |part, at, word, key| {
+        let mut inner = place.part();
+        match word {
+            "values" if inner.in_metadata => {
+                let why = "inside additionalProperties applying to object metadata";
+                inner.no_default = Some(why.to_owned());
+            }
+            "properties" if meta && OF_EVERY_OBJECT.contains(&key) => {
+                inner.in_metadata = true;
+                if place.root {
+                    inner.no_default = Some(format!("in top-level {key}"));
+                }
+            }
+            "items" if !related => {
+                inner.unrelated.get_or_insert_with(|| path.clone());
+            }
+            "not" | "allOf" | "oneOf" | "anyOf" => inner.compiled = false,
+            _ => {}
+        }
+        walk(found, part, &at, &inner);
+    });
+    lists::validate(&mut found.words, schema, path);
+    for (at, rule) in schema.list("x-kubernetes-validations").iter().enumerate() {
+        let at = path.child("x-kubernetes-validations").index(at);
+        rule_words(&mut found.words, rule, schema, &at);
+    }
+    if found.words.len() == before && place.compiled {
+        rules(&mut found.rules, schema, path, place);
+    }
+}
+
+fn words(faults: &mut Faults, schema: &Value, path: &Path, place: &Place) {
     let kind = schema.text("type");
-    if kind == "null" {
-        let why = "type cannot be set to null, use nullable as an alternative";
-        faults.push(FieldError::forbidden(path.child("type"), why));
-    } else if !kind.is_empty() && !TYPES.contains(&kind) {
+    if !kind.is_empty() && !TYPES.contains(&kind) {
         faults.push(unsupported(path.child("type"), kind, TYPES));
     }
+    let mut forbid =
+        |word: &str, why: &str| faults.push(FieldError::forbidden(path.child(word), why));
+    if let Some(why) = place.no_default.as_ref().filter(|_| schema.has("default")) {
+        forbid("default", &format!("must not be set {why}"));
+    }
+    for word in UNKNOWN_WORDS.iter().filter(|word| said(schema.at(word))) {
+        forbid(word, &format!("{word} is not supported"));
+    }
+    if kind == "null" {
+        forbid("type", "type cannot be set to null, use nullable as an alternative");
+    }
     if schema.at("items").is_array() {
-        let why = "items must be a schema object and not an array";
-        faults.push(FieldError::forbidden(path.child("items"), why));
+        forbid("items", "items must be a schema object and not an array");
+    }
+    if place.in_metadata && schema.flag("x-kubernetes-embedded-resource") {
+        forbid("x-kubernetes-embedded-resource", "must not be used inside of resource meta");
     }
     if schema.flag("uniqueItems") {
         let why =
             "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-        faults.push(FieldError::forbidden(path.child("uniqueItems"), why));
+        forbid("uniqueItems", why);
     }
     let additional = schema.at("additionalProperties");
-    if *additional == Value::Bool(false) {
-        let why = "additionalProperties cannot be set to false";
-        faults.push(FieldError::forbidden(path.child("additionalProperties"), why));
-    } else if additional.is_object() && !schema.entries("properties").is_empty() {
+    let closed = additional.is_object() || *additional == Value::Bool(false);
+    if closed && !schema.entries("properties").is_empty() {
         let why = "additionalProperties and properties are mutual exclusive";
-        faults.push(FieldError::forbidden(path.child("additionalProperties"), why));
-    }
-    if in_metadata && schema.flag("x-kubernetes-embedded-resource") {
-        let why = "must not be used inside of resource meta";
-        faults.push(FieldError::forbidden(path.child("x-kubernetes-embedded-resource"), why));
-    }
-    let pattern = schema.text("pattern");
-    if let Err(why) = custom::pattern(pattern) {
-        let why = format!("must be a valid regular expression, but isn't: {why}");
-        faults.push(FieldError::invalid(path.child("pattern"), pattern, &why));
+        forbid("additionalProperties", why);
     }
 }
 
-fn extensions(faults: &mut Faults, schema: &Value, path: &Path) {
-    let kept = "x-kubernetes-preserve-unknown-fields";
-    if *schema.at(kept) == Value::Bool(false) {
-        faults.push(FieldError::invalid(path.child(kept), false, "must be true or undefined"));
+/// What stands beside the expressions of a rule.
+fn rule_words(faults: &mut Faults, rule: &Value, schema: &Value, path: &Path) {
+    let broken = |text: &str| text.contains(['\n', '\r']);
+    let (text, message) = (rule.text("rule").trim(), rule.text("message"));
+    let invalid =
+        |key: &str, value: &str, why: &str| FieldError::invalid(path.child(key), value, why);
+    if text.is_empty() {
+        faults.push(FieldError::required(path.child("rule"), "rule is not specified"));
+    } else if !message.is_empty() && message.trim().is_empty() {
+        faults.push(invalid("message", message, "message must be non-empty if specified"));
+    } else if broken(message.trim()) {
+        faults.push(invalid("message", message, "message must not contain line breaks"));
+    } else if broken(text) && message.is_empty() {
+        let why = "message must be specified if rule contains line breaks";
+        faults.push(FieldError::required(path.child("message"), why));
     }
-    for (word, wanted, known) in [
-        ("x-kubernetes-map-type", "object", &["atomic", "granular"][..]),
-        ("x-kubernetes-list-type", "array", &["atomic", "map", "set"][..]),
-    ] {
-        let Some(said) = schema.at(word).as_str() else { continue };
-        let kind = schema.text("type");
-        let why = format!("must be {wanted} if {word} is specified");
-        if kind.is_empty() {
-            faults.push(FieldError::required(path.child("type"), &why));
-        } else if kind != wanted {
-            faults.push(FieldError::invalid(path.child("type"), kind, &why));
-        }
-        if !known.contains(&said) {
-            faults.push(unsupported(path.child(word), said, known));
-        }
+    let speaking = rule.text("messageExpression");
+    if !speaking.is_empty() && speaking.trim().is_empty() {
+        let why = "messageExpression must be non-empty if specified";
+        faults.push(FieldError::required(path.child("messageExpression"), why));
     }
-}
-
-fn lists(faults: &mut Faults, schema: &Value, path: &Path) {
-    let (list_type, list_keys) = ("x-kubernetes-list-type", "x-kubernetes-list-map-keys");
-    let (kind, keys, items) = (schema.text(list_type), schema.list(list_keys), schema.at("items"));
-    if kind == "set" && items.is_object() {
-        let of_items = |word: &str| path.child("items").child(word);
-        let why = "must be atomic as item of a list with x-kubernetes-list-type=set";
-        let inner =
-            if items.text("type") == "object" { "x-kubernetes-map-type" } else { list_type };
-        let said = items.at(inner);
-        let bad = match items.text("type") {
-            "array" => !said.is_null() && said != "atomic",
-            "object" => said != "atomic",
-            _ => false,
-        };
-        if bad {
-            faults.push(FieldError::invalid(of_items(inner), said.clone(), why));
-        }
-        if items.flag("nullable") {
-            let why = "cannot be nullable when x-kubernetes-list-type is set";
-            faults.push(FieldError::forbidden(of_items("nullable"), why));
-        }
+    if let Some(reason) = rule.at("reason").as_str().filter(|reason| !REASONS.contains(reason)) {
+        faults.push(unsupported(path.child("reason"), reason, REASONS));
     }
-    if !keys.is_empty() && kind != "map" {
-        let why = "must be map if x-kubernetes-list-map-keys is non-empty";
-        faults.push(if kind.is_empty() {
-            FieldError::required(path.child(list_type), why)
-        } else {
-            FieldError::invalid(path.child(list_type), kind, why)
-        });
-    }
-    if kind != "map" {
+    let field = rule.text("fieldPath");
+    if field.is_empty() {
         return;
     }
-    if keys.is_empty() {
-        let why = "must not be empty if x-kubernetes-list-type is map";
-        faults.push(FieldError::required(path.child(list_keys), why));
+    if field.trim().is_empty() {
+        faults.push(invalid("fieldPath", field, "fieldPath must be non-empty if specified"));
     }
-    if items.is_null() {
-        let why = "must have a schema if x-kubernetes-list-type is map";
-        faults.push(FieldError::required(path.child("items"), why));
-    } else if items.text("type") != "object" {
-        let why = "must be object if parent array's x-kubernetes-list-type is map";
-        faults.push(FieldError::invalid(
-            path.child("items").child("type"),
-            items.text("type"),
-            why,
-        ));
-    } else {
-        list_map_keys(faults, schema, path);
+    if broken(field) {
+        faults.push(invalid("fieldPath", field, "fieldPath must not contain line breaks"));
+    }
+    if !leads_somewhere(schema, field) {
+        faults.push(invalid("fieldPath", field, "fieldPath must be a valid path"));
     }
 }
 
-fn list_map_keys(faults: &mut Faults, schema: &Value, path: &Path) {
-    let (keys, items) = (schema.at("x-kubernetes-list-map-keys"), schema.at("items"));
-    let at = path.child("x-kubernetes-list-map-keys");
-    let mut known: Vec<&Value> = Vec::new();
-    for key in schema.list("x-kubernetes-list-map-keys") {
-        let name = key.as_str().unwrap_or_default();
-        let place = path.child("items").child("properties").key(name);
-        match items.at("properties").get(name) {
-            None => {
-                let why = "entries must all be names of item properties";
-                faults.push(FieldError::invalid(at.clone(), keys.clone(), why));
-            }
-            Some(property) => {
-                let kind = property.text("type");
-                if ["array", "object"].contains(&kind) {
-                    let why =
-                        "must be a scalar type if parent array's x-kubernetes-list-type is map";
-                    faults.push(FieldError::invalid(place.child("type"), kind, why));
-                }
-                if !items.list("required").contains(key) && property.get("default").is_none() {
-                    let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
-                    faults.push(FieldError::required(place.child("default"), why));
-                }
-                if property.flag("nullable") {
-                    let why =
-                        "this property is in x-kubernetes-list-map-keys, so it cannot be nullable";
-                    faults.push(FieldError::forbidden(place.child("nullable"), why));
-                }
-            }
-        }
-        if known.contains(&key) {
-            let why = "must not contain duplicate entries";
-            faults.push(FieldError::invalid(at.clone(), keys.clone(), why));
-        }
-        known.push(key);
+/// Whether a path such as `.spec.names['a.b']` leads to a part of a schema.
+fn leads_somewhere(schema: &Value, text: &str) -> bool {
+    let (mut at, mut rest) = (schema, text.trim());
+    while !rest.is_empty() {
+        let key;
+        (key, rest) = if let Some(quoted) = rest.strip_prefix("['") {
+            let Some(split) = quoted.split_once("']") else { return false };
+            split
+        } else if let Some(plain) = rest.strip_prefix('.') {
+            plain.split_at(plain.find(['.', '[']).unwrap_or(plain.len()))
+        } else {
+            return false;
+        };
+        let values = at.at("additionalProperties");
+        at = match at.at("properties").get(key) {
+            Some(part) if !key.is_empty() => part,
+            None if !key.is_empty() && values.is_object() => values,
+            _ => return false,
+        };
     }
+    !text.is_empty()
 }
 
 /// Defaults must be what their own schema allows.
@@ -296,46 +336,36 @@ fn defaults(faults: &mut Faults, schema: &Value, path: &Path) {
 }
 
 /// Rules in CEL must be rules, and about fields that are there.
-fn rules(faults: &mut Faults, schema: &Value, path: &Path) {
+fn rules(faults: &mut Faults, schema: &Value, path: &Path, place: &Place) {
     let list = path.child("x-kubernetes-validations");
     for (at, rule) in schema.list("x-kubernetes-validations").iter().enumerate() {
-        let place = list.index(at);
-        let text = rule.text("rule");
-        if text.trim().is_empty() {
-            faults.push(FieldError::required(place.child("rule"), "rule is not specified"));
-            continue;
-        }
-        for (key, text) in [("message", rule.text("message")), ("messageExpression", "")] {
-            if text.contains('\n') {
-                let why = format!("{key} must not contain line breaks");
-                faults.push(FieldError::invalid(place.child(key), text, &why));
+        let at = list.index(at);
+        let mut refuse = |key: &str, why: &str| {
+            faults.push(invalid_shown(at.child(key), &shown::rule(rule), why));
+        };
+        let compares = match compile(rule.text("rule"), schema, place.root, Aim::Rule) {
+            Ok(program) => program.compares(),
+            Err(why) => {
+                refuse("rule", &why);
+                // Nothing more is known of it, so nothing more is said.
+                true
             }
+        };
+        let speaking = rule.text("messageExpression");
+        if !speaking.is_empty()
+            && let Err(why) = compile(speaking, schema, place.root, Aim::Message)
+        {
+            refuse("messageExpression", &why);
         }
-        let known = [
-            "FieldValueRequired",
-            "FieldValueInvalid",
-            "FieldValueDuplicate",
-            "FieldValueForbidden",
-        ];
-        if let Some(reason) = rule.at("reason").as_str().filter(|reason| !known.contains(reason)) {
-            let shown = [
-                "FieldValueInvalid",
-                "FieldValueForbidden",
-                "FieldValueRequired",
-                "FieldValueDuplicate",
-            ];
-            faults.push(unsupported(place.child("reason"), reason, &shown));
-        }
-        let whole = path.as_str().ends_with("openAPIV3Schema");
-        for (key, aim) in [("rule", Aim::Rule), ("messageExpression", Aim::Message)] {
-            let text = rule.text(key);
-            if text.is_empty() {
-                continue;
-            }
-            if let Err(why) = compile(text, schema, whole, aim) {
-                faults.push(invalid_shown(place.child(key), &shown::rule(rule), &why));
-            }
+        let unrelated = place.unrelated.as_ref().filter(|_| rule.text("rule").contains("oldSelf"));
+        if let Some(list) = unrelated.filter(|_| compares) {
+            let why = format!(
+                "oldSelf cannot be used on the uncorrelatable portion of the schema within {list}"
+            );
+            faults.push(FieldError::invalid(at.child("rule"), rule.text("rule"), &why));
+        } else if !compares && let Some(may) = rule.at("optionalOldSelf").as_bool() {
+            let why = "may not be set if oldSelf is not used in rule";
+            faults.push(FieldError::invalid(at.child("optionalOldSelf"), may, why));
         }
     }
-    below(schema, path, |part, place, _, _| rules(faults, part, &place));
 }

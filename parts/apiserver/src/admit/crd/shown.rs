@@ -71,6 +71,11 @@ const FIELDS: &[(&str, &str, Kept)] = &[
     ("XValidations", "x-kubernetes-validations", Kept::Maybe),
 ];
 
+/// The words of a schema in that order: in Go, in JSON.
+pub(super) fn words() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FIELDS.iter().map(|(go, json, _)| (*go, *json))
+}
+
 /// All versions.
 pub(super) fn versions(all: &[Value]) -> String {
     let shown: Vec<String> = all.iter().map(|one| version(one, all)).collect();

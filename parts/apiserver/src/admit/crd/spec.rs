@@ -12,6 +12,8 @@ use serde_json::Value;
 
 /// Most fields that one may select by.
 const SELECTABLE_MAX: usize = 8;
+/// Most bytes of a warning.
+const WARNING_BYTES_MAX: usize = 256;
 /// Types of columns.
 const COLUMN_TYPES: &str = "boolean,date,integer,number,string";
 /// Formats of columns.
@@ -48,7 +50,8 @@ pub(super) fn validate(spec: &Value) -> Faults {
     let all = spec.list("versions");
     for (field, name) in HOISTED.iter().filter(|(field, _)| hoisted(all, field)) {
         if let Some(first) = all.first() {
-            part(&mut faults, first, field, &path.child(name));
+            let halves = all.iter().any(|version| version.at("subresources").has("status"));
+            part(&mut faults, (first, halves), field, &path.child(name));
         }
     }
     conversion(&mut faults, spec.at("conversion"), &path.child("conversion"));
@@ -87,10 +90,11 @@ fn versions(faults: &mut Faults, all: &[Value], path: &Path) {
             let path = list.index(at).child("name");
             faults.push(FieldError::invalid(path, version.text("name"), &why));
         }
-        for (field, _) in HOISTED.iter().filter(|(field, _)| !hoisted(all, field)) {
-            part(faults, version, field, &list.index(at).child(field));
-        }
         deprecation(faults, version, &list.index(at));
+        let halves = version.at("subresources").has("status");
+        for (field, _) in HOISTED.iter().filter(|(field, _)| !hoisted(all, field)) {
+            part(faults, (version, halves), field, &list.index(at).child(field));
+        }
     }
     let mut known: Vec<&str> = Vec::new();
     let twice = all.iter().any(|version| {
@@ -117,26 +121,32 @@ fn versions(faults: &mut Faults, all: &[Value], path: &Path) {
 
 fn deprecation(faults: &mut Faults, version: &Value, path: &Path) {
     let Some(warning) = version.at("deprecationWarning").as_str() else { return };
-    let path = path.child("deprecationWarning");
+    let mut refuse = |why: &str| {
+        faults.push(FieldError::invalid(path.child("deprecationWarning"), warning, why));
+    };
     if !version.flag("deprecated") {
-        faults.push(FieldError::invalid(
-            path.clone(),
-            warning,
-            "can only be set for deprecated versions",
-        ));
+        refuse("can only be set for deprecated versions");
+        return;
     }
-    if warning.len() > 256 {
-        faults.push(FieldError::too_long(path, 256));
-    } else if warning.is_empty() {
-        faults.push(FieldError::invalid(path, warning, "must not be an empty string"));
+    if warning.len() > WARNING_BYTES_MAX {
+        refuse(&format!("must be <= {WARNING_BYTES_MAX} characters long"));
+    }
+    if warning.is_empty() {
+        refuse("must not be an empty string");
+    }
+    let plain = |c: char| c == ' ' || !(c.is_control() || c.is_whitespace());
+    if let Some((at, _)) = warning.char_indices().find(|(_, c)| !plain(*c)) {
+        refuse(&format!(
+            "must only contain printable UTF-8 characters; non-printable character found at index {at}"
+        ));
     }
 }
 
-fn part(faults: &mut Faults, version: &Value, field: &str, path: &Path) {
+/// One field of a version; `halves` says that status is written apart.
+fn part(faults: &mut Faults, (version, halves): (&Value, bool), field: &str, path: &Path) {
     match field {
         "schema" => {
             let held = version.at("schema").at("openAPIV3Schema");
-            let halves = version.at("subresources").has("status");
             faults.extend(schema::validate(held, halves, &path.child("openAPIV3Schema")));
         }
         "subresources" => scale(faults, version.at(field).at("scale"), &path.child("scale")),
@@ -243,23 +253,11 @@ fn column(faults: &mut Faults, column: &Value, path: &Path) {
 }
 
 fn selectable(faults: &mut Faults, version: &Value, path: &Path) {
-    let fields = version.list("selectableFields");
-    if fields.len() > SELECTABLE_MAX {
-        faults.push(FieldError::too_many(path.clone(), fields.len(), SELECTABLE_MAX));
-    }
     let mut known: Vec<&str> = Vec::new();
-    for (at, field) in fields.iter().enumerate() {
+    for (at, field) in version.list("selectableFields").iter().enumerate() {
         let (place, text) = (path.index(at).child("jsonPath"), field.text("jsonPath"));
         if text.is_empty() {
             faults.push(FieldError::required(place, ""));
-            continue;
-        }
-        if known.contains(&text) {
-            faults.push(FieldError::duplicate(place.clone(), text));
-        }
-        known.push(text);
-        if text.starts_with(".metadata") {
-            faults.push(FieldError::invalid(place, text, "must not point to fields in metadata"));
             continue;
         }
         let root = version.at("schema").at("openAPIV3Schema");
@@ -267,17 +265,27 @@ fn selectable(faults: &mut Faults, version: &Value, path: &Path) {
             .trim_start_matches('.')
             .split('.')
             .try_fold(root, |schema, key| schema.at("properties").get(key));
-        match found {
-            None => {
-                let why = "is an invalid path: does not refer to a valid field";
-                faults.push(FieldError::invalid(place, text, why));
-            }
-            Some(found) if !["string", "boolean", "integer"].contains(&found.text("type")) => {
-                let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
-                faults.push(FieldError::invalid(place, text, why));
-            }
-            Some(_) => {}
+        let Some(found) = found else {
+            let why = "is an invalid path: does not refer to a valid field";
+            faults.push(FieldError::invalid(place, text, why));
+            continue;
+        };
+        if text == ".metadata" || text.starts_with(".metadata.") {
+            let why = "must not point to fields in metadata";
+            faults.push(FieldError::invalid(place.clone(), text, why));
         }
+        if !["string", "boolean", "integer"].contains(&found.text("type")) {
+            let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            faults.push(FieldError::invalid(place.clone(), text, why));
+        }
+        if known.contains(&text) {
+            faults.push(FieldError::duplicate(place, text));
+        } else {
+            known.push(text);
+        }
+    }
+    if known.len() > SELECTABLE_MAX {
+        faults.push(FieldError::too_many(path.clone(), known.len(), SELECTABLE_MAX));
     }
 }
 
@@ -286,9 +294,13 @@ fn conversion(faults: &mut Faults, conversion: &Value, path: &Path) {
     match strategy {
         "" => faults.push(FieldError::required(path.child("strategy"), "")),
         "None" => {
-            if conversion.at("webhook").has("clientConfig") {
-                let why = "should not be set when strategy is not set to Webhook";
+            let why = "should not be set when strategy is not set to Webhook";
+            let webhook = conversion.at("webhook");
+            if webhook.has("clientConfig") {
                 faults.push(FieldError::forbidden(path.child("webhookClientConfig"), why));
+            }
+            if !webhook.list("conversionReviewVersions").is_empty() {
+                faults.push(FieldError::forbidden(path.child("conversionReviewVersions"), why));
             }
         }
         // Kubernetes would ask the webhook. We cannot yet, and stored objects nobody can convert are worse than a no.

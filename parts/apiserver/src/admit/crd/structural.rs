@@ -3,6 +3,7 @@
 use super::schema::below;
 use crate::admit::faults::Faults;
 use crate::admit::json::Json;
+use crate::custom;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
 
@@ -14,10 +15,11 @@ enum Level {
     Item,
 }
 
-/// Every fault.
+/// Every fault, in the order of their texts.
 pub(super) fn validate(schema: &Value, path: &Path) -> Faults {
     let mut faults = Faults::new();
     walk(&mut faults, schema, path, Level::Root);
+    faults.sort_by_cached_key(ToString::to_string);
     faults
 }
 
@@ -33,6 +35,7 @@ fn walk(faults: &mut Faults, schema: &Value, path: &Path, level: Level) {
         walk(faults, schema.at("additionalProperties"), &place, Level::Field);
     }
     either(faults, schema, path);
+    pattern(faults, schema, path);
     judging(faults, schema, path);
     types(faults, schema, path, level);
     embedded(faults, schema, path, level);
@@ -43,18 +46,19 @@ fn either(faults: &mut Faults, schema: &Value, path: &Path) {
     if !schema.flag("x-kubernetes-int-or-string") {
         return;
     }
-    if schema.flag("x-kubernetes-preserve-unknown-fields") {
-        let why = "must be false if x-kubernetes-int-or-string is true";
-        let place = path.child("x-kubernetes-preserve-unknown-fields");
-        faults.push(FieldError::invalid(place, true, why));
+    for word in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
+        if schema.flag(word) {
+            let why = "must be false if x-kubernetes-int-or-string is true";
+            faults.push(FieldError::invalid(path.child(word), true, why));
+        }
     }
-    if schema.has("additionalProperties") {
-        let why = "must be empty if x-kubernetes-int-or-string is true";
-        faults.push(FieldError::forbidden(path.child("additionalProperties"), why));
-    }
-    if !schema.text("type").is_empty() {
-        let why = "must be empty if x-kubernetes-int-or-string is true";
-        faults.push(FieldError::invalid(path.child("type"), schema.text("type"), why));
+}
+
+fn pattern(faults: &mut Faults, schema: &Value, path: &Path) {
+    let pattern = schema.text("pattern");
+    if let Err(why) = custom::pattern(pattern) {
+        let why = format!("must be a valid regular expression, but isn't: {why}");
+        faults.push(FieldError::invalid(path.child("pattern"), pattern, &why));
     }
 }
 
@@ -123,27 +127,31 @@ fn embedded(faults: &mut Faults, schema: &Value, path: &Path, level: Level) {
 
 /// Whether a schema of metadata says more than its type and what the names may look like.
 fn says_more(metadata: &Value) -> bool {
+    // What is said of values is looked at elsewhere, or not kept at all.
+    let free = ["type", "default", "externalDocs", "example"];
     let words = metadata.as_object().into_iter().flatten();
-    let mut words =
-        words.filter(|(word, _)| !["type", "default", "description"].contains(&word.as_str()));
-    words.any(|(word, value)| {
-        word != "properties"
-            || value
-                .as_object()
-                .is_some_and(|map| map.keys().any(|key| key != "name" && key != "generateName"))
+    let mut words = words.filter(|(word, _)| !free.contains(&word.as_str()));
+    words.any(|(word, value)| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Object(map) if word == "properties" => {
+            map.keys().any(|key| key != "name" && key != "generateName")
+        }
+        _ => true,
     })
 }
 
 /// What judges values only may not say what a field is.
 fn judging(faults: &mut Faults, schema: &Value, path: &Path) {
-    let either = schema.flag("x-kubernetes-int-or-string");
     let numbers = json!([{"type": "integer"}, {"type": "string"}]);
+    let mut first = true;
     below(schema, path, |part, place, word, _| {
-        let pattern = either && word == "anyOf" && *schema.at("anyOf") == numbers;
-        let nested = either && word == "allOf" && *part.at("anyOf") == numbers;
+        let pattern = word == "anyOf" && *schema.at("anyOf") == numbers;
+        let nested = word == "allOf" && *part.at("anyOf") == numbers && std::mem::take(&mut first);
         if ["allOf", "anyOf", "oneOf", "not"].contains(&word) && !pattern {
             judge(faults, part, &place, nested);
         }
+        first &= word != "allOf";
     });
 }
 
@@ -171,18 +179,25 @@ fn judge(faults: &mut Faults, part: &Value, path: &Path, skip_any: bool) {
             faults.push(FieldError::forbidden(path.child(word), why));
         }
     }
-    for word in ["x-kubernetes-list-map-keys", "x-kubernetes-list-type", "x-kubernetes-map-type"] {
+    for word in ["x-kubernetes-list-type", "x-kubernetes-map-type"] {
         if part.has(word) {
             let why = "must be undefined to be structural";
             faults.push(FieldError::forbidden(path.child(word), why));
         }
     }
+    for word in ["x-kubernetes-list-map-keys", "x-kubernetes-validations"] {
+        if !part.list(word).is_empty() {
+            let why = "must be empty to be structural";
+            faults.push(FieldError::forbidden(path.child(word), why));
+        }
+    }
+    pattern(faults, part, path);
     if part.at("properties").has("metadata") {
         let why = "must not be specified in a nested context";
         faults.push(FieldError::forbidden(path.child("properties").key("metadata"), why));
     }
     below(part, path, |inner, place, word, _| {
-        if !(skip_any && word == "anyOf") {
+        if !(word == "values" || skip_any && word == "anyOf") {
             judge(faults, inner, &place, false);
         }
     });
