@@ -196,6 +196,10 @@ fn advertise(flags: &ServerFlags) -> IpAddr {
     given.or(bound).unwrap_or_else(host::outward_address)
 }
 
+/// On in a whole server, beside the library's own: caretaker gives every namespace its account and the authority's
+/// certificate, and agents mount tokens.
+const PLUGINS_ON: &[&str] = &["ServiceAccount"];
+
 fn config(flags: &ServerFlags, setup: &Setup, advertise: SocketAddr) -> anyhow::Result<Config> {
     let clock = setup.clock.clone();
     let mut config = Config::new(Arc::new(move || clock.now()), seed()?);
@@ -204,8 +208,9 @@ fn config(flags: &ServerFlags, setup: &Setup, advertise: SocketAddr) -> anyhow::
     config.event_ttl = flags.event_ttl;
     config.service_range = flags.service_cluster_ip_range.parts();
     config.node_ports = flags.service_node_port_range;
+    let enabled = PLUGINS_ON.iter().map(|name| (*name).to_owned());
     config.plugins = apiserver::admit::admission::Plugins::switched(
-        &flags.enable_admission_plugins,
+        &enabled.chain(flags.enable_admission_plugins.iter().cloned()).collect::<Vec<_>>(),
         &flags.disable_admission_plugins,
     )
     .map_err(anyhow::Error::msg)?;

@@ -7,6 +7,7 @@
 #[path = "../harness/cluster.rs"]
 mod cluster;
 mod node;
+mod registry;
 mod rows;
 mod table;
 
@@ -22,13 +23,17 @@ const PATIENCE: Duration = Duration::from_secs(170);
 const LOOK: Duration = Duration::from_secs(2);
 /// Pods that are deleted while they run, once they are ready; they leave their evidence on the node.
 const DELETED: &[&str] = &["stops-hook", "stops-grace", "stops-order"];
+/// Pods to which something happens while they run.
+const CHANGED: &[&str] = &["changes", "gate-open"];
 
 #[test]
 fn every_feature_of_real_daemons_works_and_its_twin_does_not() {
     let cluster = Cluster::up(1);
     let mut node = Node::of(&cluster);
     node.lay_out();
+    let _registry = registry::Private::start(&node);
     node.kubectl(&["create", "namespace", node::NAMESPACE]);
+    node.wait_for_account();
     node.kubectl(&["apply", "-n", node::NAMESPACE, "-f", &node::examples().display().to_string()]);
     let mut open: Vec<(usize, String)> =
         (0..rows::all().len()).map(|index| (index, "not asked".to_owned())).collect();
@@ -45,7 +50,7 @@ fn every_feature_of_real_daemons_works_and_its_twin_does_not() {
                 true
             }
         });
-        if !is_acted && DELETED.iter().all(|pod| node.is_running(pod)) {
+        if !is_acted && DELETED.iter().chain(CHANGED).all(|pod| node.is_running(pod)) {
             is_acted = true;
             node.act();
         }

@@ -26,6 +26,8 @@ pub(crate) fn manifest(name: &str) -> PathBuf {
 pub(crate) struct Node {
     kubeconfig: PathBuf,
     dir: PathBuf,
+    /// This machine's address on the cluster's network.
+    gateway: String,
     init: String,
     cgroup: String,
     pods: BTreeMap<String, Value>,
@@ -41,11 +43,17 @@ impl Node {
         Self {
             kubeconfig: cluster.path().join("server/admin.kubeconfig"),
             dir: PathBuf::from(text(&own["dir"])),
+            gateway: format!("10.{}.0.1", made["net"]),
             init: own["initPid"].to_string(),
             cgroup: format!("pernode-{}/{}", text(&made["id"]), text(&own["name"])),
             pods: BTreeMap::new(),
             events: Vec::new(),
         }
+    }
+
+    /// The node's folder, and the address at which it finds this machine.
+    pub(crate) fn place(&self) -> (&Path, &str) {
+        (&self.dir, &self.gateway)
     }
 
     /// What the manifests expect to find on the node.
@@ -93,8 +101,29 @@ impl Node {
         self.events = events;
     }
 
-    /// Deletes what is to be deleted while it runs.
+    /// Waits until pods of the namespace can have an account.
+    pub(crate) fn wait_for_account(&self) {
+        let begun = Instant::now();
+        let args = ["get", "serviceaccounts", "-n", NAMESPACE, "-o", "name"];
+        while !self.kubectl(&args).contains("serviceaccount/default") {
+            assert!(begun.elapsed() < END, "no account after {END:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Deletes what is to be deleted while it runs, and changes what is to be changed.
     pub(crate) fn act(&self) {
+        let map = r#"{"data": {"word": "new"}}"#;
+        self.kubectl(&["patch", "configmap", "changing", "-n", NAMESPACE, "-p", map]);
+        let secret = r#"{"stringData": {"word": "new"}}"#;
+        self.kubectl(&["patch", "secret", "changing", "-n", NAMESPACE, "-p", secret]);
+        let word = ["annotate", "pod", "changes", "-n", NAMESPACE, "--overwrite", "word=new"];
+        self.kubectl(&word);
+        let gate =
+            r#"{"status": {"conditions": [{"type": "example.com/gate", "status": "True"}]}}"#;
+        let pod =
+            ["patch", "pod", "gate-open", "-n", NAMESPACE, "--subresource=status", "-p", gate];
+        self.kubectl(&pod);
         let args = ["delete", "pod", "-n", NAMESPACE, "--wait=false"];
         self.kubectl(&[&args[..], crate::DELETED].concat());
     }

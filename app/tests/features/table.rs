@@ -51,6 +51,9 @@ pub(crate) const USED: &[&str] = &[
     "admission on the node",
     "container logs",
     "node status",
+    "node figures",
+    "runtimeClassName",
+    "hostIPC",
 ];
 
 /// What is seen of a pod or its node.

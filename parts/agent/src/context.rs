@@ -6,9 +6,11 @@ use crate::cri::{Runtime, v1};
 use crate::env::{Place, Sources};
 use crate::reports::Reports;
 use crate::tokens::Tokens;
-use k8s_openapi::api::core::v1::{ConfigMap, ObjectReference, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, ObjectReference, Pod, Secret};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kit::{Events, Note};
 use kube::api::Api;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -110,23 +112,52 @@ impl Context {
 
     /// Everything that the pod names by ConfigMap and Secret, and its tokens. What does not exist is left out; another failure is told.
     pub(crate) async fn sources(&self, pod: &Pod) -> Result<Sources, String> {
-        let (maps, secrets) = names(pod);
+        let mut sources = self.fetch(pod, names(pod)).await?;
+        sources.tokens = self.tokens.of(&self.client, pod, self.setup.clock.now()).await;
+        Ok(sources)
+    }
+
+    /// What the environment of one container names.
+    pub(crate) async fn environment_of(
+        &self,
+        pod: &Pod,
+        container: &Container,
+    ) -> Result<Sources, String> {
+        let mut names = Names::default();
+        names.add(container);
+        self.fetch(pod, names).await
+    }
+
+    async fn fetch(&self, pod: &Pod, names: Names) -> Result<Sources, String> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
         let mut sources = Sources::default();
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        for name in maps {
+        for name in names.maps {
             if let Some(map) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
                 sources.config_maps.insert(name, map);
             }
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        for name in secrets {
+        for name in names.secrets {
             if let Some(secret) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
                 sources.secrets.insert(name, secret);
             }
         }
-        sources.tokens = self.tokens.of(&self.client, pod, self.setup.clock.now()).await;
         Ok(sources)
+    }
+
+    /// The runtime's handler that the pod asks for by its class; empty for the runtime's own choice.
+    pub(crate) async fn handler(&self, pod: &Pod) -> Result<String, String> {
+        let class = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref());
+        let Some(class) = class.filter(|class| !class.is_empty()) else {
+            return Ok(String::new());
+        };
+        let api: Api<RuntimeClass> = Api::all(self.client.clone());
+        match api.get_opt(class).await {
+            Ok(Some(found)) => Ok(found.handler),
+            Ok(None) => Err(format!("RuntimeClass \"{class}\" not found")),
+            Err(error) => Err(format!("looking up the RuntimeClass \"{class}\": {error}")),
+        }
     }
 
     /// Credentials for an image from the pod's pull secrets, if one of them knows its registry.
@@ -177,38 +208,62 @@ fn registry_auth(config: &[u8], image: &str) -> Option<v1::AuthConfig> {
     })
 }
 
-/// ConfigMaps and Secrets that a pod names.
-fn names(pod: &Pod) -> (Vec<String>, Vec<String>) {
-    let (mut maps, mut secrets) = (Vec::new(), Vec::new());
-    let Some(spec) = &pod.spec else { return (maps, secrets) };
-    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+/// Names of ConfigMaps and Secrets.
+#[derive(Debug, Default)]
+struct Names {
+    maps: BTreeSet<String>,
+    secrets: BTreeSet<String>,
+}
+
+impl Names {
+    /// Those in a container's environment.
+    fn add(&mut self, container: &Container) {
         for from in container.env_from.iter().flatten() {
-            maps.extend(from.config_map_ref.iter().map(|one| one.name.clone()));
-            secrets.extend(from.secret_ref.iter().map(|one| one.name.clone()));
+            self.maps.extend(from.config_map_ref.iter().map(|one| one.name.clone()));
+            self.secrets.extend(from.secret_ref.iter().map(|one| one.name.clone()));
         }
         for from in container.env.iter().flatten().filter_map(|one| one.value_from.as_ref()) {
-            maps.extend(from.config_map_key_ref.iter().map(|one| one.name.clone()));
-            secrets.extend(from.secret_key_ref.iter().map(|one| one.name.clone()));
+            self.maps.extend(from.config_map_key_ref.iter().map(|one| one.name.clone()));
+            self.secrets.extend(from.secret_key_ref.iter().map(|one| one.name.clone()));
         }
+    }
+}
+
+/// Those that a pod names anywhere.
+fn names(pod: &Pod) -> Names {
+    let mut all = Names::default();
+    let Some(spec) = &pod.spec else { return all };
+    for container in spec.containers.iter().chain(spec.init_containers.iter().flatten()) {
+        all.add(container);
     }
     for volume in spec.volumes.iter().flatten() {
-        maps.extend(volume.config_map.iter().map(|one| one.name.clone()));
-        secrets.extend(volume.secret.iter().filter_map(|one| one.secret_name.clone()));
+        all.maps.extend(volume.config_map.iter().map(|one| one.name.clone()));
+        all.secrets.extend(volume.secret.iter().filter_map(|one| one.secret_name.clone()));
         for one in volume.projected.iter().flat_map(|one| one.sources.iter().flatten()) {
-            maps.extend(one.config_map.iter().map(|one| one.name.clone()));
-            secrets.extend(one.secret.iter().map(|one| one.name.clone()));
+            all.maps.extend(one.config_map.iter().map(|one| one.name.clone()));
+            all.secrets.extend(one.secret.iter().map(|one| one.name.clone()));
         }
     }
-    for list in [&mut maps, &mut secrets] {
-        list.sort();
-        list.dedup();
-    }
-    (maps, secrets)
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_environment_needs_nothing_of_the_pods_volumes() {
+        let pod: Pod = serde_json::from_value(serde_json::json!({"spec": {
+            "containers": [{"name": "c", "envFrom": [{"configMapRef": {"name": "m"}}],
+                "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}],
+            "volumes": [{"name": "v", "configMap": {"name": "kube-root-ca.crt"}}]}}))
+        .unwrap();
+        let mut own = Names::default();
+        own.add(&pod.spec.as_ref().unwrap().containers[0]);
+        let list = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!((list(&own.maps), list(&own.secrets)), ("m".into(), "s".into()));
+        assert_eq!(list(&names(&pod).maps), "kube-root-ca.crt m");
+    }
 
     #[test]
     fn credentials_are_found_by_registry() {

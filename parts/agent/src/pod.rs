@@ -57,6 +57,8 @@ pub(crate) struct Worker {
     written: Arc<AtomicU64>,
     details: BTreeMap<String, Seen>,
     addresses: BTreeMap<String, Vec<String>>,
+    /// What each container's environment was made of last.
+    environments: BTreeMap<String, Arc<crate::env::Sources>>,
     /// Stops already announced, by container id.
     announced: BTreeSet<String>,
     /// Back-offs already told, by container name and attempt.
@@ -94,6 +96,7 @@ impl Worker {
             written: Arc::default(),
             details: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            environments: BTreeMap::new(),
             announced: BTreeSet::new(),
             told: BTreeSet::new(),
             probes,

@@ -109,7 +109,7 @@ pub(crate) fn prepare(
         } else {
             let files = content::files_of(pod, volume, sources, place).map_err(missing)?;
             if is_in_memory(volume) {
-                empty::in_memory(&path, None).map_err(failed)?;
+                empty::in_memory(&path).map_err(failed)?;
             }
             payload::write(&path, &files, group).map_err(failed)?;
         }

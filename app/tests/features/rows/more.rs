@@ -1,5 +1,6 @@
 //! Accounts, logs, what is refused, and what the node says of itself.
 
+use super::condition;
 use crate::node::Node;
 use crate::table::Expect::{All, Asks, Event, Says, Shows};
 use crate::table::{Row, row};
@@ -215,12 +216,3 @@ pub(crate) const ROWS: &[Row] = &[
         }),
     ),
 ];
-
-fn condition(node: &Node, pod: &str, kind: &str, status: &str, reason: &str) -> Result<(), String> {
-    let list = node.field(pod, "/status/conditions");
-    let list: serde_json::Value = serde_json::from_str(&list).map_err(|error| error.to_string())?;
-    let mut all = list.as_array().into_iter().flatten();
-    let own = all.find(|one| one["type"] == kind).ok_or_else(|| format!("no {kind} in {list}"))?;
-    let found = (own["status"].as_str(), own["reason"].as_str().unwrap_or_default());
-    (found == (Some(status), reason)).then_some(()).ok_or_else(|| own.to_string())
-}

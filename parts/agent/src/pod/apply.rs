@@ -3,7 +3,7 @@
 use super::{Done, Worker};
 use crate::config::{self, Parts};
 use crate::context::Context;
-use crate::env;
+use crate::env::{self, Sources};
 use crate::plan::Stop;
 use crate::probe;
 use crate::words::reason;
@@ -26,13 +26,20 @@ impl Worker {
         }
         let uid = world.pod.metadata.uid.clone().unwrap_or_default();
         let config = config::sandbox(&world.pod, attempt, &context.setting(&uid));
-        match context.runtime.run_sandbox(config, "").await {
+        let made = match context.handler(&world.pod).await {
+            Ok(handler) => {
+                let made = context.runtime.run_sandbox(config, &handler).await;
+                made.map_err(|failure| failure.to_string())
+            }
+            Err(problem) => Err(problem),
+        };
+        match made {
             Ok(_) => {
                 self.memory.troubles.remove(WHOLE_POD);
                 Ok(())
             }
-            Err(failure) => {
-                let text = format!("Failed to create pod sandbox: {failure}");
+            Err(problem) => {
+                let text = format!("Failed to create pod sandbox: {problem}");
                 let reason = reason::FAILED_CREATE_POD_SANDBOX;
                 context.tell(&world.pod, "", true, reason, text.clone());
                 self.failed(WHOLE_POD, reason, text);
@@ -78,15 +85,33 @@ impl Worker {
         self.post_start(world, &container, &id).await
     }
 
+    /// What the container's environment names; where the server cannot be asked, as it was at the start before (upstream
+    /// keeps these objects, too): a container starts again while the server is away.
+    async fn environment(
+        &mut self,
+        world: &World,
+        container: &Container,
+    ) -> Result<Arc<Sources>, String> {
+        let name = &container.name;
+        match self.context.environment_of(&world.pod, container).await {
+            Ok(sources) => {
+                let sources = Arc::new(sources);
+                self.environments.insert(name.clone(), Arc::clone(&sources));
+                Ok(sources)
+            }
+            Err(problem) => self.environments.get(name).cloned().ok_or(problem),
+        }
+    }
+
     async fn container_config(
-        &self,
+        &mut self,
         world: &World,
         container: &Container,
         attempt: u32,
         image: super::image::Ready,
     ) -> Result<crate::cri::v1::ContainerConfig, String> {
-        let context = &self.context;
-        let sources = context.sources(&world.pod).await?;
+        let context = Arc::clone(&self.context);
+        let sources = self.environment(world, container).await?;
         let own =
             world.ready_sandbox().map(|sandbox| sandbox.addresses.clone()).unwrap_or_default();
         let is_host = world.spec().host_network == Some(true);

@@ -24,38 +24,51 @@ pub(super) fn bytes(quantity: &Quantity) -> i128 {
 }
 
 /// Makes a folder that lies in memory, once.
-pub(super) fn in_memory(path: &Path, limit: Option<i128>) -> io::Result<()> {
+pub(super) fn in_memory(path: &Path) -> io::Result<()> {
+    mounted(path, "")
+}
+
+fn mounted(path: &Path, options: &str) -> io::Result<()> {
     fs::create_dir_all(path)?;
     if is_mount_point(path)? {
         return Ok(());
     }
-    let data = limit.filter(|limit| *limit > 0).map(|limit| format!("size={limit}"));
-    let data = std::ffi::CString::new(data.unwrap_or_default())?;
+    let data = std::ffi::CString::new(options)?;
     let flags = rustix::mount::MountFlags::empty();
     rustix::mount::mount("tmpfs", path, "tmpfs", flags, Some(data.as_c_str()))?;
     Ok(())
 }
 
-/// Makes an emptyDir, once.
+/// Makes an emptyDir, once. It appears whole, with its mode and group: an agent that ends on the way leaves none that
+/// looks done.
 pub(super) fn make(
     path: &Path,
     source: &EmptyDirVolumeSource,
     group: Option<i64>,
 ) -> io::Result<()> {
-    if path.exists() && (source.medium.as_deref() != Some("Memory") || is_mount_point(path)?) {
-        return Ok(());
-    }
+    let group = group.and_then(|group| u32::try_from(group).ok());
+    let mode = if group.is_some() { 0o2777 } else { 0o777 };
     match source.medium.as_deref() {
-        None | Some("") => fs::create_dir_all(path)?,
-        Some("Memory") => in_memory(path, source.size_limit.as_ref().map(bytes))?,
-        Some(other) => return Err(io::Error::other(format!("unknown storage medium \"{other}\""))),
+        None | Some("") if path.exists() => Ok(()),
+        None | Some("") => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // no volume has a name with a dot
+            let fresh = path.with_file_name(format!(".{name}.new"));
+            fs::create_dir_all(&fresh)?;
+            if let Some(group) = group {
+                std::os::unix::fs::chown(&fresh, None, Some(group))?;
+            }
+            fs::set_permissions(&fresh, fs::Permissions::from_mode(mode))?;
+            fs::rename(fresh, path)
+        }
+        Some("Memory") => {
+            let limit = source.size_limit.as_ref().map(bytes).filter(|limit| *limit > 0);
+            let size = limit.map(|limit| format!(",size={limit}")).unwrap_or_default();
+            let owner = group.map(|group| format!(",gid={group}")).unwrap_or_default();
+            mounted(path, &format!("mode={mode:o}{size}{owner}"))
+        }
+        Some(other) => Err(io::Error::other(format!("unknown storage medium \"{other}\""))),
     }
-    let mut mode = 0o777;
-    if let Some(group) = group.and_then(|group| u32::try_from(group).ok()) {
-        std::os::unix::fs::chown(path, None, Some(group))?;
-        mode |= 0o2000;
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 /// Bytes that a folder takes on its disk, other file systems below it left out. Blocks.
@@ -88,6 +101,20 @@ pub(super) fn used(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_agent_left_half_made_is_made_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("v");
+        fs::create_dir(dir.path().join(".v.new")).unwrap();
+        make(&path, &EmptyDirVolumeSource::default(), None).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o777);
+        assert!(!dir.path().join(".v.new").exists());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        make(&path, &EmptyDirVolumeSource::default(), None).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, 0o700, "what is there is the pod's own affair");
+    }
 
     #[test]
     fn a_file_is_counted_once_however_many_names_it_has() {
