@@ -55,10 +55,6 @@ pub(crate) const ROWS: &[Row] = &[
                 "secrets is forbidden: User \\\"system:serviceaccount:features:asker\\\"",
             ),
             Tells("api-access/c", "\"code\":401"),
-            Tells(
-                "api-access/c",
-                "User \\\"system:anonymous\\\" cannot list resource \\\"pods\\\"",
-            ),
         ]),
     ),
     row(
@@ -226,35 +222,5 @@ pub(crate) const ROWS: &[Row] = &[
             proxied(node, "metrics/cadvisor", "namespace=\"features\",pod=\"gate-closed\"", true)
         }),
         Asks(|node| proxied(node, "metrics/cadvisor", "pod=\"runtime-unheard-of\"", false)),
-    ),
-    row(
-        "container logs",
-        "logs",
-        "E14",
-        "kubectl logs gives a container's lines, as many bytes as are asked for, and none from the future",
-        All(&[
-            Asks(|node| {
-                let args = ["-n", "features", "logs", "logs", "-c", "quiet"];
-                let all = node.kubectl(&args);
-                (all.contains("out\n") && all.contains("err\n")).then_some(()).ok_or(all)
-            }),
-            Asks(|node| {
-                let args = ["-n", "features", "logs", "logs", "-c", "quiet", "--limit-bytes=2"];
-                let two = node.kubectl(&args);
-                (two.len() == 2).then_some(()).ok_or(two)
-            }),
-        ]),
-        Asks(|node| {
-            let args = [
-                "-n",
-                "features",
-                "logs",
-                "logs",
-                "-c",
-                "quiet",
-                "--since-time=2999-01-01T00:00:00Z",
-            ];
-            says(&node.kubectl(&args), "")
-        }),
     ),
 ];
