@@ -5,6 +5,11 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto/cri.proto");
     let files = protox::compile(["proto/cri.proto"], ["proto"])?;
-    tonic_prost_build::configure().build_server(false).btree_map(".").compile_fds(files)?;
+    tonic_prost_build::configure()
+        // a scripted runtime, for tests
+        .server_mod_attribute(".", "#[cfg(test)]")
+        .generate_default_stubs(true)
+        .btree_map(".")
+        .compile_fds(files)?;
     Ok(())
 }

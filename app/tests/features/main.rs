@@ -19,10 +19,10 @@ use table::Row;
 
 /// How long the batch may take until every row holds.
 const PATIENCE: Duration = Duration::from_secs(170);
-/// How often everything is looked at.
+/// How often everything is looked at: one look is some 200 ms of kubectl and files, and many conditions are waited for at once.
 const LOOK: Duration = Duration::from_secs(2);
 /// Pods that are deleted while they run, once they are ready; they leave their evidence on the node.
-const DELETED: &[&str] = &["stops-hook", "stops-grace", "stops-order"];
+const DELETED: &[&str] = &["stops-hook", "stops-grace", "stops-long", "stops-order"];
 /// Pods to which something happens while they run.
 const CHANGED: &[&str] = &["changes", "gate-open"];
 
@@ -86,7 +86,19 @@ fn every_feature_that_real_daemons_use_has_a_row_and_every_manifest_is_used() {
     for feature in table::USED {
         assert!(all.iter().any(|row| row.feature == *feature), "no row for {feature}");
     }
+    for (feature, words) in table::SPELLED {
+        let own = all.iter().filter(|row| row.feature == *feature);
+        let text: String = own
+            .map(|row| std::fs::read_to_string(node::manifest(row.manifest)).expect("a manifest"))
+            .collect();
+        for word in *words {
+            assert!(text.contains(word), "no manifest of a row for {feature} has {word:?}");
+        }
+    }
+    assert!(all.len() >= table::ROWS_MIN, "{} rows", all.len());
     for row in &all {
+        let is_id = |id: &str| id.starts_with('E') && id[1..].parse::<u32>().is_ok();
+        assert!(row.spec.split(' ').all(is_id), "{}: {:?} names no ID", row.claim, row.spec);
         assert!(table::USED.contains(&row.feature), "{}: an unknown feature", row.feature);
         assert!(node::manifest(row.manifest).exists(), "{}: no such manifest", row.manifest);
     }

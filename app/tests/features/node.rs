@@ -13,6 +13,16 @@ pub(crate) const NAMESPACE: &str = "features";
 /// How long the end of every pod may take.
 const END: Duration = Duration::from_secs(60);
 
+/// Waits until something is so. Files, processes and mounts tell nobody of a change: they are looked at, ten times a
+/// second. `is_so` says what is still in the way.
+pub(crate) fn until(limit: Duration, mut is_so: impl FnMut() -> Result<(), String>) {
+    let begun = Instant::now();
+    while let Err(why) = is_so() {
+        assert!(begun.elapsed() < limit, "after {limit:?}: {why}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Folder of the manifests.
 pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/features")
@@ -103,12 +113,11 @@ impl Node {
 
     /// Waits until pods of the namespace can have an account.
     pub(crate) fn wait_for_account(&self) {
-        let begun = Instant::now();
         let args = ["get", "serviceaccounts", "-n", NAMESPACE, "-o", "name"];
-        while !self.kubectl(&args).contains("serviceaccount/default") {
-            assert!(begun.elapsed() < END, "no account after {END:?}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        until(END, || {
+            let is_there = self.kubectl(&args).contains("serviceaccount/default");
+            is_there.then_some(()).ok_or_else(|| "no account".to_owned())
+        });
     }
 
     /// Deletes what is to be deleted while it runs, and changes what is to be changed.
@@ -263,15 +272,10 @@ impl Node {
 
     /// Waits until nothing of any pod is left on the node.
     pub(crate) fn assert_nothing_is_left(&self) {
-        let begun = Instant::now();
-        loop {
+        until(END, || {
             let left = self.left();
-            if left.is_empty() {
-                return;
-            }
-            assert!(begun.elapsed() < END, "left after {END:?}: {}", left.join(", "));
-            std::thread::sleep(Duration::from_millis(500));
-        }
+            left.is_empty().then_some(()).ok_or_else(|| format!("left: {}", left.join(", ")))
+        });
     }
 
     fn left(&self) -> Vec<String> {

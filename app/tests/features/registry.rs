@@ -1,10 +1,10 @@
 //! A registry that asks for a password, over the images of the cluster's own.
 
-use crate::node::Node;
+use crate::node::{Node, until};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The name by which manifests know it.
 const HOST: &str = "private.example";
@@ -44,11 +44,9 @@ impl Private {
             .spawn()
             .expect("docker-registry runs");
         let own = Self(child);
-        let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(begun.elapsed() < START, "no registry after {START:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until(START, || {
+            TcpStream::connect(address).map(drop).map_err(|error| format!("no registry: {error}"))
+        });
         own
     }
 

@@ -56,6 +56,53 @@ pub(crate) const USED: &[&str] = &[
     "hostIPC",
 ];
 
+/// Kinds and fields of some of those, as manifests spell them: each is in a manifest of one of the feature's rows.
+pub(crate) const SPELLED: &[(&str, &[&str])] = &[
+    (
+        "hostPath",
+        &[
+            "hostPath: {path: /",
+            "type: DirectoryOrCreate}",
+            "type: Directory}",
+            "type: FileOrCreate}",
+            "type: File}",
+            "type: Socket}",
+        ],
+    ),
+    ("configMap volumes", &["items:", "defaultMode:", "optional: true"]),
+    (
+        "terminationGracePeriodSeconds",
+        &["terminationGracePeriodSeconds: 0", "terminationGracePeriodSeconds: 1200"],
+    ),
+    (
+        "readinessProbe",
+        &[
+            "httpGet:",
+            "httpHeaders:",
+            "exec:",
+            "tcpSocket:",
+            "grpc:",
+            "host: ",
+            "port: web",
+            "port: raw",
+        ],
+    ),
+    ("livenessProbe", &["httpGet:", "exec:"]),
+    ("mountPropagation", &["Bidirectional", "HostToContainer"]),
+    ("dnsPolicy", &["ClusterFirstWithHostNet"]),
+    ("emptyDir", &["medium: Memory", "sizeLimit:"]),
+    ("subPath", &["subPath:", "subPathExpr:"]),
+    ("projected volumes", &["downwardAPI", "configMap", "secret"]),
+    ("serviceAccountName", &["serviceAccountToken"]),
+    ("AppArmor annotations", &["container.apparmor.security.beta.kubernetes.io/"]),
+    ("native sidecars", &["restartPolicy: Always"]),
+    ("postStart", &["exec:"]),
+    ("preStop", &["exec:", "sleep:"]),
+];
+
+/// So many rows there are at least.
+pub(crate) const ROWS_MIN: usize = 100;
+
 /// What is seen of a pod or its node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expect {

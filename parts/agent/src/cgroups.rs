@@ -204,6 +204,14 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Processes and threads in a group and below it; zero where the kernel does not count them.
+pub(crate) fn pids(layout: &Layout, path: &str) -> u64 {
+    let root = layout.v1_of("pids").or(layout.v2.as_deref());
+    let file = root.map(|root| root.join(relative(path)).join("pids.current"));
+    let text = file.and_then(|file| fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
 /// The groups of pods below `root`: uid and path.
 pub(crate) fn pods(layout: &Layout, root: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();

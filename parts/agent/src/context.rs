@@ -13,7 +13,7 @@ use kube::api::Api;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 
 /// Images fetched at the same time. Upstream's default is one; with four a slow registry holds up only its own pods.
 pub(crate) const PULLS_MAX: usize = 4;
@@ -42,6 +42,8 @@ pub(crate) struct Context {
     pub(crate) network: watch::Receiver<Option<String>>,
     pub(crate) pulls: Arc<Semaphore>,
     pub(crate) tokens: Tokens,
+    /// Called when the disk is short: images that nobody uses are removed at once.
+    pub(crate) images_called: Notify,
     /// The kernel enforces AppArmor profiles.
     pub(crate) has_apparmor: bool,
     /// Host and port of the API server, for clients in pods.

@@ -110,6 +110,11 @@ impl Runtime {
         // the name is never looked up; gRPC only wants one
         let channel =
             Endpoint::from_static("http://cri.invalid").connect_with_connector_lazy(connector);
+        Self::over(channel, socket)
+    }
+
+    /// A connection that is there.
+    pub(crate) fn over(channel: Channel, socket: &Path) -> Self {
         Self {
             socket: socket.to_path_buf(),
             pods: RuntimeServiceClient::new(channel.clone())

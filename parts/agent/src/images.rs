@@ -63,7 +63,11 @@ fn unused<'a>(
 pub(crate) async fn collect(context: Arc<Context>, sandbox_image: Option<String>) {
     let mut seen: BTreeMap<String, (Timestamp, Timestamp)> = BTreeMap::new();
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::select! {
+            biased;
+            () = context.images_called.notified() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
         let now = context.setup.clock.now();
         if let Err(failure) = once(&context, sandbox_image.as_ref(), &mut seen, now).await {
             tracing::debug!("images not looked at: {failure}");

@@ -11,7 +11,7 @@
 //! - Only sandboxes and containers that carry this node's label are ever touched.
 //!
 //! # Absent
-//! - Eviction by pressure; device plugins; in-place changes of a running pod's image or resources; static pods.
+//! - Device plugins; in-place changes of a running pod's image or resources; static pods.
 //!
 //! Start reading at `plan`, then `pod`, then `pods`.
 
@@ -36,10 +36,13 @@ mod options;
 mod plan;
 mod pod;
 mod pods;
+mod pressure;
 mod probe;
 mod reports;
 mod resources;
 mod rotation;
+#[cfg(test)]
+mod scripted;
 mod serve;
 mod shutdown;
 mod start;

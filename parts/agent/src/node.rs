@@ -3,13 +3,14 @@
 use crate::cri::Runtime;
 use crate::host::{self, Machine, Room};
 use crate::pods::RuntimeHealth;
+use crate::pressure::{self, Conditions};
 use crate::shutdown::Stage;
 use crate::words;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
-    DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus,
-    NodeSystemInfo, Taint,
+    ContainerImage, DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints,
+    NodeSpec, NodeStatus, NodeSystemInfo, Taint,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference, Time};
@@ -188,7 +189,7 @@ impl Facts {
 
 /// Type, truth, reason and message of the node's conditions (spec E65).
 fn conditions(
-    room: &Room,
+    pressure: &Conditions,
     trouble: Option<&str>,
 ) -> [(&'static str, bool, &'static str, String); 4] {
     let pick =
@@ -197,18 +198,17 @@ fn conditions(
             (is_bad, reason, text.to_owned())
         };
     let memory = pick(
-        room.memory_free < host::MEMORY_LOW,
+        pressure.contains("MemoryPressure"),
         ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
         ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     );
     let disk = pick(
-        room.disk_free_percent() < host::DISK_LOW_PERCENT
-            || room.files_free_percent < host::FILES_LOW_PERCENT,
+        pressure.contains("DiskPressure"),
         ("KubeletHasDiskPressure", "kubelet has disk pressure"),
         ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     );
     let pids = pick(
-        room.pids_free_percent < host::PIDS_LOW_PERCENT,
+        pressure.contains("PIDPressure"),
         ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
         ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     );
@@ -270,7 +270,8 @@ async fn try_register(api: &Api<Node>, facts: &Facts) -> Result<Node, kube::Erro
     }
     let mut status = facts.status(&room);
     let now = Time(second(facts.setup.clock.now()));
-    let first = conditions(&room, Some("the agent starts"));
+    let pressure = pressure::shortages(&room).iter().map(|one| one.scarce.condition()).collect();
+    let first = conditions(&pressure, Some("the agent starts"));
     status.conditions = Some(first.map(|one| condition(one, &now, None)).into());
     let node = Node {
         metadata: ObjectMeta {
@@ -315,6 +316,7 @@ fn condition(
 struct Truth {
     conditions: Vec<(&'static str, bool, &'static str, String)>,
     capacity: Option<BTreeMap<String, Quantity>>,
+    images: Option<Vec<ContainerImage>>,
 }
 
 /// Keeps the Node's status true for as long as the agent runs.
@@ -323,6 +325,8 @@ pub(crate) struct Keeper {
     pub(crate) client: kube::Client,
     pub(crate) runtime: Runtime,
     pub(crate) health: watch::Receiver<RuntimeHealth>,
+    /// What the node is short of.
+    pub(crate) pressure: watch::Receiver<Conditions>,
     /// How far the node is on its way down.
     pub(crate) stage: watch::Receiver<Option<Stage>>,
     /// Tells pods why those with a network of their own cannot start.
@@ -345,12 +349,19 @@ impl Keeper {
             });
             let room = Room::read(&self.facts.root);
             let now = self.facts.setup.clock.now();
+            // a runtime in trouble is not asked: the images stay as they were told last
+            let images = match &trouble {
+                None => crate::images::shown(&self.runtime).await.ok(),
+                Some(_) => None,
+            };
             let truth = Truth {
-                conditions: self::conditions(&room, trouble.as_deref()).into(),
+                conditions: self::conditions(&self.pressure.borrow(), trouble.as_deref()).into(),
                 capacity: self.facts.status(&room).capacity,
+                images,
             };
             let is_older = |at: Timestamp, than: Duration| {
-                Duration::try_from(now.duration_since(at)).is_ok_and(|age| age >= than)
+                // a clock that was set back says nothing about the age
+                Duration::try_from(now.duration_since(at)).map_or(true, |age| age >= than)
             };
             let mut is_due = shown
                 .as_ref()
@@ -386,6 +397,7 @@ impl Keeper {
                 biased;
                 changed = self.health.changed() => if changed.is_err() { return },
                 changed = self.stage.changed() => if changed.is_err() { return },
+                changed = self.pressure.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -441,8 +453,7 @@ impl Keeper {
             .collect();
         let mut status = self.facts.status(room);
         status.conditions = Some(list.clone());
-        // where the runtime does not answer the images stay as they were told last
-        status.images = crate::images::shown(&self.runtime).await.ok();
+        status.images.clone_from(&truth.images);
         let patch = Patch::Strategic(serde_json::json!({ "status": status }));
         api.patch_status(&self.facts.name, &PatchParams::default(), &patch).await?;
         Ok(list)
@@ -480,15 +491,9 @@ mod tests {
     }
 
     #[test]
-    fn pressure_is_true_below_upstreams_thresholds() {
-        let room = Room {
-            disk: 1000,
-            disk_free: 99,
-            files_free_percent: 100,
-            memory_free: 1 << 20,
-            pids_free_percent: 100,
-        };
-        let truths: Vec<bool> = conditions(&room, None).iter().map(|one| one.1).collect();
+    fn pressure_is_shown_by_its_own_condition() {
+        let pressure = Conditions::from(["MemoryPressure", "DiskPressure"]);
+        let truths: Vec<bool> = conditions(&pressure, None).iter().map(|one| one.1).collect();
         assert_eq!(truths, [true, true, false, true]);
     }
 }

@@ -99,7 +99,7 @@ pub(crate) fn plan(world: &World, now: Timestamp) -> Plan {
 
 /// The moment until which nothing is tried that concerns the whole pod, after a failure.
 fn hold(world: &World, now: Timestamp) -> Option<Timestamp> {
-    world.memory.troubles.get(WHOLE_POD).map(|trouble| trouble.retry_at).filter(|at| *at > now)
+    world.memory.hold(WHOLE_POD, now)
 }
 
 /// Stops what runs, then removes what is left.
@@ -126,7 +126,8 @@ fn stopping(world: &World, now: Timestamp) -> Plan {
     for seen in world.containers.iter().filter(homeless) {
         steps.push(Step::RemoveContainer(seen.id.clone()));
     }
-    if !world.memory.is_cleaned {
+    // what a cancelled call has made after the clean-up has a cgroup, too
+    if !world.memory.is_cleaned || !steps.is_empty() {
         steps.push(Step::CleanUp);
     }
     steps.push(Step::Finish);
@@ -281,7 +282,7 @@ fn succeeded(seen: &Seen) -> bool {
 
 /// Starts a container, now or when its troubles allow it.
 fn start(world: &World, name: &str, finished: Option<Timestamp>, now: Timestamp) -> Plan {
-    let trouble = world.memory.troubles.get(name).map(|trouble| trouble.retry_at);
+    let trouble = world.memory.hold(name, now);
     let wait =
         finished.and_then(|at| world.memory.restart_hold(name, at, now)).map(|(until, _)| until);
     let until = [trouble, hold(world, now), wait].into_iter().flatten().max();

@@ -64,6 +64,7 @@ pub(crate) struct Worker {
     /// Back-offs already told, by container name and attempt.
     told: BTreeSet<(String, u32)>,
     probes: crate::probe::Probes,
+    files: files::FileWork,
     /// When volumes are looked at again.
     refresh_at: tokio::time::Instant,
     measure_at: tokio::time::Instant,
@@ -100,6 +101,7 @@ impl Worker {
             announced: BTreeSet::new(),
             told: BTreeSet::new(),
             probes,
+            files: files::FileWork::new(),
             refresh_at: tokio::time::Instant::now() + REFRESH,
             measure_at: tokio::time::Instant::now() + MEASURE,
         }
@@ -149,6 +151,7 @@ impl Worker {
         let desired = self.desired.borrow();
         let volumes = desired.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         self.memory.is_prepared
+            && !self.memory.is_cleaned
             && desired.is_known
             && volumes.into_iter().any(crate::volumes::changes)
     }
@@ -416,3 +419,6 @@ impl Worker {
         if failures.is_empty() { Ok(()) } else { self.noted(world, Err(failures.join("; "))) }
     }
 }
+
+#[cfg(test)]
+mod tests;

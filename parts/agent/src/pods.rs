@@ -3,6 +3,7 @@
 use crate::context::Context;
 use crate::cri::v1;
 use crate::pod::{Desired, Worker};
+use crate::pressure::watch::{Order, Told};
 use crate::shutdown::Stage;
 use crate::words;
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -46,15 +47,17 @@ pub(crate) struct Pods {
     is_pruned: bool,
     /// How far the node is on its way down.
     stage: watch::Receiver<Option<Stage>>,
+    /// What the node is short of, and who ends for it.
+    short: Told,
 }
 
 impl Pods {
     pub(crate) fn new(
         context: Arc<Context>,
-        pods: Cache<Pod>,
-        nodes: Cache<Node>,
+        (pods, nodes): (Cache<Pod>, Cache<Node>),
         health: watch::Sender<RuntimeHealth>,
         stage: watch::Receiver<Option<Stage>>,
+        short: Told,
     ) -> Self {
         Self {
             context,
@@ -68,6 +71,7 @@ impl Pods {
             has_events: false,
             is_pruned: false,
             stage,
+            short,
         }
     }
 
@@ -91,6 +95,7 @@ impl Pods {
                     self.dispatch();
                 }
                 Ok(()) = self.stage.changed() => self.end_by_class(),
+                Some(order) = self.short.orders.recv() => self.evict(order),
                 () = events.notified() => self.relist().await,
                 changed = has_events.changed() => {
                     if changed.is_err() {
@@ -118,6 +123,23 @@ impl Pods {
                 }
                 is_first && desired.ending.is_some()
             });
+        }
+    }
+
+    /// The node is short of something: this one ends.
+    fn evict(&self, order: Order) {
+        let Some(task) = self.tasks.get(&order.uid) else { return };
+        let mut told = None;
+        task.desired.send_if_modified(|desired| {
+            let is_first = desired.ending.is_none();
+            if is_first {
+                told = Some((Arc::clone(&desired.pod), order.ending.message.clone()));
+                desired.ending = Some(order.ending);
+            }
+            is_first
+        });
+        if let Some((pod, message)) = told {
+            self.context.tell(&pod, "", true, words::reason::EVICTED, message);
         }
     }
 
@@ -183,6 +205,10 @@ impl Pods {
         }
         if self.stage.borrow().is_some() {
             let refusal = crate::shutdown::rejection();
+            self.context.tell(pod, "", true, words::rejection_event(&refusal.0), refusal.1.clone());
+            return Some(refusal);
+        }
+        if let Some(refusal) = crate::pressure::refusal(&self.short.conditions.borrow(), pod) {
             self.context.tell(pod, "", true, words::rejection_event(&refusal.0), refusal.1.clone());
             return Some(refusal);
         }
@@ -355,3 +381,6 @@ pub(crate) async fn listen(
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,12 @@ impl Reports {
         self.called.notify_one();
     }
 
+    /// Those that wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> Vec<Report> {
+        self.waiting.lock().values().cloned().collect()
+    }
+
     /// Waits until all reports were heard, or the time is over.
     pub(crate) async fn sent(&self, patience: Duration) {
         let end = tokio::time::Instant::now() + patience;

@@ -6,6 +6,7 @@ use crate::cri::{self, Runtime};
 use crate::host::{self, Machine};
 use crate::node::{self, Facts, Keeper};
 use crate::pods::{self, Pods, RuntimeHealth};
+use crate::pressure::{self, watch::Told};
 use crate::reports::Reports;
 use crate::serve::certificate;
 use crate::shutdown::Stages;
@@ -109,12 +110,14 @@ async fn begin(options: &Options) -> Result<(), Error> {
     let (network, network_seen) = watch::channel(Some("not asked yet".to_owned()));
     let (health, health_seen) = watch::channel(RuntimeHealth::default());
     let (stages, _) = watch::channel(None);
+    let (pressure, short) = pressure::watch::channel();
     let keeper = Keeper {
         facts: Arc::clone(&facts),
         client: client.clone(),
         runtime: runtime.clone(),
         health: health_seen,
         stage: stages.subscribe(),
+        pressure: short.conditions.clone(),
         network,
     };
     setup.tasks.spawn("node status", keeper.run(registered));
@@ -139,6 +142,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
         network: network_seen,
         pulls: Arc::new(Semaphore::new(PULLS_MAX)),
         tokens: Tokens::default(),
+        images_called: Notify::new(),
         has_apparmor: host::has_apparmor(),
         server: tls::Server::parse(&options.server)?.address(),
         pod_logs: PathBuf::from("/var/log/pods"),
@@ -147,8 +151,12 @@ async fn begin(options: &Options) -> Result<(), Error> {
     let sandbox_image = context.runtime.setting(&["sandboxImage"]).await;
     setup.tasks.spawn("logs", rotation::keep(Arc::clone(&context)));
     setup.tasks.spawn("images", images::collect(Arc::clone(&context), sandbox_image));
-    let own = (health, stages, options.cni == "auto");
+    let own = (health, stages, short, options.cni == "auto");
     let pods = watch_pods(setup, client, Arc::clone(&context), own).await;
+    let root = context.root.clone();
+    let watching =
+        pressure.run(Arc::clone(&context), pods.clone(), move || host::Room::read(&root));
+    setup.tasks.spawn("pressure", watching);
     if let Some(listener) = bound {
         setup.tasks.spawn("port", serve::run(listener, port_tls, serve::Port::new(context, pods)));
     }
@@ -159,7 +167,7 @@ async fn watch_pods(
     setup: &kit::Setup,
     client: kube::Client,
     context: Arc<Context>,
-    (health, stages, brings_network): (watch::Sender<RuntimeHealth>, Stages, bool),
+    (health, stages, short, brings_network): (watch::Sender<RuntimeHealth>, Stages, Told, bool),
 ) -> Cache<Pod> {
     let caches = Caches::new(client, setup);
     let by = |fields: String| Scope { fields: Some(fields), ..Scope::default() };
@@ -173,8 +181,8 @@ async fn watch_pods(
         let dir = context.runtime.setting(&["cni", "confDir"]).await.map(PathBuf::from);
         setup.tasks.spawn("pod network", cni::keep(own_node.clone(), dir));
     }
-    let all =
-        Pods::new(Arc::clone(&context), own_pods.clone(), own_node, health, stages.subscribe());
+    let caches = (own_pods.clone(), own_node);
+    let all = Pods::new(Arc::clone(&context), caches, health, stages.subscribe(), short);
     setup.tasks.spawn("shutdown", shutdown::listen(context, own_pods.clone(), stages));
     setup.tasks.spawn("pods", all.run(called, events_seen));
     own_pods

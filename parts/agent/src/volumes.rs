@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+pub(crate) use empty::used;
+
 mod content;
 mod empty;
 mod host;
@@ -31,6 +33,11 @@ impl Missing {
 /// Folder of one pod.
 pub(crate) fn pod_dir(root: &Path, uid: &str) -> PathBuf {
     root.join("pods").join(uid)
+}
+
+/// Where a pod's volumes lie that take room on the node's disk.
+pub(crate) fn empty_dirs(root: &Path, uid: &str) -> PathBuf {
+    pod_dir(root, uid).join("volumes/kubernetes.io~empty-dir")
 }
 
 fn uid(pod: &Pod) -> &str {
@@ -72,7 +79,7 @@ pub(crate) fn over_limit(root: &Path, pod: &Pod) -> Option<String> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.into_iter().filter(|volume| is_limited(volume)).find_map(|volume| {
         let limit = volume.empty_dir.as_ref()?.size_limit.as_ref()?;
-        let used = empty::used(&place_of(root, pod, volume));
+        let used = used(&place_of(root, pod, volume));
         (i128::from(used) > empty::bytes(limit)).then(|| {
             format!(
                 "Usage of EmptyDir volume \"{}\" exceeds the limit \"{}\". ",

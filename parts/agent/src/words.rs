@@ -127,6 +127,7 @@ pub(crate) fn rejection_event(reason: &str) -> &'static str {
         "AppArmor" => "AppArmor",
         "SysctlForbidden" => "SysctlForbidden",
         "NodeShutdown" => "NodeShutdown",
+        "Evicted" => "Evicted",
         _ => "UnexpectedAdmissionError",
     }
 }

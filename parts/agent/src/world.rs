@@ -100,6 +100,8 @@ pub(crate) struct Trouble {
     pub(crate) reason: &'static str,
     /// For people.
     pub(crate) message: String,
+    /// When it failed last.
+    pub(crate) since: Timestamp,
     /// Not before this moment.
     pub(crate) retry_at: Timestamp,
     /// Failures in a row.
@@ -174,7 +176,16 @@ impl Memory {
         let until = finished.checked_add(entry.wait).ok()?;
         let is_stale =
             entry.touched.checked_add(RESTART_WAIT.1 * 2).is_ok_and(|end| finished > end);
-        (!is_stale && until > now).then_some((until, entry.wait))
+        // an end in the future: the clock was set back, and says nothing of how long it has waited
+        let is_known = finished <= now;
+        (is_known && !is_stale && until > now).then_some((until, entry.wait))
+    }
+
+    /// The moment until which a container, or the whole pod, is left alone after a failure.
+    pub(crate) fn hold(&self, name: &str, now: Timestamp) -> Option<Timestamp> {
+        let trouble = self.troubles.get(name)?;
+        // a failure in the future: the clock was set back
+        (trouble.since <= now && trouble.retry_at > now).then_some(trouble.retry_at)
     }
 
     /// Notes that a container that ended at `finished` is started again.
@@ -210,7 +221,8 @@ impl Memory {
         };
         let wait = kit::backoff::exponential(first, longest, failures - 1);
         let retry_at = now.checked_add(wait).unwrap_or(Timestamp::MAX);
-        self.troubles.insert(name.to_owned(), Trouble { reason, message, retry_at, failures });
+        let trouble = Trouble { reason, message, since: now, retry_at, failures };
+        self.troubles.insert(name.to_owned(), trouble);
     }
 }
 

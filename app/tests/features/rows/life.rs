@@ -208,6 +208,47 @@ pub(crate) const ROWS: &[Row] = &[
         unhealthy("Readiness probe failed: command timed out: \"sleep 5\" timed out after 1s"),
     ),
     row(
+        "readinessProbe",
+        "probes-places",
+        "E42",
+        "grpc asks the health protocol: SERVING is success, NOT_SERVING is told by its name",
+        Shows("probes-grpc", "/status/containerStatuses/0/ready", "true"),
+        All(&[
+            Event(
+                "probes-grpc",
+                "Unhealthy",
+                "Readiness probe failed: service unhealthy (responded with \"NOT_SERVING\")",
+            ),
+            Shows("probes-grpc", "/status/containerStatuses/1/ready", "false"),
+        ]),
+    ),
+    row(
+        "readinessProbe",
+        "probes-places",
+        "E42",
+        "httpGet with a host goes there, from the node; a pod of another network is not found there",
+        Shows("probes-host", "/status/containerStatuses/0/ready", "true"),
+        All(&[
+            Event("probes-elsewhere", "Unhealthy", "127.0.0.1:18092: connect: connection refused"),
+            Shows("probes-elsewhere", "/status/containerStatuses/0/ready", "false"),
+        ]),
+    ),
+    row(
+        "livenessProbe",
+        "probes-places",
+        "E42",
+        "without a host httpGet goes to the pod's own address",
+        All(&[
+            Shows("probes-elsewhere", "/status/containerStatuses/0/restartCount", "0"),
+            Shows("probes-elsewhere", "/status/containerStatuses/0/started", "true"),
+        ]),
+        Event(
+            "probes-elsewhere",
+            "Unhealthy",
+            "Readiness probe failed: Get \"http://127.0.0.1:18092/health\"",
+        ),
+    ),
+    row(
         "livenessProbe",
         "probes",
         "E43",
@@ -234,6 +275,14 @@ pub(crate) const ROWS: &[Row] = &[
                 .ok_or_else(|| format!("restarts: {count}"))
         }),
         Shows("probes-alive", "/status/containerStatuses/0/lastState/terminated/exitCode", "137"),
+    ),
+    row(
+        "terminationGracePeriodSeconds",
+        "lifecycle",
+        "E34",
+        "1200 s are a limit, not a wait: who obeys SIGTERM, after a hook that sleeps, has ended; who does not is asked first",
+        File("evidence/long", "obeyed"),
+        File("evidence/grace", "asked"),
     ),
     row(
         "startupProbe",

@@ -433,3 +433,16 @@ fn a_phase_that_is_final_at_the_server_ends_the_pod_and_stays() {
         world.containers[0].state = State::Running;
     }
 }
+
+#[test]
+fn a_clock_that_is_set_back_holds_nobody_up() {
+    let mut memory = Memory::default();
+    memory.restarted("c", at(0), at(0));
+    memory.failed(WHOLE_POD, crate::words::reason::FAILED_MOUNT, String::new(), at(0));
+    assert!(
+        memory.restart_hold("c", at(5), at(6)).is_some() && memory.hold(WHOLE_POD, at(0)).is_some()
+    );
+    // an hour back
+    assert_eq!(memory.restart_hold("c", at(5), at(-3600)), None);
+    assert_eq!(memory.hold(WHOLE_POD, at(-3600)), None);
+}

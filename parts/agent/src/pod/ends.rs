@@ -38,6 +38,7 @@ impl Worker {
         let desired = self.desired.borrow();
         let volumes = desired.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         self.memory.is_prepared
+            && !self.memory.is_cleaned
             && desired.is_known
             && self.memory.ending.is_none()
             && volumes.into_iter().any(crate::volumes::is_limited)

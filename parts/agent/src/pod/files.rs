@@ -12,6 +12,8 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
 
 /// Domain of the cluster (upstream's default).
 const CLUSTER_DOMAIN: &str = "cluster.local";
@@ -21,6 +23,53 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, String> {
     tokio::task::spawn_blocking(work).await.map_err(|error| format!("file work broke: {error}"))
+}
+
+/// Work on one pod's files, one piece at a time. A piece goes on when the step that asked for it is given up (a thread
+/// cannot be stopped): the next one waits for it, so that nothing is written into a folder that is being removed.
+#[derive(Debug)]
+pub(super) struct FileWork {
+    turn: Arc<Semaphore>,
+    /// The files are removed, or about to be.
+    is_over: Arc<AtomicBool>,
+}
+
+impl FileWork {
+    pub(super) fn new() -> Self {
+        Self { turn: Arc::new(Semaphore::new(1)), is_over: Arc::default() }
+    }
+
+    /// Runs one piece. `Err` once the files are being removed.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let is_over = Arc::clone(&self.is_over);
+        let work = move || (!is_over.load(Ordering::Relaxed)).then(work);
+        self.next(work).await?.ok_or_else(|| "the pod's files are being removed".to_owned())
+    }
+
+    /// Runs the removal. Nothing else is run after that.
+    pub(super) async fn remove<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.next(work).await
+    }
+
+    async fn next<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = turn.map_err(|error| error.to_string())?;
+        blocking(move || {
+            let _turn = turn;
+            work()
+        })
+        .await
+    }
 }
 
 fn uid(pod: &Pod) -> String {
@@ -35,7 +84,7 @@ impl Worker {
         let problem = match context.sources(&pod).await {
             Err(error) => Some(format!("reading ConfigMaps and Secrets: {error}")),
             Ok(sources) => {
-                let work = blocking(move || {
+                let work = self.files.run(move || {
                     let uid = uid(&pod);
                     let dir = volumes::pod_dir(&context.root, &uid);
                     let logs = config::log_dir(&context.pod_logs, &pod);
@@ -82,7 +131,7 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let addresses = self.addresses.values().next().cloned().unwrap_or_default();
         let Ok(sources) = context.sources(&desired.pod).await else { return };
-        let work = blocking(move || {
+        let work = self.files.run(move || {
             let place = context.place(addresses);
             volumes::prepare(&context.root, &desired.pod, &sources, &place)
         });
@@ -102,7 +151,7 @@ impl Worker {
         let context = Arc::clone(&self.context);
         let (pod, container) = (Arc::clone(&world.pod), container.clone());
         let addresses = world.ready_sandbox().map(|s| s.addresses.clone()).unwrap_or_default();
-        blocking(move || {
+        let work = self.files.run(move || {
             let dir = volumes::pod_dir(&context.root, &uid(&pod));
             let value = |name: &str| {
                 variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
@@ -130,8 +179,8 @@ impl Worker {
                 mounts.push(file_mount(place, &file));
             }
             Ok((mounts, file.to_string_lossy().into_owned()))
-        })
-        .await?
+        });
+        work.await?
     }
 
     /// Puts the container's log where log agents look for it.
@@ -169,7 +218,7 @@ impl Worker {
         }
         let context = Arc::clone(&self.context);
         let pod = Arc::clone(&world.pod);
-        let done = blocking(move || {
+        let done = self.files.remove(move || {
             let uid = uid(&pod);
             context.tokens.forget(&uid);
             volumes::remove(&context.root, &uid)
@@ -246,7 +295,34 @@ fn hosts(pod: &Pod, addresses: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use serde_json::json;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn files_are_removed_after_work_that_was_given_up_and_none_are_made_after_that() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pod");
+        let files = FileWork::new();
+        let ((begins, begun), (go_on, waits)) = (mpsc::channel(), mpsc::channel::<()>());
+        let late = path.clone();
+        let mut step = Box::pin(files.run(move || {
+            begins.send(()).unwrap();
+            waits.recv().unwrap();
+            fs::create_dir_all(&late).unwrap();
+        }));
+        assert!((&mut step).now_or_never().is_none());
+        begun.recv().unwrap();
+        drop(step);
+        let gone = path.clone();
+        let mut clean = Box::pin(files.remove(move || fs::remove_dir_all(gone)));
+        assert!((&mut clean).now_or_never().is_none(), "it waits for what was begun");
+        go_on.send(()).unwrap();
+        clean.await.unwrap().unwrap();
+        let again = path.clone();
+        files.run(move || fs::create_dir_all(again)).await.unwrap_err();
+        assert!(!path.exists());
+    }
 
     #[test]
     fn hosts_names_the_pod_and_its_aliases() {

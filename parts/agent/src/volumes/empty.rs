@@ -72,7 +72,7 @@ pub(super) fn make(
 }
 
 /// Bytes that a folder takes on its disk, other file systems below it left out. Blocks.
-pub(super) fn used(path: &Path) -> u64 {
+pub(crate) fn used(path: &Path) -> u64 {
     let Ok(top) = fs::symlink_metadata(path) else { return 0 };
     let (mut sum, mut seen) = (0, 0);
     let mut inodes = std::collections::BTreeSet::new();

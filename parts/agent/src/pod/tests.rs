@@ -1,0 +1,168 @@
+use super::*;
+use crate::scripted::{Bench, Scripted, running};
+use crate::volumes;
+use serde_json::json;
+
+fn pod() -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
+        "spec": {"containers": [{"name": "c", "image": "i:1"}],
+            "volumes": [{"name": "v", "configMap": {"name": "m"}}]},
+    }))
+    .unwrap()
+}
+
+fn desired(pod: Pod) -> Desired {
+    Desired { pod: Arc::new(pod), is_known: true, rejection: None, ending: None }
+}
+
+struct Task {
+    desired: watch::Sender<Desired>,
+    called: Arc<Notify>,
+}
+
+impl Task {
+    fn of(bench: &Bench, pod: Pod) -> (Self, Worker) {
+        let (sender, receiver) = watch::channel(desired(pod));
+        let called = Arc::new(Notify::new());
+        let worker = Worker::new(Arc::clone(&bench.context), receiver, Arc::clone(&called));
+        (Self { desired: sender, called }, worker)
+    }
+
+    /// The user deletes the pod.
+    fn deleted(&self, grace: i64) {
+        self.desired.send_modify(|desired| {
+            let mut pod = Pod::clone(&desired.pod);
+            pod.metadata.deletion_timestamp =
+                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
+            pod.metadata.deletion_grace_period_seconds = Some(grace);
+            desired.pod = Arc::new(pod);
+        });
+    }
+
+    /// The server has removed it.
+    fn gone(&self) {
+        self.desired.send_modify(|desired| desired.is_known = false);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_that_was_removed_is_not_written_again_while_the_server_is_slow_to_answer() {
+    let runtime = Scripted::new();
+    // longer than the pace at which volumes are brought up to date
+    runtime.state.lock().stop = REFRESH + Duration::from_secs(5);
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        let folder = volumes::pod_dir(&bench.context.root, "u");
+        assert!(folder.join("volumes/kubernetes.io~configmap/v/key").exists());
+        task.deleted(120);
+        task.called.notify_one();
+        runtime
+            .until(|state| state.asked.last().is_some_and(|what| what == "remove sandbox"))
+            .await;
+        // the server takes its time
+        tokio::time::sleep(REFRESH * 3).await;
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+    let folder = volumes::pod_dir(&bench.context.root, "u");
+    assert!(!folder.exists(), "{:?}", std::fs::read_dir(&folder).map(Iterator::collect::<Vec<_>>));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cancelled_call_made_after_the_clean_up_is_removed_with_its_files() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        let late = runtime.state.lock().sandboxes[0].clone();
+        task.deleted(1);
+        runtime
+            .until(|state| state.asked.last().is_some_and(|what| what == "remove sandbox"))
+            .await;
+        let folder = volumes::pod_dir(&bench.context.root, "u");
+        while folder.exists() {
+            tokio::task::yield_now().await;
+        }
+        std::fs::create_dir_all(&folder).unwrap();
+        runtime.state.lock().sandboxes.push(late);
+        task.called.notify_one();
+        let removals = |state: &crate::scripted::State| {
+            state.asked.iter().filter(|what| *what == "remove sandbox").count()
+        };
+        runtime.until(|state| removals(state) == 2).await;
+        task.gone();
+        folder
+    };
+    let ((), folder) = tokio::join!(worker.run(), user);
+    assert!(!folder.exists() && runtime.state.lock().sandboxes.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_the_runtime_does_not_have_keeps_the_pod_waiting_until_it_is_deleted() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let mut odd = pod();
+    odd.spec.as_mut().unwrap().runtime_class_name = Some("odd".to_owned());
+    let (task, mut worker) = Task::of(&bench, odd);
+    while worker.memory.troubles.is_empty() {
+        Box::pin(worker.round()).await;
+    }
+    let trouble = worker.memory.troubles[WHOLE_POD].clone();
+    assert_eq!(trouble.reason, words::reason::FAILED_CREATE_POD_SANDBOX);
+    assert!(trouble.message.contains("no runtime for \"unknown\" is configured"), "{trouble:?}");
+    let shown = worker.shown.clone().unwrap();
+    assert_eq!(shown.phase.as_deref(), Some("Pending"));
+    task.deleted(0);
+    task.gone();
+    worker.run().await;
+    assert!(!volumes::pod_dir(&bench.context.root, "u").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn cgroups_are_named_as_the_driver_wants_that_the_runtime_itself_tells() {
+    for (driver, parent) in [
+        (None, "/pernode/podu"),
+        (Some(crate::cri::v1::CgroupDriver::Cgroupfs), "/pernode/podu"),
+        (Some(crate::cri::v1::CgroupDriver::Systemd), "pernode-podu.slice"),
+    ] {
+        let runtime = Scripted::new();
+        runtime.state.lock().driver = driver;
+        let bench = Bench::new(&runtime).await;
+        let (task, worker) = Task::of(&bench, pod());
+        let user = async {
+            runtime.until(|state| running(state) == ["c"]).await;
+            task.gone();
+        };
+        tokio::join!(worker.run(), user);
+        assert_eq!(
+            runtime.state.lock().parents,
+            [(parent.to_owned(), String::new())],
+            "{driver:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_hangs_in_a_stop_and_comes_back_ends_the_pod_once() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        runtime.hung.send_replace(true);
+        task.deleted(5);
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        runtime.hung.send_replace(false);
+        runtime.until(|state| state.sandboxes.is_empty()).await;
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+    let asked = runtime.state.lock().asked.clone();
+    let made = |what: &str| asked.iter().filter(|one| *one == what).count();
+    assert_eq!((made("start container"), made("run sandbox")), (1, 1), "{asked:?}");
+    assert!(!volumes::pod_dir(&bench.context.root, "u").exists());
+}

@@ -1,0 +1,427 @@
+//! For tests: a container runtime that answers CRI in memory as a script says, and a node around it.
+
+use crate::cgroups::Layout;
+use crate::context::{Context, PULLS_MAX};
+use crate::cri::{Runtime, v1};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tonic::{Request, Response, Status};
+use tower::Service as _;
+use v1::image_service_server::{ImageService, ImageServiceServer};
+use v1::runtime_service_server::{RuntimeService, RuntimeServiceServer};
+
+type Reply<T> = Result<Response<T>, Status>;
+
+/// What the runtime has, and how it behaves.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) sandboxes: Vec<v1::PodSandbox>,
+    pub(crate) containers: Vec<v1::ContainerStatus>,
+    /// Sandbox of each container.
+    homes: BTreeMap<String, String>,
+    /// Calls that changed something, in order.
+    pub(crate) asked: Vec<String>,
+    /// Cgroup parents and handlers of the sandboxes that were asked for.
+    pub(crate) parents: Vec<(String, String)>,
+    /// What `RuntimeConfig` says; `None`: the call is not known.
+    pub(crate) driver: Option<v1::CgroupDriver>,
+    /// Whether `GetContainerEvents` is known.
+    pub(crate) has_events: bool,
+    listeners: Vec<mpsc::Sender<Result<v1::ContainerEventResponse, Status>>>,
+    /// How long a stop takes.
+    pub(crate) stop: Duration,
+    /// Lists that were asked for.
+    pub(crate) lists: usize,
+    made: i64,
+    /// Commands that were run in containers; all fail.
+    pub(crate) execs: usize,
+}
+
+/// The runtime. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Scripted {
+    pub(crate) state: Arc<Mutex<State>>,
+    /// While it is true no call is answered.
+    pub(crate) hung: watch::Sender<bool>,
+    /// Rises with every change.
+    pub(crate) changes: watch::Sender<u64>,
+}
+
+impl Scripted {
+    pub(crate) fn new() -> Self {
+        let (hung, _) = watch::channel(false);
+        let (changes, _) = watch::channel(0);
+        Self { state: Arc::default(), hung, changes }
+    }
+
+    /// A connection to it; what serves it lives in `tasks`.
+    pub(crate) fn connect(&self, tasks: &kit::Tasks) -> Runtime {
+        let (own, serving) = (self.clone(), tasks.clone());
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let (near, far) = tokio::io::duplex(1 << 16);
+            let served = own.clone().serve(far);
+            serving.spawn("scripted runtime", served);
+            async move { Ok::<_, std::io::Error>(TokioIo::new(near)) }
+        });
+        let channel = tonic::transport::Endpoint::from_static("http://cri.invalid")
+            .connect_with_connector_lazy(connector);
+        Runtime::over(channel, Path::new("/scripted.sock"))
+    }
+
+    async fn serve(self, far: tokio::io::DuplexStream) {
+        let service = hyper::service::service_fn(move |request: http::Request<_>| {
+            let own = self.clone();
+            async move {
+                own.hung.subscribe().wait_for(|is_hung| !is_hung).await.expect("its own sender");
+                if request.uri().path().contains("ImageService") {
+                    ImageServiceServer::new(own).call(request).await
+                } else {
+                    RuntimeServiceServer::new(own).call(request).await
+                }
+            }
+        });
+        let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = http.serve_connection(TokioIo::new(far), service).await;
+    }
+
+    /// A container ends by itself.
+    pub(crate) fn exits(&self, name: &str, code: i32) {
+        let mut state = self.state.lock();
+        let one = state.containers.iter_mut().find(|one| {
+            one.metadata.as_ref().is_some_and(|own| own.name == name)
+                && one.state() == v1::ContainerState::ContainerRunning
+        });
+        let one = one.expect("it runs");
+        one.set_state(v1::ContainerState::ContainerExited);
+        one.exit_code = code;
+        one.finished_at = one.started_at + 1_000_000_000;
+        let id = one.id.clone();
+        for listener in &state.listeners {
+            let event =
+                v1::ContainerEventResponse { container_id: id.clone(), ..Default::default() };
+            listener.try_send(Ok(event)).expect("room for an event");
+        }
+        drop(state);
+        self.changed();
+    }
+
+    /// Waits until the state is as wanted.
+    pub(crate) async fn until(&self, is_so: impl Fn(&State) -> bool) {
+        let mut changes = self.changes.subscribe();
+        changes.wait_for(|_| is_so(&self.state.lock())).await.expect("its own sender");
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn did(&self, what: &str) {
+        self.state.lock().asked.push(what.to_owned());
+        self.changed();
+    }
+}
+
+/// Containers that run, by name.
+pub(crate) fn running(state: &State) -> Vec<String> {
+    let list = state.containers.iter();
+    list.filter(|one| one.state() == v1::ContainerState::ContainerRunning)
+        .map(|one| one.metadata.clone().unwrap_or_default().name)
+        .collect()
+}
+
+fn carries(own: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| own.get(key) == Some(value))
+}
+
+fn none<T>() -> Reply<T> {
+    Err(Status::not_found("no such thing"))
+}
+
+#[tonic::async_trait]
+impl RuntimeService for Scripted {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Reply<v1::StatusResponse> {
+        Ok(Response::new(v1::StatusResponse::default()))
+    }
+
+    async fn runtime_config(
+        &self,
+        _: Request<v1::RuntimeConfigRequest>,
+    ) -> Reply<v1::RuntimeConfigResponse> {
+        let driver = self.state.lock().driver;
+        let driver = driver.ok_or_else(|| Status::unimplemented("RuntimeConfig"))? as i32;
+        let linux = Some(v1::LinuxRuntimeConfiguration { cgroup_driver: driver });
+        Ok(Response::new(v1::RuntimeConfigResponse { linux }))
+    }
+
+    async fn get_container_events(
+        &self,
+        _: Request<v1::GetEventsRequest>,
+    ) -> Reply<tonic::codegen::BoxStream<v1::ContainerEventResponse>> {
+        let mut state = self.state.lock();
+        if !state.has_events {
+            return Err(Status::unimplemented("GetContainerEvents"));
+        }
+        let (sender, receiver) = mpsc::channel(16);
+        state.listeners.push(sender);
+        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))))
+    }
+
+    async fn list_pod_sandbox(
+        &self,
+        ask: Request<v1::ListPodSandboxRequest>,
+    ) -> Reply<v1::ListPodSandboxResponse> {
+        let wanted = ask.into_inner().filter.unwrap_or_default().label_selector;
+        let mut state = self.state.lock();
+        state.lists += 1;
+        let items = state.sandboxes.iter().filter(|one| carries(&one.labels, &wanted));
+        Ok(Response::new(v1::ListPodSandboxResponse { items: items.cloned().collect() }))
+    }
+
+    async fn list_containers(
+        &self,
+        ask: Request<v1::ListContainersRequest>,
+    ) -> Reply<v1::ListContainersResponse> {
+        let wanted = ask.into_inner().filter.unwrap_or_default().label_selector;
+        let state = self.state.lock();
+        let list = state.containers.iter().filter(|one| carries(&one.labels, &wanted));
+        let containers = list.map(|one| v1::Container {
+            id: one.id.clone(),
+            pod_sandbox_id: state.homes[&one.id].clone(),
+            metadata: one.metadata.clone(),
+            state: one.state,
+            created_at: one.created_at,
+            labels: one.labels.clone(),
+            ..v1::Container::default()
+        });
+        Ok(Response::new(v1::ListContainersResponse { containers: containers.collect() }))
+    }
+
+    async fn pod_sandbox_status(
+        &self,
+        _: Request<v1::PodSandboxStatusRequest>,
+    ) -> Reply<v1::PodSandboxStatusResponse> {
+        let network =
+            v1::PodSandboxNetworkStatus { ip: "10.0.0.7".to_owned(), ..Default::default() };
+        let status = v1::PodSandboxStatus { network: Some(network), ..Default::default() };
+        Ok(Response::new(v1::PodSandboxStatusResponse {
+            status: Some(status),
+            ..Default::default()
+        }))
+    }
+
+    async fn container_status(
+        &self,
+        ask: Request<v1::ContainerStatusRequest>,
+    ) -> Reply<v1::ContainerStatusResponse> {
+        let id = ask.into_inner().container_id;
+        let status = self.state.lock().containers.iter().find(|one| one.id == id).cloned();
+        match status {
+            None => none(),
+            status => {
+                Ok(Response::new(v1::ContainerStatusResponse { status, ..Default::default() }))
+            }
+        }
+    }
+
+    async fn run_pod_sandbox(
+        &self,
+        ask: Request<v1::RunPodSandboxRequest>,
+    ) -> Reply<v1::RunPodSandboxResponse> {
+        let v1::RunPodSandboxRequest { config, runtime_handler } = ask.into_inner();
+        let config = config.unwrap_or_default();
+        if runtime_handler == "unknown" {
+            return Err(Status::unknown("no runtime for \"unknown\" is configured"));
+        }
+        let mut state = self.state.lock();
+        state.made += 1;
+        let id = format!("sandbox-{}", state.made);
+        let parent = config.linux.unwrap_or_default().cgroup_parent;
+        state.parents.push((parent, runtime_handler));
+        let created_at = state.made;
+        state.sandboxes.push(v1::PodSandbox {
+            id: id.clone(),
+            metadata: config.metadata,
+            created_at,
+            labels: config.labels,
+            annotations: config.annotations,
+            ..v1::PodSandbox::default()
+        });
+        drop(state);
+        self.did("run sandbox");
+        Ok(Response::new(v1::RunPodSandboxResponse { pod_sandbox_id: id }))
+    }
+
+    async fn stop_pod_sandbox(
+        &self,
+        ask: Request<v1::StopPodSandboxRequest>,
+    ) -> Reply<v1::StopPodSandboxResponse> {
+        let id = ask.into_inner().pod_sandbox_id;
+        for one in self.state.lock().sandboxes.iter_mut().filter(|one| one.id == id) {
+            one.set_state(v1::PodSandboxState::SandboxNotready);
+        }
+        self.did("stop sandbox");
+        Ok(Response::new(v1::StopPodSandboxResponse {}))
+    }
+
+    async fn remove_pod_sandbox(
+        &self,
+        ask: Request<v1::RemovePodSandboxRequest>,
+    ) -> Reply<v1::RemovePodSandboxResponse> {
+        let id = ask.into_inner().pod_sandbox_id;
+        let mut state = self.state.lock();
+        state.sandboxes.retain(|one| one.id != id);
+        let homes = state.homes.clone();
+        state.containers.retain(|one| homes[&one.id] != id);
+        drop(state);
+        self.did("remove sandbox");
+        Ok(Response::new(v1::RemovePodSandboxResponse {}))
+    }
+
+    async fn create_container(
+        &self,
+        ask: Request<v1::CreateContainerRequest>,
+    ) -> Reply<v1::CreateContainerResponse> {
+        let v1::CreateContainerRequest { pod_sandbox_id, config, .. } = ask.into_inner();
+        let config = config.unwrap_or_default();
+        let mut state = self.state.lock();
+        state.made += 1;
+        let id = format!("container-{}", state.made);
+        state.homes.insert(id.clone(), pod_sandbox_id);
+        let created_at = state.made;
+        state.containers.push(v1::ContainerStatus {
+            id: id.clone(),
+            metadata: config.metadata,
+            created_at,
+            labels: config.labels,
+            ..v1::ContainerStatus::default()
+        });
+        drop(state);
+        self.did("create container");
+        Ok(Response::new(v1::CreateContainerResponse { container_id: id }))
+    }
+
+    async fn start_container(
+        &self,
+        ask: Request<v1::StartContainerRequest>,
+    ) -> Reply<v1::StartContainerResponse> {
+        let id = ask.into_inner().container_id;
+        for one in self.state.lock().containers.iter_mut().filter(|one| one.id == id) {
+            one.set_state(v1::ContainerState::ContainerRunning);
+            one.started_at = 1_000_000_000;
+        }
+        self.did("start container");
+        Ok(Response::new(v1::StartContainerResponse {}))
+    }
+
+    async fn stop_container(
+        &self,
+        ask: Request<v1::StopContainerRequest>,
+    ) -> Reply<v1::StopContainerResponse> {
+        let id = ask.into_inner().container_id;
+        self.did("stop container");
+        let wait = self.state.lock().stop;
+        tokio::time::sleep(wait).await;
+        for one in self.state.lock().containers.iter_mut().filter(|one| one.id == id) {
+            one.set_state(v1::ContainerState::ContainerExited);
+            one.finished_at = one.started_at + 1;
+        }
+        self.changed();
+        Ok(Response::new(v1::StopContainerResponse {}))
+    }
+
+    async fn exec_sync(&self, _: Request<v1::ExecSyncRequest>) -> Reply<v1::ExecSyncResponse> {
+        self.state.lock().execs += 1;
+        Ok(Response::new(v1::ExecSyncResponse { exit_code: 1, ..Default::default() }))
+    }
+
+    async fn remove_container(
+        &self,
+        ask: Request<v1::RemoveContainerRequest>,
+    ) -> Reply<v1::RemoveContainerResponse> {
+        let id = ask.into_inner().container_id;
+        self.state.lock().containers.retain(|one| one.id != id);
+        self.did("remove container");
+        Ok(Response::new(v1::RemoveContainerResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for Scripted {
+    async fn image_status(
+        &self,
+        _: Request<v1::ImageStatusRequest>,
+    ) -> Reply<v1::ImageStatusResponse> {
+        let image = Some(v1::Image { id: "image".to_owned(), ..v1::Image::default() });
+        Ok(Response::new(v1::ImageStatusResponse { image, ..Default::default() }))
+    }
+}
+
+/// A server that has every ConfigMap, and a class of runtimes called "odd".
+fn server() -> kube::Client {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| async move {
+        let path = request.uri().path().to_owned();
+        let (code, answer) = if path.contains("/configmaps/") {
+            (200, json!({"metadata": {"name": "m"}, "data": {"key": "value"}}))
+        } else if path.ends_with("/runtimeclasses/odd") {
+            (200, json!({"metadata": {"name": "odd"}, "handler": "unknown"}))
+        } else {
+            (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}))
+        };
+        let body: Full<Bytes> = Full::new(Bytes::from(Value::to_string(&answer)));
+        let response = http::Response::builder().status(code).body(body);
+        Ok::<_, std::convert::Infallible>(response.expect("a response"))
+    });
+    kube::Client::new(service, "default")
+}
+
+/// A node whose runtime is scripted.
+pub(crate) struct Bench {
+    pub(crate) context: Arc<Context>,
+    _network: watch::Sender<Option<String>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    pub(crate) async fn new(runtime: &Scripted) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let start = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let setup = kit::Setup::new(kit::Clock::starting_at(start), 0);
+        let client = server();
+        let connected = runtime.connect(&setup.tasks);
+        let is_systemd = connected.uses_systemd().await.unwrap_or(false);
+        let (network, network_seen) = watch::channel(None);
+        let context = Context {
+            events: kit::Events::start(client.clone(), &setup, "kubelet", "n"),
+            runtime: connected,
+            client,
+            reports: crate::reports::Reports::default(),
+            name: "n".to_owned(),
+            root: dir.path().join("root"),
+            layout: Layout { v1: Vec::new(), v2: None },
+            cgroup_root: "/pernode".to_owned(),
+            is_systemd,
+            addresses: vec!["192.0.2.1".to_owned()],
+            cpu_milli: 1000,
+            memory: 1 << 30,
+            runtime_name: "scripted".into(),
+            network: network_seen,
+            pulls: Arc::new(Semaphore::new(PULLS_MAX)),
+            tokens: crate::tokens::Tokens::default(),
+            images_called: tokio::sync::Notify::new(),
+            has_apparmor: false,
+            server: ("192.0.2.1".to_owned(), 6443),
+            pod_logs: dir.path().join("pod-logs"),
+            container_logs: dir.path().join("container-logs"),
+            setup,
+        };
+        Self { context: Arc::new(context), _network: network, _dir: dir }
+    }
+}
