@@ -6,6 +6,7 @@
 
 #[path = "../harness/cluster.rs"]
 mod cluster;
+mod faults;
 mod node;
 mod registry;
 mod rows;
@@ -34,6 +35,7 @@ fn every_feature_of_real_daemons_works_and_its_twin_does_not() {
     let _registry = registry::Private::start(&node);
     node.kubectl(&["create", "namespace", node::NAMESPACE]);
     node.wait_for_account();
+    faults::disk(&mut node);
     node.kubectl(&["apply", "-n", node::NAMESPACE, "-f", &node::examples().display().to_string()]);
     let mut open: Vec<(usize, String)> =
         (0..rows::all().len()).map(|index| (index, "not asked".to_owned())).collect();

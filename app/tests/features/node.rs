@@ -278,7 +278,8 @@ impl Node {
         });
     }
 
-    fn left(&self) -> Vec<String> {
+    /// What there is of pods.
+    pub(crate) fn left(&self) -> Vec<String> {
         let names = |dir: &Path| -> Vec<String> {
             let list = std::fs::read_dir(dir).into_iter().flatten().flatten();
             list.map(|entry| entry.path().display().to_string()).collect()

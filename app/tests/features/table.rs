@@ -70,10 +70,7 @@ pub(crate) const SPELLED: &[(&str, &[&str])] = &[
         ],
     ),
     ("configMap volumes", &["items:", "defaultMode:", "optional: true"]),
-    (
-        "terminationGracePeriodSeconds",
-        &["terminationGracePeriodSeconds: 0", "terminationGracePeriodSeconds: 1200"],
-    ),
+    ("terminationGracePeriodSeconds", &["terminationGracePeriodSeconds: 1200"]),
     (
         "readinessProbe",
         &[

@@ -114,9 +114,10 @@ impl Context {
 
     /// Everything that the pod names by ConfigMap and Secret, and its tokens. What does not exist is left out; another failure is told.
     pub(crate) async fn sources(&self, pod: &Pod) -> Result<Sources, String> {
-        let mut sources = self.fetch(pod, names(pod)).await?;
-        sources.tokens = self.tokens.of(&self.client, pod, self.setup.clock.now()).await;
-        Ok(sources)
+        let now = self.setup.clock.now();
+        let (fetched, tokens) =
+            futures::join!(self.fetch(pod, names(pod)), self.tokens.of(&self.client, pod, now));
+        Ok(Sources { tokens, ..fetched? })
     }
 
     /// What the environment of one container names.

@@ -8,6 +8,7 @@ use api::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Taint};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -192,7 +193,8 @@ pub(crate) fn ending(shortage: &Shortage, pod: &Pod, usage: &Usage) -> Ending {
         if of(one) > asked {
             let (used, asked) = (bytes(of(one)), bytes(asked));
             let name = &one.name;
-            message += &format!(
+            let _ = write!(
+                message,
                 "Container {name} was using {used}, request is {asked}, has larger consumption of {resource}. "
             );
         }
