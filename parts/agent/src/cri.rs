@@ -9,6 +9,10 @@
     unreachable_pub,
     reason = "generated code"
 )]
+#[cfg_attr(
+    test,
+    expect(clippy::allow_attributes, clippy::clone_on_ref_ptr, reason = "generated code")
+)]
 pub(crate) mod v1 {
     tonic::include_proto!("runtime.v1");
 }

@@ -21,6 +21,8 @@ mod last_words;
 mod observe;
 mod reference;
 
+pub(crate) use files::remove_logs;
+
 /// How often volumes whose content can change are brought up to date (spec E52).
 const REFRESH: Duration = Duration::from_secs(60);
 /// How often volumes with a limit are measured (upstream's eviction loop has the same pace).

@@ -295,7 +295,7 @@ impl Pods {
         }
     }
 
-    /// Removes folders and cgroups of pods that neither the server nor the runtime knows: left by a crash.
+    /// Removes folders, logs and cgroups of pods that neither the server nor the runtime knows: left by a crash.
     fn prune(&self) {
         let context = &self.context;
         for (uid, path) in crate::cgroups::pods(&context.layout, &context.cgroup_root) {
@@ -311,6 +311,16 @@ impl Pods {
                 && let Err(error) = crate::volumes::remove(&context.root, &uid)
             {
                 tracing::warn!("left-over files of the pod {uid} stay: {error}");
+            }
+        }
+        for entry in std::fs::read_dir(&context.pod_logs).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // NAMESPACE_NAME_UID
+            let is_known = name.rsplit('_').next().is_some_and(|uid| self.tasks.contains_key(uid));
+            if !is_known
+                && let Err(error) = crate::pod::remove_logs(&entry.path(), &context.container_logs)
+            {
+                tracing::warn!("left-over logs in {name} stay: {error}");
             }
         }
     }

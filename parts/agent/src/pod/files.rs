@@ -237,7 +237,7 @@ impl Worker {
 }
 
 /// The pod's log folder, and the links that lead there.
-fn remove_logs(dir: &Path, links: &Path) -> io::Result<()> {
+pub(crate) fn remove_logs(dir: &Path, links: &Path) -> io::Result<()> {
     for entry in fs::read_dir(links).into_iter().flatten().flatten() {
         if fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(dir)) {
             fs::remove_file(entry.path())?;

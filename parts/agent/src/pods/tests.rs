@@ -176,3 +176,26 @@ async fn pods_that_misbehave_delay_nobody_elses_status() {
     }
     assert!(begun.elapsed() <= Duration::from_secs(1), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_agent_left_of_pods_that_are_gone_is_removed_at_the_next_start() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let context = &bench.context;
+    let logs = |pod: &str| context.pod_logs.join(format!("ns_{pod}_uid-{pod}"));
+    let links = &context.container_logs;
+    for dir in
+        [logs("gone"), logs("a"), crate::volumes::pod_dir(&context.root, "uid-gone"), links.clone()]
+    {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    for pod in ["gone", "a"] {
+        std::os::unix::fs::symlink(logs(pod).join("c/0.log"), links.join(pod)).unwrap();
+    }
+    let _health = run(&bench, vec![pod("a")]);
+    runtime.until(|state| running(state) == ["a"]).await;
+    tokio::time::sleep(RELIST.1 * 2).await;
+    assert!(!logs("gone").exists() && std::fs::symlink_metadata(links.join("gone")).is_err());
+    assert!(!crate::volumes::pod_dir(&context.root, "uid-gone").exists());
+    assert!(logs("a").exists() && std::fs::symlink_metadata(links.join("a")).is_ok());
+}
