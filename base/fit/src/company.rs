@@ -18,24 +18,24 @@ pub type Labels = BTreeMap<String, String>;
 /// The labels of every namespace, by its name.
 pub type Namespaces = BTreeMap<String, Labels>;
 /// How many pods in each domain: a topology key and the value that nodes have under it.
-type Domains = BTreeMap<(String, String), i64>;
+pub(crate) type Domains = BTreeMap<(String, String), i64>;
 
 /// One term: pods of some namespaces and labels, and what counts as the same place.
 #[derive(Clone, Debug)]
-struct Term {
+pub(crate) struct Term {
     namespaces: BTreeSet<String>,
     among_namespaces: Option<LabelSelector>,
     selector: Option<LabelSelector>,
-    topology: String,
+    pub(crate) topology: String,
 }
 
 /// A pod that keeps others away: its required anti-affinity, read once.
 #[derive(Clone, Debug)]
 pub struct Guard(Vec<Term>);
 
-/// A spread that must be kept.
+/// A spread over domains.
 #[derive(Clone, Debug)]
-struct Spread {
+pub(crate) struct Spread {
     selector: Option<LabelSelector>,
     topology: String,
     skew_max: i64,
@@ -67,7 +67,7 @@ pub struct Company<'a> {
 }
 
 impl Term {
-    fn read(term: &PodAffinityTerm, namespace: &str, labels: &Labels) -> Self {
+    pub(crate) fn read(term: &PodAffinityTerm, namespace: &str, labels: &Labels) -> Self {
         let mut namespaces: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
         if namespaces.is_empty() && term.namespace_selector.is_none() {
             namespaces.insert(namespace.to_owned());
@@ -83,7 +83,12 @@ impl Term {
         Self { namespaces, among_namespaces, selector, topology: term.topology_key.clone() }
     }
 
-    fn matches(&self, namespace: &str, labels: &Labels, namespaces: &Namespaces) -> bool {
+    pub(crate) fn matches(
+        &self,
+        namespace: &str,
+        labels: &Labels,
+        namespaces: &Namespaces,
+    ) -> bool {
         let none = Labels::new();
         let is_among =
             |selector: &LabelSelector| selector.matches(namespaces.get(namespace).unwrap_or(&none));
@@ -108,7 +113,7 @@ fn same(
     }
 }
 
-fn namespace_of(pod: &Pod) -> &str {
+pub(crate) fn namespace_of(pod: &Pod) -> &str {
     pod.metadata.namespace.as_deref().unwrap_or_default()
 }
 
@@ -119,7 +124,7 @@ fn required_far(spec: &PodSpec) -> &[PodAffinityTerm] {
     terms.unwrap_or_default()
 }
 
-fn required_near(spec: &PodSpec) -> &[PodAffinityTerm] {
+pub(crate) fn required_near(spec: &PodSpec) -> &[PodAffinityTerm] {
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
     let terms = affinity
         .and_then(|near| near.required_during_scheduling_ignored_during_execution.as_deref());
@@ -145,7 +150,7 @@ impl Guard {
 }
 
 impl Spread {
-    fn read(constraint: &TopologySpreadConstraint, labels: &Labels) -> Self {
+    pub(crate) fn read(constraint: &TopologySpreadConstraint, labels: &Labels) -> Self {
         let mut selector =
             constraint.label_selector.as_ref().and_then(|s| LabelSelector::from_typed(s).ok());
         if let Some(selector) = &mut selector {
@@ -174,7 +179,34 @@ impl Spread {
         self.tally.keys().next().copied().unwrap_or_else(|| i64::from(i32::MAX))
     }
 
-    fn add(&mut self, domain: &str, by: i64) {
+    /// The label whose values are the domains.
+    pub(crate) fn topology(&self) -> &str {
+        &self.topology
+    }
+
+    /// How uneven it may be.
+    pub(crate) fn skew_max(&self) -> i64 {
+        self.skew_max
+    }
+
+    /// How many it is about were counted in a domain.
+    pub(crate) fn found(&self, domain: &str) -> i64 {
+        self.found.get(domain).copied().unwrap_or(0)
+    }
+
+    /// Whether it is about pods with these labels.
+    pub(crate) fn means(&self, labels: &Labels) -> bool {
+        self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
+    }
+
+    /// Whether a node counts for a pod with this spec.
+    pub(crate) fn counts(&self, spec: &PodSpec, node: &Node) -> bool {
+        let wish = Wish::of(spec);
+        !(self.honours_affinity && !against_labels(&wish, node).is_empty()
+            || self.honours_taints && untolerated(wish.tolerations, node).next().is_some())
+    }
+
+    pub(crate) fn add(&mut self, domain: &str, by: i64) {
         let before = self.found.get(domain).copied();
         let after = before.unwrap_or(0) + by;
         if before == Some(after) {
@@ -191,10 +223,18 @@ impl Spread {
 
 /// Whether a pod asks for anything about its neighbours that must be kept.
 pub fn asks(spec: &PodSpec) -> bool {
-    let mut spreads = spec.topology_spread_constraints.iter().flatten();
     !required_near(spec).is_empty()
         || !required_far(spec).is_empty()
-        || spreads.any(|constraint| constraint.when_unsatisfiable == "DoNotSchedule")
+        || spreads_that(spec, "DoNotSchedule").next().is_some()
+}
+
+/// The spreads of a pod that are to be treated in this way where they cannot be kept.
+pub(crate) fn spreads_that<'s>(
+    spec: &'s PodSpec,
+    way: &'static str,
+) -> impl Iterator<Item = &'s TopologySpreadConstraint> {
+    let all = spec.topology_spread_constraints.iter().flatten();
+    all.filter(move |constraint| constraint.when_unsatisfiable == way)
 }
 
 impl<'a> Company<'a> {
@@ -208,9 +248,7 @@ impl<'a> Company<'a> {
         };
         let (near, far) = (read(required_near(spec)), read(required_far(spec)));
         let is_its_own = near.iter().all(|term| term.matches(namespace, labels, &namespaces));
-        let constraints = spec.topology_spread_constraints.iter().flatten();
-        let kept =
-            constraints.filter(|constraint| constraint.when_unsatisfiable == "DoNotSchedule");
+        let kept = spreads_that(spec, "DoNotSchedule");
         let spreads = kept.map(|constraint| Spread::read(constraint, labels)).collect();
         Some(Self {
             spec,
@@ -283,17 +321,9 @@ impl<'a> Company<'a> {
         if self.spreads.iter().any(|spread| label(node, &spread.topology).is_none()) {
             return;
         }
-        let wish = Wish::of(self.spec);
-        for spread in &mut self.spreads {
-            let is_left_out = spread.honours_affinity && !against_labels(&wish, node).is_empty()
-                || spread.honours_taints && untolerated(wish.tolerations, node).next().is_some();
-            let Some(value) = label(node, &spread.topology).filter(|_| !is_left_out) else {
-                continue;
-            };
-            let is_meant = |labels: &&Labels| {
-                spread.selector.as_ref().is_some_and(|selector| selector.matches(labels))
-            };
-            let is_one = pod.as_ref().is_some_and(is_meant);
+        for spread in self.spreads.iter_mut().filter(|spread| spread.counts(self.spec, node)) {
+            let Some(value) = label(node, &spread.topology) else { continue };
+            let is_one = pod.is_some_and(|labels| spread.means(labels));
             spread.add(value, if is_one { by } else { 0 });
         }
     }
@@ -331,11 +361,11 @@ impl<'a> Company<'a> {
     }
 }
 
-fn label<'n>(node: &'n Node, key: &str) -> Option<&'n String> {
+pub(crate) fn label<'n>(node: &'n Node, key: &str) -> Option<&'n String> {
     node.metadata.labels.as_ref()?.get(key)
 }
 
-fn add(domains: &mut Domains, key: &str, node: &Node, by: i64) {
+pub(crate) fn add(domains: &mut Domains, key: &str, node: &Node, by: i64) {
     if let Some(value) = label(node, key) {
         *domains.entry((key.to_owned(), value.clone())).or_insert(0) += by;
     }

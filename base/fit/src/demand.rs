@@ -90,6 +90,18 @@ impl Amounts {
     }
 }
 
+/// What somebody else gave a node by writing its `status.capacity` (extended resources, such as `example.com/gpu`), as
+/// the node's agent has to make it allocatable: the amount, or `None` for what is allocatable and was taken away again.
+pub fn lent(node: &Node) -> BTreeMap<String, Option<Quantity>> {
+    let Some(status) = &node.status else { return BTreeMap::new() };
+    let extended = |name: &&String| name.contains('/') && !name.contains("kubernetes.io/");
+    let given = status.capacity.iter().flatten().filter(|(name, _)| extended(name));
+    let held = status.allocatable.iter().flatten().map(|(name, _)| name).filter(extended);
+    let mut all: BTreeMap<String, Option<Quantity>> = held.map(|n| (n.clone(), None)).collect();
+    all.extend(given.map(|(name, amount)| (name.clone(), Some(amount.clone()))));
+    all
+}
+
 /// A quantity in thousandths, rounded up, as upstream keeps what is finer than a thousandth.
 fn milli(text: &str) -> Option<i128> {
     api::Quantity::parse(text).ok().map(|quantity| i128::from(quantity.milli()))

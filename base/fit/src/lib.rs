@@ -11,11 +11,10 @@
 //!   [`Verdict::Fits`] exactly when `filter` finds no such reason on a node with room.
 //! - Objects are read by reference and never cloned; nothing here depends on the order of lists other than
 //!   the order in which upstream reports.
-//! - Amounts are exact: thousandths in `i128`, no floating point.
+//! - Amounts are exact: thousandths in `i128`, no floating point (but in the logarithm that weighs a spread).
 //!
 //! # Absent
-//! Scores, volumes, preferred pod affinity, spreads that need not be kept, device claims, in-place resize, scheduling
-//! groups.
+//! Volumes, device claims, in-place resize, scheduling groups; all scores but those about neighbours.
 //!
 //! Start reading at [`judge`](mod@judge), then [`filter`](mod@filter).
 
@@ -25,6 +24,7 @@ pub mod filter;
 pub mod judge;
 pub mod place;
 pub mod ports;
+pub mod preference;
 pub mod reason;
 pub mod taint;
 pub mod victims;

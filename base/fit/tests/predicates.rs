@@ -238,8 +238,21 @@ fn pins_are_found_only_where_every_term_names_nodes() {
     assert_eq!(pinned_nodes(&spec(json!({"containers": []}))), None);
 }
 
+/// How victims are chosen; a planted bug chooses otherwise.
+type Choose = for<'a> fn(
+    &Pod,
+    &Node,
+    &[&'a Pod],
+    &[Budget],
+    Option<&fit::Company<'_>>,
+) -> Option<Victims<'a>>;
+
 #[test]
 fn victims_are_as_few_and_as_unimportant_as_can_be() {
+    few_and_unimportant(victims);
+}
+
+fn few_and_unimportant(victims: Choose) {
     let here = node(json!({}), json!({}));
     let (low, old, young) =
         (pod("low", 1, "500m", 9), pod("old", 5, "500m", 1), pod("young", 5, "500m", 2));
@@ -258,6 +271,30 @@ fn victims_are_as_few_and_as_unimportant_as_can_be() {
     assert!(victims(&pod("in", 1, "1", 0), &here, &all, &[], None).is_none());
     // nor does anybody where it would not help
     assert!(victims(&pod("in", 10, "3", 0), &here, &all, &[], None).is_none());
+}
+
+/// Traps, what is wrong, and who is chosen then.
+const BUGS: [(&str, &str, Choose); 3] = [
+    ("T24", "equals are preempted", |pod, node, occupants, budgets, company| {
+        let mut better = pod.clone();
+        let spec = better.spec.as_mut()?;
+        spec.priority = Some(spec.priority.unwrap_or(0) + 1);
+        victims(&better, node, occupants, budgets, company)
+    }),
+    ("T24", "a budget is no preference", |pod, node, occupants, _, company| {
+        victims(pod, node, occupants, &[], company)
+    }),
+    ("T24", "a budget is a block", |pod, node, occupants, budgets, company| {
+        victims(pod, node, occupants, budgets, company).filter(|_| budgets.is_empty())
+    }),
+];
+
+#[test]
+fn every_planted_bug_of_preemption_is_noticed() {
+    for (trap, what, choose) in BUGS {
+        let noticed = std::panic::catch_unwind(|| few_and_unimportant(choose)).is_err();
+        assert!(noticed, "{trap}: {what} goes unnoticed");
+    }
 }
 
 #[test]

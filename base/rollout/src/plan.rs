@@ -7,7 +7,7 @@ pub mod status;
 
 pub use place::{Answer, Counts, Site, Terms, Turn, Wait, Why};
 
-use crate::condition::Trouble;
+use crate::condition::{NAMES_MAX, Trouble};
 use crate::set::{Problem, Set, Status};
 use crate::words::Event;
 use crate::world::{Failures, Pod, Refusal, World};
@@ -290,7 +290,9 @@ impl Board {
         let mut status = status::status(set, &self.counts);
         if set.is_ours() {
             let (counts, standing, troubles) = (&self.counts, &self.standing, &self.troubles);
-            let nodes = self.nodes;
+            let there = self.answers.iter().filter(|(_, answer)| answer.verdict.is_some());
+            let first = there.map(|(name, _)| name.as_str()).take(NAMES_MAX).collect();
+            let nodes = (self.nodes, first);
             let names: Option<(usize, Vec<&str>, &str)> = refused.as_ref().map(|(names, words)| {
                 (names.len(), names.iter().map(String::as_str).collect(), *words)
             });

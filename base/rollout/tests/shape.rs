@@ -28,8 +28,11 @@ fn set(template_spec: Value) -> Set {
     Set::read(&object).expect("a set")
 }
 
-fn keys(spec: Value) -> Vec<String> {
-    let pod = shape::pod(&set(spec), "h", "n1");
+/// How a pod is shaped: set, hash, node; a planted bug shapes it otherwise.
+type Shape = fn(&Set, &str, &str) -> Value;
+
+fn keys(shape: Shape, spec: Value) -> Vec<String> {
+    let pod = shape(&set(spec), "h", "n1");
     let show = |t: &Value| {
         let text = |field: &str| t[field].as_str().unwrap_or_default().to_owned();
         let seconds = t["tolerationSeconds"].as_i64().map(|n| format!(" for {n} s"));
@@ -46,6 +49,11 @@ fn keys(spec: Value) -> Vec<String> {
 
 #[test]
 fn automatic_tolerations_have_upstreams_order_and_replace_equal_ones() {
+    tolerations(shape::pod);
+}
+
+fn tolerations(shape: Shape) {
+    let keys = |spec: Value| keys(shape, spec);
     let prefix = "node.kubernetes.io";
     let automatic = [
         format!("{prefix}/not-ready:Exists:NoExecute"),
@@ -74,6 +82,10 @@ fn automatic_tolerations_have_upstreams_order_and_replace_equal_ones() {
 
 #[test]
 fn a_daemon_pod_has_upstreams_shape() {
+    daemon_pod(shape::pod);
+}
+
+fn daemon_pod(shape: Shape) {
     let spec = json!({
         "fromTheFuture": {"x": [1]},
         "nodeSelector": {"disk": "ssd"},
@@ -87,7 +99,7 @@ fn a_daemon_pod_has_upstreams_shape() {
         },
     });
     let template = spec.clone();
-    let pod = shape::pod(&set(spec), "h4sh", "n1");
+    let pod = shape(&set(spec), "h4sh", "n1");
     assert_eq!(
         pod["metadata"],
         json!({
@@ -113,6 +125,79 @@ fn a_daemon_pod_has_upstreams_shape() {
     assert_eq!(pod["spec"]["nodeSelector"], json!({"disk": "ssd"}));
     assert_eq!(pod["spec"]["fromTheFuture"], json!({"x": [1]}), "a newer cluster's field stays");
     assert!(pod["spec"].get("nodeName").is_none(), "the scheduler binds");
+}
+
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+
+/// A bug, and the check that must notice it.
+struct Bug {
+    trap: &'static str,
+    what: &'static str,
+    shapes: Shape,
+    noticed_by: fn(Shape),
+}
+
+const BUGS: [Bug; 4] = [
+    Bug {
+        trap: "T2",
+        what: "an automatic toleration comes beside an equal one of the user",
+        shapes: |set, hash, node| {
+            let mut pod = shape::pod(set, hash, node);
+            let own = set.template["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
+            let all = pod["spec"]["tolerations"].as_array_mut().expect("a list");
+            all.extend(own.into_iter().filter(|one| one["tolerationSeconds"] == 5));
+            pod
+        },
+        noticed_by: tolerations,
+    },
+    Bug {
+        trap: "T2",
+        what: "the seconds of an equal toleration of the user stay",
+        shapes: |set, hash, node| {
+            let mut pod = shape::pod(set, hash, node);
+            for one in pod["spec"]["tolerations"].as_array_mut().expect("a list") {
+                if set.template["spec"]["tolerations"].is_array()
+                    && one["key"] == "node.kubernetes.io/unreachable"
+                {
+                    one["tolerationSeconds"] = json!(5);
+                }
+            }
+            pod
+        },
+        noticed_by: tolerations,
+    },
+    Bug {
+        trap: "T3",
+        what: "the user's required terms stay beside the pin",
+        shapes: |set, hash, node| {
+            let mut pod = shape::pod(set, hash, node);
+            let own = &set.template["spec"]["affinity"]["nodeAffinity"][REQUIRED];
+            let own = own["nodeSelectorTerms"].as_array().cloned().unwrap_or_default();
+            let required = &mut pod["spec"]["affinity"]["nodeAffinity"][REQUIRED];
+            required["nodeSelectorTerms"].as_array_mut().expect("terms").extend(own);
+            pod
+        },
+        noticed_by: daemon_pod,
+    },
+    Bug {
+        trap: "T3",
+        what: "preferred terms go with the required ones",
+        shapes: |set, hash, node| {
+            let mut pod = shape::pod(set, hash, node);
+            let affinity = &mut pod["spec"]["affinity"]["nodeAffinity"];
+            affinity["preferredDuringSchedulingIgnoredDuringExecution"] = Value::Null;
+            pod
+        },
+        noticed_by: daemon_pod,
+    },
+];
+
+#[test]
+fn every_planted_bug_of_the_shape_is_noticed() {
+    for bug in &BUGS {
+        let noticed = std::panic::catch_unwind(|| (bug.noticed_by)(bug.shapes)).is_err();
+        assert!(noticed, "{}: {} goes unnoticed", bug.trap, bug.what);
+    }
 }
 
 #[test]

@@ -10,6 +10,9 @@ mod worlds;
 #[path = "laws/planted.rs"]
 mod planted;
 
+#[path = "laws/told.rs"]
+mod told;
+
 use fit::Verdict;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1 as core;
@@ -434,20 +437,5 @@ fn describe(plan: &Plan, has_conditions: bool, out: &mut String) {
 #[test]
 fn stories_end_as_they_did() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .expect("a folder")
-        .map(|file| file.expect("a file").path())
-        .collect();
-    files.retain(|file| file.extension().is_some_and(|ext| ext == "yaml"));
-    files.sort();
-    assert!(files.len() >= 10, "stories are missing");
-    for file in files {
-        let text = std::fs::read_to_string(&file).expect("a story");
-        let story: Story = serde_saphyr::from_str(&text)
-            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
-        insta::with_settings!({description => &story.story, omit_expression => true, snapshot_path => "stories", prepend_module_to_snapshot => false}, {
-            insta::assert_snapshot!(name, tell(&story));
-        });
-    }
+    told::all_are_told_as_they_were(&folder, 10, |story: &Story| &story.story, tell);
 }

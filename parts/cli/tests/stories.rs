@@ -1,5 +1,8 @@
 //! Stories: a small cluster in YAML; what explain and plan say about it. Every file in `tests/stories` is told.
 
+#[path = "../../../base/rollout/tests/laws/told.rs"]
+mod told;
+
 use cli::plan::Wanted;
 use cli::world::Engine;
 use cli::{Output, World, explain, explain_node, plan, print};
@@ -260,20 +263,5 @@ fn tell(story: &Story) -> String {
 #[test]
 fn stories_are_told_as_they_were() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .expect("a folder")
-        .map(|file| file.expect("a file").path())
-        .collect();
-    files.retain(|file| file.extension().is_some_and(|ext| ext == "yaml"));
-    files.sort();
-    assert!(files.len() >= 6, "stories are missing");
-    for file in files {
-        let text = std::fs::read_to_string(&file).expect("a story");
-        let story: Story = serde_saphyr::from_str(&text)
-            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
-        insta::with_settings!({description => &story.story, omit_expression => true, snapshot_path => "stories", prepend_module_to_snapshot => false}, {
-            insta::assert_snapshot!(name, tell(&story));
-        });
-    }
+    told::all_are_told_as_they_were(&folder, 6, |story: &Story| &story.story, tell);
 }

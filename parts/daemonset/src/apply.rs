@@ -52,10 +52,10 @@ impl Outcome {
     }
 
     /// Notes a pod that the API does not want. That it could not be asked, or is too busy, is no refusal.
-    fn refused(&mut self, node: &str, error: &kube::Error) {
+    fn refused(&mut self, node: &str, set: &str, error: &kube::Error) {
         if (400..500).contains(&code(error)) && ![408, 409, 429].contains(&code(error)) {
             self.refused.insert(node.to_owned());
-            self.refusal = Some(message(error));
+            self.refusal = Some(bodies::without_made_name(set, &message(error)));
         }
     }
 
@@ -301,7 +301,7 @@ impl Act<'_> {
                     Err(error) if is_namespace_terminating(&error) => {}
                     Err(error) => {
                         self.tell(Event::not_created(&message(&error)));
-                        outcome.refused(&create.node, &error);
+                        outcome.refused(&create.node, &self.set.name, &error);
                         outcome.went_wrong("creating a pod", &error);
                     }
                 }

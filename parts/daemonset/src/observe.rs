@@ -87,12 +87,7 @@ impl Sight {
         let site = site_key(&set.namespace, &set.uid, fit::place::name_of(node));
         let is_bound = |pod: &Pod| pod.spec.as_ref().is_some_and(|s| s.node_name.is_some());
         let has_bound = self.pods.by(&SITE, &site).iter().any(|pod| is_bound(pod));
-        let verdict = fit::judge(&set.placement.wish(), node);
-        if has_bound {
-            !verdict.should_continue() || set.status.number_misscheduled > 0
-        } else {
-            verdict.should_run()
-        }
+        is_upstreams_concern(set, node, has_bound)
     }
 
     /// The revisions that the set controls or that nobody controls.
@@ -351,6 +346,16 @@ fn news(change: &Change<DynamicObject>) -> Vec<&DynamicObject> {
     }
 }
 
+/// Whether upstream looks at a set because of a node with, or without, a bound pod of it (spec B39).
+fn is_upstreams_concern(set: &Set, node: &Node, has_bound: bool) -> bool {
+    let verdict = fit::judge(&set.placement.wish(), node);
+    if has_bound {
+        !verdict.should_continue() || set.status.number_misscheduled > 0
+    } else {
+        verdict.should_run()
+    }
+}
+
 /// Whether placement could have changed: labels or taints did. Heartbeats and conditions do not matter
 /// (spec B5, B38).
 fn is_relevant(old: &Node, new: &Node) -> bool {
@@ -449,5 +454,35 @@ mod tests {
         assert!(!is_relevant(&plain, &beat));
         assert!(is_relevant(&plain, &labelled));
         assert!(is_relevant(&plain, &tainted));
+    }
+
+    #[test]
+    fn would_wake_upstream() {
+        let set = |misscheduled: i64| {
+            Set::read(&json!({
+                "metadata": {"namespace": "n", "name": "a", "uid": "1"},
+                "spec": {"selector": {"matchLabels": {"app": "x"}}},
+                "status": {"numberMisscheduled": misscheduled},
+            }))
+            .expect("a set")
+        };
+        let node = |effect: &str| -> Node {
+            let taints = json!([{"key": "k", "effect": effect}]);
+            let node = json!({"metadata": {"name": "a"}, "spec": {"taints": taints}});
+            serde_json::from_value(node).expect("a node")
+        };
+        // effect of a taint, whether a pod is bound there, how many are misscheduled
+        for (effect, has_bound, misscheduled, wakes) in [
+            ("PreferNoSchedule", false, 0, true),
+            ("PreferNoSchedule", true, 0, false),
+            ("PreferNoSchedule", true, 1, true),
+            ("NoSchedule", false, 1, false),
+            ("NoSchedule", true, 0, false),
+            ("NoExecute", true, 0, true),
+            ("NoExecute", false, 0, false),
+        ] {
+            let answer = is_upstreams_concern(&set(misscheduled), &node(effect), has_bound);
+            assert_eq!(answer, wakes, "{effect}, {has_bound}, {misscheduled}");
+        }
     }
 }

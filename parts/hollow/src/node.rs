@@ -81,6 +81,10 @@ impl NodeShape {
 
     fn status(&self, old: Option<&Node>, now: Timestamp) -> Value {
         let now = Time(now);
+        let mut allocatable = json!(self.capacity);
+        for (name, amount) in old.map(fit::demand::lent).unwrap_or_default() {
+            allocatable[name] = json!(amount);
+        }
         let status = old.and_then(|node| node.status.as_ref());
         let condition = |kind: &str, value: &str, reason: &str, message: &str| {
             let mut conditions =
@@ -93,7 +97,7 @@ impl NodeShape {
         };
         json!({"status": {
             "capacity": self.capacity,
-            "allocatable": self.capacity,
+            "allocatable": allocatable,
             "addresses": [
                 {"type": "InternalIP", "address": self.address},
                 {"type": "Hostname", "address": self.name},
@@ -206,7 +210,7 @@ impl Nodes {
         self.renew(shape, Some(&uid)).await?;
         let ready = seen.as_ref().is_some_and(|node| is_ready(node));
         let fresh = turn.posted.is_some_and(|at| at.elapsed() < STATUS_PERIOD);
-        if ready && fresh {
+        if ready && fresh && !seen.as_ref().is_some_and(|node| is_owed(node)) {
             return Ok(());
         }
         match self.post(&api, shape, seen.as_deref()).await {
@@ -258,6 +262,13 @@ impl Nodes {
         let lease: Lease = serde_json::from_value(lease).map_err(kube::Error::SerdeError)?;
         api.create(&PostParams::default(), &lease).await.map(drop)
     }
+}
+
+/// Whether somebody changed what the node has, and it is not allocatable yet.
+fn is_owed(node: &Node) -> bool {
+    let held = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+    let mut lent = fit::demand::lent(node).into_iter();
+    lent.any(|(name, amount)| held.and_then(|held| held.get(&name)) != amount.as_ref())
 }
 
 fn is_ready(node: &Node) -> bool {

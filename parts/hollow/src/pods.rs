@@ -128,7 +128,12 @@ impl Pods {
         let done = self.client.request::<IgnoredAny>(request).await.map(drop);
         match done {
             // gone, or another pod of that name: news is on its way
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(kube::Error::Api(status))
+                if status.code == 409 && status.message.contains("UID") =>
+            {
+                Ok(())
+            }
             other => other,
         }
     }

@@ -12,9 +12,8 @@
 //! - Whether a pod may run on a node is `fit`'s answer alone.
 //!
 //! # Absent
-//! Claims of volumes and devices: a pod that asks for them waits and says why (spec C10). Preferred affinity among pods,
-//! and spreads that need not be kept, are not weighed. Several profiles, sampling of nodes: an unpinned pod looks at
-//! all of them.
+//! Claims of volumes and devices: a pod that asks for them waits and says why (spec C10). Images that a node has already
+//! are not weighed. Several profiles, sampling of nodes: an unpinned pod looks at all of them.
 //!
 //! Start with [`run`], then `plan`.
 

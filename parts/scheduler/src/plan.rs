@@ -7,7 +7,7 @@ use crate::words;
 use fit::company::{Labels, Namespaces};
 use fit::reason::{NO_VICTIMS, NOT_PINNED, PREEMPTION_NOT_HELPFUL, Tally, failure_text};
 use fit::victims::{may_preempt, priority};
-use fit::{Company, Incoming, Reason, Reasons};
+use fit::{Company, Guard, Incoming, Reason, Reasons};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use std::sync::Arc;
@@ -99,7 +99,9 @@ pub(crate) fn plan(pod: &Pod, snapshot: &Snapshot, sources: Sources<'_>) -> Plan
             Some(reasons) => refused.push((name, seat, reasons)),
         }
     }
-    if let Some(node) = score::best(spec, &incoming, &fitting) {
+    if let Some(node) =
+        score::best(pod, &incoming, &fitting, &score::Neighbours { snapshot, sources })
+    {
         return Plan::Bind(node.clone());
     }
     let mut tally = Tally::default();
@@ -131,14 +133,30 @@ fn judge(
     if ahead.peek().is_none() || !alone.is_empty() {
         return Some(alone);
     }
-    let (mut occupied, mut company) = (seat.occupied.clone(), company.cloned());
+    let mut occupied = seat.occupied.clone();
     for other in ahead {
         occupied.add(other);
-        if let Some(company) = &mut company {
-            company.see(other, node);
+    }
+    let company = with_those_ahead(pod, seat, company);
+    Some(among(company.as_ref(), fit::filter(incoming, node, &seat.allocatable, &occupied)))
+}
+
+/// The pod's company on a node as if those were there already who have their room before it: they count as neighbours,
+/// and keep others away as they will (spec C36).
+fn with_those_ahead<'a>(
+    pod: &Pod,
+    seat: &Seat,
+    company: Option<&Company<'a>>,
+) -> Option<Company<'a>> {
+    let node = seat.node.as_ref()?;
+    let mut company = company?.clone();
+    for other in seat.nominated.values().filter(|other| is_ahead(pod, other)) {
+        company.see(other, node);
+        if let Some(guard) = Guard::of(other) {
+            company.see_guard(&guard, node);
         }
     }
-    Some(among(company.as_ref(), fit::filter(incoming, node, &seat.allocatable, &occupied)))
+    Some(company)
 }
 
 fn preempt(
@@ -174,7 +192,8 @@ fn preempt(
             protection.get_or_insert_with(budgets).iter().map(Arc::as_ref),
             &occupants,
         );
-        match fit::victims(pod, node, &occupants, &budgets, company) {
+        let beside = with_those_ahead(pod, seat, company);
+        match fit::victims(pod, node, &occupants, &budgets, beside.as_ref()) {
             Some(victims) if !victims.pods.is_empty() => {
                 found.push(victims);
                 names.push((*name, *seat));

@@ -1,6 +1,7 @@
 //! Nodes and what is taken on them, kept up to date by changes; includes pods that are only assumed to be there.
 
 use fit::company::{self, Company, Labels, Namespaces};
+use fit::preference::{Inclination, Leaning, leans};
 use fit::{Amounts, Guard, Occupied};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kit::Key;
@@ -29,6 +30,10 @@ pub(crate) struct Snapshot {
     nominations: BTreeMap<String, String>,
     /// Pods that keep others away; few or none, so that those who mind nobody pay nothing.
     guards: BTreeMap<Key, Guard>,
+    /// Pods that wait for room and will keep others away, by uid (spec C36).
+    coming_guards: BTreeMap<String, Guard>,
+    /// Pods with a wish about their neighbours.
+    inclined: BTreeMap<Key, Inclination>,
 }
 
 #[derive(Clone, Debug)]
@@ -120,12 +125,42 @@ impl Snapshot {
             self.nominations.insert(uid(pod).to_owned(), node.to_owned());
             let seat = self.seats.entry(node.to_owned()).or_default();
             seat.nominated.insert(uid(pod).to_owned(), Arc::clone(pod));
+            if let Some(guard) = Guard::of(pod) {
+                self.coming_guards.insert(uid(pod).to_owned(), guard);
+            }
         }
     }
 
     /// Whether a pod's neighbours matter at all: it asks for some, or somebody keeps away.
     pub(crate) fn is_company_asked(&self, pod: &Pod) -> bool {
-        !self.guards.is_empty() || pod.spec.as_ref().is_some_and(company::asks)
+        !self.guards.is_empty()
+            || !self.coming_guards.is_empty()
+            || pod.spec.as_ref().is_some_and(company::asks)
+    }
+
+    /// What those that run make of each node for a pod; `None` where nobody has a wish.
+    pub(crate) fn leaning<'a>(
+        &self,
+        pod: &'a Pod,
+        no_labels: &'a Labels,
+        namespaces: &dyn Fn() -> Arc<Namespaces>,
+    ) -> Option<Leaning<'a>> {
+        let leans = leans(pod.spec.as_ref()?);
+        if !leans && self.inclined.is_empty() {
+            return None;
+        }
+        let mut leaning = Leaning::of(pod, no_labels, namespaces())?;
+        for (key, inclination) in &self.inclined {
+            let seat = self.places.get(key).and_then(|place| self.seats.get(&place.node));
+            if let Some(node) = seat.and_then(|seat| seat.node.as_ref()) {
+                leaning.hear(inclination, node);
+            }
+        }
+        for seat in self.seats.values().filter(|_| leans) {
+            let Some(node) = &seat.node else { continue };
+            seat.pods.values().for_each(|other| leaning.see(other, node));
+        }
+        Some(leaning)
     }
 
     /// What a pod's neighbours mean for it, counted over all nodes that are there; `None` where they mean nothing.
@@ -138,7 +173,8 @@ impl Snapshot {
         let asks = company::asks(pod.spec.as_ref()?);
         let guards = self.guards.iter().filter(|(_, guard)| guard.minds(pod, namespaces));
         let guards: Vec<(&Key, &Guard)> = guards.collect();
-        if !asks && guards.is_empty() {
+        let is_minded = self.coming_guards.values().any(|guard| guard.minds(pod, namespaces));
+        if !asks && guards.is_empty() && !is_minded {
             return None;
         }
         let mut company = Company::of(pod, no_labels, Arc::clone(namespaces))?;
@@ -157,6 +193,7 @@ impl Snapshot {
     }
 
     fn unnominate(&mut self, uid: &str) {
+        self.coming_guards.remove(uid);
         if let Some(node) = self.nominations.remove(uid) {
             if let Some(seat) = self.seats.get_mut(&node) {
                 seat.nominated.remove(uid);
@@ -173,12 +210,16 @@ impl Snapshot {
         if let Some(guard) = Guard::of(pod) {
             self.guards.insert(key.clone(), guard);
         }
+        if let Some(inclination) = Inclination::of(pod) {
+            self.inclined.insert(key.clone(), inclination);
+        }
         self.places.insert(key, Place { node: node.to_owned(), uid: uid(pod).to_owned(), assumed });
     }
 
     fn take_out(&mut self, key: &Key) -> Option<String> {
         let place = self.places.remove(key)?;
         self.guards.remove(key);
+        self.inclined.remove(key);
         if let Some(seat) = self.seats.get_mut(&place.node)
             && let Some(pod) = seat.pods.remove(key)
         {

@@ -1,7 +1,7 @@
 //! The processes of a cluster, and what can happen to them.
 
 use crate::gate::{Gate, Who};
-use crate::scenario::{Deed, NODES, NODES_FIRST, Scenario};
+use crate::scenario::{Deed, Edit, NODES, NODES_FIRST, Scenario};
 use apiserver::identity::Identity;
 use apiserver::{Config, Server};
 use k8s_openapi::api::apps::v1::DaemonSet;
@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a server that ends in order may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Seconds by which a node's clock is wrong, at the most: a rollout that waits for `minReadySeconds` waits for them, too.
+const SKEW_MAX: i64 = 20;
 /// Where the sets live.
 const NAMESPACE: &str = "default";
 
@@ -34,6 +36,10 @@ pub struct Cluster {
     nodes: BTreeMap<usize, Setup>,
     /// Nodes whose objects the user could not delete while the server was away, and will.
     removals: BTreeSet<usize>,
+    /// The images that each set has had, the last one last.
+    images: BTreeMap<&'static str, Vec<u32>>,
+    /// Whose behaviour engine and caretaker have: `--compat upstream`.
+    compat: daemonset::Compat,
     user: kube::Client,
 }
 
@@ -49,6 +55,12 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
+/// A strategy.
+fn rolling(unavailable: u32, surge: u32) -> Value {
+    let knobs = json!({"maxUnavailable": unavailable, "maxSurge": surge});
+    json!({"type": "RollingUpdate", "rollingUpdate": knobs})
+}
+
 /// The name of a node.
 pub fn node_name(number: usize) -> String {
     format!("node-{number}")
@@ -59,6 +71,18 @@ impl Cluster {
     pub async fn start(
         seed: u64,
         scenario: &Scenario,
+        gate: &Arc<Gate>,
+        clock: &Clock,
+    ) -> Result<Self, String> {
+        let cluster = Self::bare(seed, NODES_FIRST, gate, clock).await?;
+        cluster.create_sets(scenario).await.map_err(|error| error.to_string())?;
+        Ok(cluster)
+    }
+
+    /// A cluster with its server, parts and nodes, and nothing on them.
+    pub async fn bare(
+        seed: u64,
+        nodes: usize,
         gate: &Arc<Gate>,
         clock: &Clock,
     ) -> Result<Self, String> {
@@ -75,16 +99,34 @@ impl Cluster {
             others: None,
             nodes: BTreeMap::new(),
             removals: BTreeSet::new(),
+            images: BTreeMap::new(),
+            compat: daemonset::Compat::Ours,
             user: gate.client(who),
         };
         cluster.server_up().await?;
         cluster.start_others();
         cluster.start_engine();
-        for node in 0..NODES_FIRST {
+        for node in 0..nodes {
             cluster.power_on(node);
         }
-        cluster.create_sets(scenario).await.map_err(|error| error.to_string())?;
         Ok(cluster)
+    }
+
+    /// Starts engine, scheduler and caretaker anew, as a server with `--compat upstream` has them.
+    pub fn as_upstream(&mut self) {
+        self.compat = daemonset::Compat::Upstream;
+        self.start_others();
+        self.start_engine();
+    }
+
+    /// A client with every right and no faults.
+    pub fn user(&self) -> kube::Client {
+        self.user.clone()
+    }
+
+    /// What stands between the parts and the server.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The server, if it is up.
@@ -167,6 +209,12 @@ impl Cluster {
                 }
             },
             Deed::Template(set, image) => self.set_image(set, image).await,
+            Deed::Undo(set) => self.undo(set).await,
+            Deed::Edit(set, edit) => self.edit(set, edit).await,
+            Deed::Stall(milliseconds) => {
+                self.gate.stall(Duration::from_millis(milliseconds));
+                Ok(())
+            }
         };
         match done {
             Ok(()) => {}
@@ -217,8 +265,7 @@ impl Cluster {
         let setup = self.setup(1);
         let client = self.client("engine", Identity::controller("daemon-set-controller"));
         let caches = Caches::new(client.clone(), &setup);
-        let options =
-            daemonset::Options { setup: setup.clone(), caches, compat: daemonset::Compat::Ours };
+        let options = daemonset::Options { setup: setup.clone(), caches, compat: self.compat };
         setup.tasks.spawn("daemonset", daemonset::run(client, options));
         self.engine = Some(setup);
     }
@@ -245,7 +292,7 @@ impl Cluster {
             authority: None,
             duties: caretaker::Duty::ALL.into_iter().collect(),
             cluster_range: None,
-            upstream: false,
+            upstream: self.compat == daemonset::Compat::Upstream,
         };
         let gate = Arc::clone(&self.gate);
         setup.tasks.spawn("caretaker", async move {
@@ -274,7 +321,8 @@ impl Cluster {
         self.removals.remove(&number);
         self.power_off(number);
         let name = node_name(number);
-        let setup = self.setup(100 + u64::try_from(number).unwrap_or(0));
+        let mut setup = self.setup(100 + u64::try_from(number).unwrap_or(0));
+        setup.clock = self.clock_of(number);
         let mut shape = hollow::NodeShape::new(&name, number);
         let zone = if number == 0 { "b" } else { "a" };
         shape.labels.insert("zone".to_owned(), zone.to_owned());
@@ -289,6 +337,15 @@ impl Cluster {
         self.nodes.insert(number, setup);
     }
 
+    /// A node's own clock: up to [`SKEW_MAX`] seconds before or after everybody else's.
+    fn clock_of(&self, number: usize) -> Clock {
+        let number = i64::try_from(number).unwrap_or(0);
+        let seed = i64::try_from(self.seed % 1000).unwrap_or(0);
+        let skew = (seed * 7 + number * 13) % (2 * SKEW_MAX + 1) - SKEW_MAX;
+        let skew = if self.seed == 0 { 0 } else { skew };
+        Clock::starting_at(self.clock.now() + jiff::SignedDuration::from_secs(skew))
+    }
+
     fn power_off(&mut self, number: usize) {
         if let Some(node) = self.nodes.remove(&number.min(NODES)) {
             node.tasks.abort();
@@ -296,10 +353,6 @@ impl Cluster {
     }
 
     async fn create_sets(&self, scenario: &Scenario) -> Result<(), kube::Error> {
-        let rolling = |unavailable: u32, surge: u32| {
-            json!({"type": "RollingUpdate",
-                   "rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}})
-        };
         let surge = u32::from(scenario.surges);
         for (name, selector, strategy, min_ready) in [
             ("every", json!({}), rolling(scenario.unavailable_max, 0), 0),
@@ -328,7 +381,35 @@ impl Cluster {
         Ok(())
     }
 
-    async fn set_image(&self, set: &str, image: u32) -> Result<(), kube::Error> {
+    async fn set_image(&mut self, set: &'static str, image: u32) -> Result<(), kube::Error> {
+        self.put_image(set, image).await?;
+        self.images.entry(set).or_default().push(image);
+        Ok(())
+    }
+
+    /// The image before the last one; the one from the beginning has the number 0.
+    async fn undo(&mut self, set: &'static str) -> Result<(), kube::Error> {
+        let before = self.images.get(set).and_then(|all| all.iter().nth_back(1)).copied();
+        self.set_image(set, before.unwrap_or(0)).await
+    }
+
+    async fn edit(&self, set: &str, edit: Edit) -> Result<(), kube::Error> {
+        let sets: Api<DaemonSet> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let spec = match edit {
+            Edit::MinReady(seconds) => json!({"minReadySeconds": seconds}),
+            Edit::Unavailable(most) => json!({"updateStrategy": rolling(most, 0)}),
+            Edit::Surge => json!({"updateStrategy": rolling(0, 1)}),
+            Edit::OnDelete => {
+                json!({"updateStrategy": {"type": "OnDelete", "rollingUpdate": null}})
+            }
+            Edit::Zone(zone) => json!({"template": {"spec": {"nodeSelector": {"zone": zone}}}}),
+            Edit::History(limit) => json!({"revisionHistoryLimit": limit}),
+        };
+        let patch = Patch::Merge(json!({"spec": spec}));
+        sets.patch(set, &PatchParams::default(), &patch).await.map(drop)
+    }
+
+    async fn put_image(&self, set: &str, image: u32) -> Result<(), kube::Error> {
         let sets: Api<DaemonSet> = Api::namespaced(self.user.clone(), NAMESPACE);
         let containers = json!([{"name": "c", "image": format!("agent:{image}")}]);
         let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});

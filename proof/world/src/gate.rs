@@ -6,7 +6,7 @@ use crate::witness::Witness;
 use apiserver::Server;
 use apiserver::identity::Identity;
 use axum::body::Body;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use kit::Clock;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 /// Largest body read whole.
@@ -77,6 +78,10 @@ struct State {
     changing: usize,
     /// Changes the engine has asked for.
     acts: usize,
+    /// Requests that will be answered with an error, each once: who, how the path ends, the code.
+    refusals: Vec<(&'static str, &'static str, StatusCode)>,
+    /// Until when the engine's watches are held up.
+    stalled_until: Option<Instant>,
 }
 
 impl std::fmt::Debug for State {
@@ -94,8 +99,8 @@ enum Fate {
     Refused,
     /// Carried out, but the answer is lost.
     AnswerLost,
-    /// A watch that is told to start anew.
-    Gone,
+    /// Answered with an error, before the server saw it.
+    Answered(StatusCode),
 }
 
 impl Gate {
@@ -110,6 +115,8 @@ impl Gate {
             witness: Witness::default(),
             changing: 0,
             acts: 0,
+            refusals: Vec::new(),
+            stalled_until: None,
         };
         let start = clock.now();
         Arc::new(Self { state: Mutex::new(state), cut: broadcast::channel(1).0, clock, start })
@@ -150,6 +157,19 @@ impl Gate {
         let _nobody = self.cut.send(());
     }
 
+    /// Has the next change that somebody asks for, by how its path ends, answered with this code.
+    pub fn refuse(&self, who: &'static str, path_end: &'static str, code: StatusCode) {
+        self.state.lock().refusals.push((who, path_end, code));
+    }
+
+    /// Holds up what the engine watches.
+    pub fn stall(&self, time: Duration) {
+        let now = self.clock.now();
+        let mut state = self.state.lock();
+        state.stalled_until = Some(Instant::now() + time);
+        state.witness.stalled(now);
+    }
+
     /// Ends all faults and bugs of chance.
     pub fn calm(&self) {
         self.state.lock().is_faulty = false;
@@ -159,6 +179,11 @@ impl Gate {
     pub fn note(&self, line: &str) {
         let at = self.clock.now().duration_since(self.start).as_millis();
         self.state.lock().tape.push(format!("{at:>7} {line}"));
+    }
+
+    /// How many lines of the tape have this in them.
+    pub fn said(&self, words: &str) -> usize {
+        self.state.lock().tape.iter().filter(|line| line.contains(words)).count()
     }
 
     /// Asks the witness.
@@ -184,7 +209,7 @@ impl Gate {
     ) -> Result<Response<Body>, BoxError> {
         let what = format!("{} {} {}", who.name, request.method(), request.uri());
         let is_watch = is_watch(&request);
-        let (delay, fate) = self.fate(who, request.method(), is_watch);
+        let (delay, fate) = self.fate(who, &request, is_watch);
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -193,9 +218,9 @@ impl Gate {
             self.note(&format!("{what} -> refused"));
             return Err("connection refused".into());
         };
-        if matches!(fate, Fate::Gone) {
-            self.note(&format!("{what} -> 410"));
-            return Ok(gone());
+        if let Fate::Answered(code) = fate {
+            self.note(&format!("{what} -> {} by chance", code.as_u16()));
+            return Ok(error(code));
         }
         if is_watch {
             let response = server.as_user(who.identity.clone()).oneshot(request).await?;
@@ -215,10 +240,18 @@ impl Gate {
 
     /// What happens to a request. Creates are never left in doubt: what a client does then is another story, since a
     /// generated name cannot be asked for again.
-    fn fate(&self, who: &Who, method: &Method, is_watch: bool) -> (Duration, Fate) {
+    fn fate(&self, who: &Who, request: &Request<Body>, is_watch: bool) -> (Duration, Fate) {
+        const SOON: Duration = Duration::from_millis(1);
+        let (method, path) = (request.method(), request.uri().path());
         let mut state = self.state.lock();
+        let is_meant = |(name, end, _): &(&str, &str, StatusCode)| {
+            *name == who.name && method != Method::GET && path.ends_with(end)
+        };
+        if let Some(at) = state.refusals.iter().position(is_meant) {
+            return (SOON, Fate::Answered(state.refusals.remove(at).2));
+        }
         if who.is_spared || !state.is_faulty {
-            return (Duration::from_millis(1), Fate::Pass);
+            return (SOON, Fate::Pass);
         }
         let chance = &mut state.chance;
         let delay = match chance.random_range(0..100) {
@@ -226,10 +259,17 @@ impl Gate {
             1..=9 => chance.random_range(20..200),
             _ => chance.random_range(1..5),
         };
-        let fate = match chance.random_range(0..200) {
-            0..=2 => Fate::Refused,
-            3..=4 if method != Method::GET && method != Method::POST => Fate::AnswerLost,
-            5..=14 if is_watch => Fate::Gone,
+        let is_change = method != Method::GET;
+        let fate = match chance.random_range(0..400) {
+            0..=5 => Fate::Refused,
+            6..=9 if is_change && method != Method::POST => Fate::AnswerLost,
+            10..=29 if is_watch => Fate::Answered(StatusCode::GONE),
+            10..=13 if is_change => Fate::Answered(StatusCode::INTERNAL_SERVER_ERROR),
+            14..=17 if !is_watch => Fate::Answered(StatusCode::TOO_MANY_REQUESTS),
+            // others take it as said: something newer is on its way to them
+            18..=25 if is_change && method != Method::POST && who.name == "engine" => {
+                Fate::Answered(StatusCode::CONFLICT)
+            }
             _ => Fate::Pass,
         };
         (Duration::from_millis(delay), fate)
@@ -338,15 +378,24 @@ fn is_watch(request: &Request<Body>) -> bool {
     query.split('&').any(|pair| pair == "watch=1" || pair == "watch=true")
 }
 
-fn gone() -> Response<Body> {
+/// An error as the server would word it.
+fn error(code: StatusCode) -> Response<Body> {
+    let (reason, message) = match code {
+        StatusCode::GONE => ("Expired", "too old resource version"),
+        StatusCode::CONFLICT => ("Conflict", "the object has been modified"),
+        StatusCode::TOO_MANY_REQUESTS => ("TooManyRequests", "the server has too much to do"),
+        _ => ("InternalError", "an error on the server"),
+    };
     let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
-        "reason": "Expired", "message": "too old resource version",
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "code": code.as_u16(), "reason": reason, "message": message,
     });
     let mut response = Response::new(Body::from(status.to_string()));
-    *response.status_mut() = http::StatusCode::GONE;
-    response
-        .headers_mut()
-        .insert("content-type", http::HeaderValue::from_static("application/json"));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert("content-type", http::HeaderValue::from_static("application/json"));
+    if code == StatusCode::TOO_MANY_REQUESTS {
+        headers.insert("retry-after", http::HeaderValue::from_static("1"));
+    }
     response
 }

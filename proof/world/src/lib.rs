@@ -15,11 +15,12 @@
 //! # Absent
 //! Real sockets, real containers, several servers.
 //!
-//! Start reading at [`scenario`], then [`trial`].
+//! Start reading at [`scenario`], then [`trial`]; [`stage`] is for tests that need a cluster and no trouble.
 
 pub mod cluster;
 pub mod gate;
 pub mod scenario;
+pub mod stage;
 pub mod trial;
 pub mod witness;
 

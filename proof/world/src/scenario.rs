@@ -8,6 +8,10 @@ use std::time::Duration;
 pub const NODES: usize = 5;
 /// Nodes that are there from the beginning.
 pub const NODES_FIRST: usize = 4;
+/// The sets.
+pub const SETS: [&str; 2] = ["every", "zoned"];
+/// The longest that anything is held up, in milliseconds.
+pub const STALL_MAX: u64 = 15_000;
 /// When deeds of all kinds begin; before, one rollout is played out in peace.
 const TROUBLE_FROM: Duration = Duration::from_secs(40);
 /// The time of trouble; what must be on at the end is switched on with its last breath.
@@ -18,6 +22,8 @@ pub const CALM_FROM: Duration = Duration::from_secs(150);
 const FAIL_EVERY: Duration = Duration::from_millis(4500);
 /// Deeds in the time of trouble.
 const DEEDS_MAX: usize = 24;
+/// Changes of nodes in a storm, and the pause between two.
+const STORM: (u32, Duration) = (10, Duration::from_millis(120));
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +46,12 @@ pub enum Deed {
     DeletePod(usize),
     /// A set gets a new template: an image of this number.
     Template(&'static str, u32),
+    /// A set gets the image back that it had before.
+    Undo(&'static str),
+    /// Something else of a set's spec changes.
+    Edit(&'static str, Edit),
+    /// What the engine watches is held up for so many milliseconds.
+    Stall(u64),
     /// The server ends, in order or at once.
     ServerDown {
         /// At once.
@@ -53,6 +65,23 @@ pub enum Deed {
     RestartOthers,
     /// Every watch is cut.
     CutWatches,
+}
+
+/// A change of a set's spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// `minReadySeconds`.
+    MinReady(u32),
+    /// `maxUnavailable`, with no surge.
+    Unavailable(u32),
+    /// A surge of one, with no unavailable node.
+    Surge,
+    /// Pods are replaced when they are deleted, only.
+    OnDelete,
+    /// The zone that the template selects.
+    Zone(&'static str),
+    /// `revisionHistoryLimit`.
+    History(u32),
 }
 
 /// The deeds of a run in order of time, and what the sets are like.
@@ -81,6 +110,7 @@ impl Scenario {
         let mut image = 1;
         let mut server_up_at = Duration::ZERO;
         let mut ups = Vec::new();
+        let mut on_delete = [false; SETS.len()];
         let last = TROUBLE_FROM + TROUBLE;
         let span = u64::try_from(TROUBLE.as_millis()).unwrap_or(u64::MAX);
         let mut times: Vec<Duration> = (0..chance.random_range(8..=DEEDS_MAX))
@@ -96,6 +126,21 @@ impl Scenario {
                 server_up_at = at + Duration::from_millis(chance.random_range(50..3000));
                 ups.push((server_up_at.min(last), Deed::ServerUp));
             }
+            if let Deed::Edit(set, Edit::OnDelete) = deed {
+                on_delete[usize::from(set == SETS[1])] = true;
+            }
+            if chance.random_range(0..24) == 0 {
+                let is_of_labels = chance.random_bool(0.5);
+                deeds.extend((1..=STORM.0).map(|n| {
+                    let node = chance.random_range(1..NODES);
+                    let deed = if is_of_labels {
+                        zone(&mut chance, node)
+                    } else {
+                        taint(&mut chance, node)
+                    };
+                    (at + STORM.1 * n, deed)
+                }));
+            }
             if let Deed::FailPod(_) = deed {
                 // again and again, so that back-off is felt
                 let times = chance.random_range(0..4);
@@ -105,6 +150,9 @@ impl Scenario {
         }
         deeds.retain(|(at, _)| *at < last);
         deeds.extend(ups);
+        // a set that waits for deletions never comes to rest by itself
+        let waiting = SETS.into_iter().zip(on_delete).filter(|(_, is_waiting)| *is_waiting);
+        deeds.extend(waiting.map(|(set, _)| (last, Deed::Edit(set, Edit::Unavailable(1)))));
         for (node, power) in nodes.iter().enumerate() {
             // a lost node comes back; a removed one may stay away
             let comes =
@@ -131,7 +179,7 @@ enum Power {
 /// One deed that makes sense. The first node keeps its zone and its power, so that something always stands still.
 fn draw(chance: &mut StdRng, nodes: &mut [Power; NODES], image: &mut u32) -> Deed {
     let node = chance.random_range(1..NODES);
-    match chance.random_range(0..20) {
+    match chance.random_range(0..25) {
         0..=3 if nodes[node] == Power::On && chance.random_bool(0.5) => {
             nodes[node] = Power::Lost;
             Deed::PowerOff(node)
@@ -144,23 +192,45 @@ fn draw(chance: &mut StdRng, nodes: &mut [Power; NODES], image: &mut u32) -> Dee
             nodes[node] = Power::On;
             Deed::PowerOn(node)
         }
-        4..=6 => Deed::Zone(node, [Some("a"), Some("b"), None][chance.random_range(0..3)]),
-        7..=8 => {
-            let effects = [Some("NoSchedule"), Some("NoExecute"), None, None];
-            Deed::Taint(node, effects[chance.random_range(0..effects.len())])
-        }
+        4..=6 => zone(chance, node),
+        7..=8 => taint(chance, node),
         9 => Deed::Cordon(node, chance.random_bool(0.5)),
         10..=11 => Deed::FailPod(node),
         12..=13 => Deed::DeletePod(chance.random_range(0..16)),
         14..=15 => {
             *image += 1;
-            Deed::Template(["every", "zoned"][chance.random_range(0..2)], *image)
+            Deed::Template(SETS[chance.random_range(0..SETS.len())], *image)
         }
         16 => Deed::ServerDown { is_crash: chance.random_bool(0.5) },
         17 => Deed::RestartEngine,
         18 => Deed::RestartOthers,
-        _ => Deed::CutWatches,
+        19 => Deed::CutWatches,
+        20 => Deed::Stall(chance.random_range(2000..STALL_MAX)),
+        21 => Deed::Undo(SETS[chance.random_range(0..SETS.len())]),
+        _ => edit(chance),
     }
+}
+
+fn zone(chance: &mut StdRng, node: usize) -> Deed {
+    Deed::Zone(node, [Some("a"), Some("b"), None][chance.random_range(0..3)])
+}
+
+fn taint(chance: &mut StdRng, node: usize) -> Deed {
+    let effects = [Some("NoSchedule"), Some("NoExecute"), None, None];
+    Deed::Taint(node, effects[chance.random_range(0..effects.len())])
+}
+
+fn edit(chance: &mut StdRng) -> Deed {
+    let set = SETS[chance.random_range(0..SETS.len())];
+    let edit = match chance.random_range(0..6) {
+        0 => Edit::MinReady(chance.random_range(0..5)),
+        1 => Edit::Unavailable(chance.random_range(1..=2)),
+        2 => Edit::Surge,
+        3 => Edit::OnDelete,
+        4 => return Deed::Edit(SETS[1], Edit::Zone(["a", "b"][chance.random_range(0..2)])),
+        _ => Edit::History(chance.random_range(0..4)),
+    };
+    Deed::Edit(set, edit)
 }
 
 #[cfg(test)]

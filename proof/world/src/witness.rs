@@ -6,7 +6,7 @@ mod read;
 use apiserver::records::{Query, Records};
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
-use read::{NodeSeen, PodSeen, SetSeen};
+use read::{NodeSeen, PodSeen, RevisionSeen, SetSeen};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 const PICTURE_AGE_MAX: SignedDuration = SignedDuration::from_secs(60);
 /// How old its picture of a pod may be where nothing was cut: an event may be held up for 5 seconds, a request for 3.
 const NEWS_AGE_MAX: SignedDuration = SignedDuration::from_secs(10);
+/// How long the engine's picture may lag behind one of these: the longest stall, then what was held up behind it.
+const STALL_AGE_MAX: SignedDuration = SignedDuration::from_secs(45);
+/// How long a pod may stay that should go: as old as a picture may be, then the request and its retries.
+const UNWELCOME_MAX: SignedDuration = SignedDuration::from_secs(90);
 /// More faults than this are not worth reading.
 const FAULTS_MAX: usize = 20;
 
@@ -32,6 +36,12 @@ pub struct Witness {
     eligible: BTreeMap<(String, String), Standing>,
     /// Nodes whose available old pod the engine took, and which have had no available pod since.
     down: BTreeMap<String, BTreeSet<String>>,
+    /// How many nodes may be down at once: the most since the picture of the set can be trusted, or since one is down.
+    budgets: BTreeMap<String, (usize, Timestamp)>,
+    /// Since when a pod has been where it should not: not eligible, or beside another.
+    unwelcome: BTreeMap<String, (Timestamp, bool)>,
+    /// When the engine's watches were held up last.
+    stalled: Option<Timestamp>,
     revision: u64,
     closed: Option<Closed>,
     faults: Vec<String>,
@@ -127,6 +137,11 @@ impl Witness {
         }
     }
 
+    /// What the engine sees is held up from now on.
+    pub fn stalled(&mut self, now: Timestamp) {
+        self.stalled = Some(now);
+    }
+
     /// What is wrong, in the order in which it was found.
     pub fn faults(&self) -> Vec<String> {
         self.faults.clone()
@@ -141,8 +156,13 @@ impl Witness {
                 all.push(format!("node {name} has {:?}", node.taints));
             }
         }
+        let mut revisions = BTreeMap::new();
+        let mut changes = BTreeMap::new();
+        let kind = "apps/controllerrevisions";
+        refresh(records, kind, &mut revisions, &mut changes, RevisionSeen::read);
         for (name, set) in &self.sets {
             self.unrest_of(name, set, &mut all);
+            all.extend(history_of(name, set, revisions.values()));
         }
         for (name, pod) in &self.pods {
             if !pod.is_live() {
@@ -205,6 +225,10 @@ impl Witness {
         refresh(records, "/nodes", &mut self.nodes, &mut self.changes, NodeSeen::read);
         refresh(records, "/pods", &mut self.pods, &mut self.changes, PodSeen::read);
         refresh(records, "apps/daemonsets", &mut self.sets, &mut self.changes, SetSeen::read);
+        for set in self.sets.values_mut().filter(|set| set.is_edited) {
+            set.is_edited = false;
+            set.edited = Some(now);
+        }
         for pod in self.pods.values_mut() {
             pod.first_seen.get_or_insert(now);
             if pod.is_ready {
@@ -212,6 +236,51 @@ impl Witness {
             }
         }
         self.stand(now);
+        self.allow(now);
+        self.mind_the_unwelcome(now);
+    }
+
+    /// Keeps up the budgets: one that was cut is only believed to be known after a while.
+    fn allow(&mut self, now: Timestamp) {
+        for (name, set) in &self.sets {
+            let budget = self.budgets.entry(name.clone()).or_insert((set.unavailable_max, now));
+            let is_free = self.down.get(name).is_none_or(BTreeSet::is_empty)
+                && set.edited.is_none_or(|at| now.duration_since(at) > PICTURE_AGE_MAX);
+            if is_free || set.unavailable_max >= budget.0 {
+                *budget = (set.unavailable_max, now);
+            }
+        }
+    }
+
+    /// A pod that no set wants where it is goes within a bound; so does one of two on a node, outside a surge.
+    fn mind_the_unwelcome(&mut self, now: Timestamp) {
+        let mut found = BTreeMap::new();
+        for set in self.sets.values() {
+            let is_settled = set.edited.is_none_or(|at| now.duration_since(at) > PICTURE_AGE_MAX);
+            for (node_name, node) in &self.nodes {
+                let live =
+                    self.pods.iter().filter(|(_, pod)| pod.is_of(set, node_name) && pod.is_live());
+                let live: Vec<&String> = live.map(|(name, _)| name).collect();
+                let may_stay = set.may_stay(node);
+                let is_crowd = live.len() > 1 + usize::from(set.surges) && is_settled;
+                if !may_stay || is_crowd {
+                    found.extend(live.into_iter().map(|name| (name.clone(), may_stay)));
+                }
+            }
+        }
+        self.unwelcome.retain(|name, _| found.contains_key(name));
+        let mut faults = Vec::new();
+        for (name, may_stay) in found {
+            let known = self.unwelcome.entry(name.clone()).or_insert((now, false));
+            if now.duration_since(known.0) > UNWELCOME_MAX && !known.1 {
+                known.1 = true;
+                let why = if may_stay { "beside another" } else { "where it may not stay" };
+                faults.push(format!("pod {name} lives on for {UNWELCOME_MAX:#} {why}"));
+            }
+        }
+        for fault in faults {
+            self.fault(fault);
+        }
     }
 
     /// Keeps up who is eligible since when.
@@ -262,7 +331,10 @@ impl Witness {
             .filter(|(_, other)| if set.surges { other.is_live() } else { !other.is_over() })
             .map(|(other, _)| other)
             .collect();
-        let crowd = (in_the_way.len() > usize::from(set.surges))
+        // whoever believes that a set still surges as it did makes a pod beside another
+        let may_surge =
+            set.surges || set.edited.is_some_and(|at| now.duration_since(at) <= PICTURE_AGE_MAX);
+        let crowd = (in_the_way.len() > usize::from(may_surge))
             .then(|| format!("pod {name} was created on {node} beside {in_the_way:?}"));
         let is_lawful = standing.is_some_and(|s| {
             s.is || (s.has_been && now.duration_since(s.since) <= PICTURE_AGE_MAX)
@@ -282,7 +354,9 @@ impl Witness {
         // one that only just became ready may be taken for broken, and those go at once
         let is_known = |pod: &&PodSeen| {
             let since = pod.ready_since.filter(|_| pod.is_live());
-            since.is_some_and(|since| now.duration_since(since) > NEWS_AGE_MAX)
+            let stall = self.stalled.filter(|at| now.duration_since(*at) <= STALL_AGE_MAX);
+            let known_at = stall.unwrap_or(now);
+            since.is_some_and(|since| known_at.duration_since(since) > NEWS_AGE_MAX)
         };
         let Some(pod) = self.pods.get(name).filter(is_known) else { return };
         let Some((set_name, set)) = self.sets.iter().find(|(_, set)| pod.owner == set.uid) else {
@@ -312,7 +386,8 @@ impl Witness {
                 let is_counted = seen.is_some_and(|seen| set.is_eligible(seen) && !seen.is_down);
                 is_counted && !is_served(node)
             });
-            if down.len() > set.unavailable_max {
+            let most = self.budgets.get(set_name).map_or(set.unavailable_max, |budget| budget.0);
+            if down.len() > most {
                 over.push(format!("{set_name} took the pods of {down:?} at once"));
             }
         }
@@ -333,6 +408,23 @@ impl Witness {
             self.faults.push(fault);
         }
     }
+}
+
+/// What is wrong with a set's history at rest: numbers are its own, the last one is the template, no more are kept than
+/// asked for.
+fn history_of<'r>(
+    name: &str,
+    set: &SetSeen,
+    revisions: impl Iterator<Item = &'r RevisionSeen>,
+) -> Option<String> {
+    let mut own: Vec<&RevisionSeen> = revisions.filter(|one| one.owner == set.uid).collect();
+    own.sort_by_key(|one| one.number);
+    let is_unique = own.windows(2).all(|pair| pair[0].number < pair[1].number);
+    let is_current =
+        own.last().is_some_and(|last| last.image == set.image && last.zone == set.zone);
+    let is_short = own.len() <= set.history_limit + 1;
+    (!(is_unique && is_current && is_short))
+        .then(|| format!("the history of {name} at {} {:?} is {own:?}", set.image, set.zone))
 }
 
 /// Reads again what has changed in a collection.

@@ -62,8 +62,8 @@ pub(super) struct Facts<'a> {
     pub(super) troubles: &'a BTreeMap<Trouble, BTreeSet<String>>,
     /// Nodes whose pod the API refuses, and its words.
     pub(super) refused: Option<(usize, Vec<&'a str>, &'a str)>,
-    /// Nodes that are there.
-    pub(super) nodes: usize,
+    /// How many nodes are there, and the first of them.
+    pub(super) nodes: (usize, Vec<&'a str>),
     pub(super) now: Timestamp,
 }
 
@@ -90,8 +90,10 @@ impl Facts<'_> {
 
     fn available(&self) -> (bool, &'static str, String) {
         let Counts { desired, available, .. } = *self.counts;
-        if desired == 0 && self.nodes > 0 {
-            let message = format!("none of {} nodes should run a pod", self.nodes);
+        let (nodes, first) = &self.nodes;
+        if desired == 0 && *nodes > 0 {
+            let names = named(*nodes, first);
+            let message = format!("none of {nodes} nodes should run a pod ({names})");
             return (true, NO_ELIGIBLE_NODE, message);
         }
         let limit = self.limits().unavailable_max;
@@ -188,12 +190,16 @@ fn tell<'a>(message: &mut String, words: &str, count: usize, names: impl Iterato
     let names: Vec<&str> = names.take(NAMES_MAX).collect();
     let before = if message.is_empty() { "" } else { "; " };
     let noun = if count == 1 { "node" } else { "nodes" };
-    let more = match count.saturating_sub(names.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let _always_fits =
-        write!(message, "{before}{count} {noun}: {words} ({}{more})", names.join(", "));
+    let names = named(count, &names);
+    let _always_fits = write!(message, "{before}{count} {noun}: {words} ({names})");
+}
+
+/// `a, b, c and 2 more`.
+fn named(count: usize, first: &[&str]) -> String {
+    match count.saturating_sub(first.len()) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 /// Whether a status says something else than numbers and words: such a status is written at once, others at most once

@@ -73,13 +73,31 @@ fn container(patch: &Value) -> Value {
     pod_spec(&json!({"containers": [container]}))
 }
 
+/// How a new DaemonSet is judged; a planted bug judges otherwise.
+type Judge = fn(&mut Value) -> Result<Vec<String>, Status>;
+
+fn rightly(object: &mut Value) -> Result<Vec<String>, Status> {
+    create(row("apps/daemonsets"), object)
+}
+
 #[track_caller]
-fn refused(rule: &str, mut object: Value, expected: &[&str]) {
-    assert_eq!(faults(create(row("apps/daemonsets"), &mut object)), expected, "{rule}");
+fn refused_by(judge: Judge, rule: &str, mut object: Value, expected: &[&str]) {
+    assert_eq!(faults(judge(&mut object)), expected, "{rule}");
+}
+
+#[track_caller]
+fn refused(rule: &str, object: Value, expected: &[&str]) {
+    refused_by(rightly, rule, object, expected);
 }
 
 #[test]
 fn daemonsets_are_refused_by_the_rules_of_their_own() {
+    own_rules(rightly);
+}
+
+fn own_rules(judge: Judge) {
+    let refused =
+        |rule: &str, object: Value, expected: &[&str]| refused_by(judge, rule, object, expected);
     let selector = |selector: Value| daemonset(&json!({"spec": {"selector": selector}}));
     let mismatch = "spec.template.metadata.labels: Invalid value: {\"app\":\"agent\"}: `selector` does not match template `labels`";
     refused("A42", selector(Value::Null), &[mismatch]);
@@ -115,10 +133,23 @@ fn daemonsets_are_refused_by_the_rules_of_their_own() {
         daemonset(&json!({"spec": {"minReadySeconds": -1}})),
         &["spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"],
     );
+    refused(
+        "A58",
+        daemonset(&json!({"spec": {"template": {"metadata": {"labels": {"a b": "c"}}}}})),
+        &[
+            "spec.template.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+        ],
+    );
 }
 
 #[test]
 fn update_strategies_are_judged() {
+    strategies(rightly);
+}
+
+fn strategies(judge: Judge) {
+    let refused =
+        |rule: &str, object: Value, expected: &[&str]| refused_by(judge, rule, object, expected);
     let rolling = |rolling: Value| {
         daemonset(&json!({"spec": {"updateStrategy": {"rollingUpdate": rolling}}}))
     };
@@ -145,7 +176,92 @@ fn update_strategies_are_judged() {
     let mut object = daemonset(
         &json!({"spec": {"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"maxUnavailable": "nonsense"}}}}),
     );
-    assert!(create(row("apps/daemonsets"), &mut object).is_ok(), "A11: kept, not judged");
+    assert!(judge(&mut object).is_ok(), "A11: kept, not judged");
+    assert_eq!(object["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"], "nonsense");
+    object["spec"]["updateStrategy"]["type"] = json!("RollingUpdate");
+    assert!(judge(&mut object).is_err(), "A11: judged as soon as it is used");
+}
+
+/// Another cause's path, where one is about this path.
+fn repathed(
+    result: Result<Vec<String>, Status>,
+    from: &str,
+    to: &str,
+) -> Result<Vec<String>, Status> {
+    result.map_err(|mut status| {
+        for cause in status.details.iter_mut().flat_map(|details| &mut details.causes) {
+            if cause.field == from {
+                cause.field = to.to_owned();
+            }
+        }
+        status
+    })
+}
+
+/// A bug, and the check that must notice it.
+struct Bug {
+    trap: &'static str,
+    what: &'static str,
+    judges: Judge,
+    noticed_by: fn(Judge),
+}
+
+const BUGS: [Bug; 5] = [
+    Bug {
+        trap: "T13",
+        what: "a surge alone takes its other knob along",
+        judges: |object| {
+            let rolling = &mut object["spec"]["updateStrategy"]["rollingUpdate"];
+            if rolling["maxSurge"].is_number() && rolling["maxUnavailable"].is_null() {
+                rolling["maxUnavailable"] = json!(0);
+            }
+            rightly(object)
+        },
+        noticed_by: strategies,
+    },
+    Bug {
+        trap: "T14",
+        what: "a selector that is missing is told of the selector",
+        judges: |object| {
+            repathed(rightly(object), "spec.template.metadata.labels", "spec.selector")
+        },
+        noticed_by: own_rules,
+    },
+    Bug {
+        trap: "T14",
+        what: "labels of the template are told with their metadata",
+        judges: |object| {
+            repathed(rightly(object), "spec.template.labels", "spec.template.metadata.labels")
+        },
+        noticed_by: own_rules,
+    },
+    Bug {
+        trap: "T14",
+        what: "an unknown strategy is told of its type",
+        judges: |object| {
+            repathed(rightly(object), "spec.updateStrategy", "spec.updateStrategy.type")
+        },
+        noticed_by: strategies,
+    },
+    Bug {
+        trap: "T20",
+        what: "the block that OnDelete keeps is judged",
+        judges: |object| {
+            let mut judged = object.clone();
+            judged["spec"]["updateStrategy"]["type"] = json!("RollingUpdate");
+            rightly(&mut judged)?;
+            rightly(object)
+        },
+        noticed_by: strategies,
+    },
+];
+
+#[test]
+fn every_planted_bug_of_admission_is_noticed() {
+    for bug in &BUGS {
+        let noticed = std::panic::catch_unwind(|| (bug.noticed_by)(bug.judges)).is_err();
+        assert!(noticed, "{}: {} goes unnoticed", bug.trap, bug.what);
+    }
 }
 
 #[test]

@@ -40,6 +40,28 @@ pub(super) fn number(number: i64) -> Value {
     json!({"revision": number})
 }
 
+/// Bytes of a pod's name that are not made by the server, at the most (spec B20).
+const PREFIX_BYTES_MAX: usize = 58;
+/// Characters that the server makes.
+const MADE: usize = 5;
+
+/// A refusal without the end of the name that the server had made for the pod: each try has another one, and what is
+/// told of them all would never be the same twice.
+pub(super) fn without_made_name(set: &str, refusal: &str) -> String {
+    let mut prefix = format!("{set}-");
+    prefix.truncate(prefix.floor_char_boundary(PREFIX_BYTES_MAX));
+    let quoted = format!("\"{prefix}");
+    let Some(at) = refusal.find(&quoted).map(|at| at + quoted.len()) else {
+        return refusal.to_owned();
+    };
+    match refusal.get(at..at + MADE + 1) {
+        Some(end) if end.find('"') == Some(MADE) => {
+            format!("{}{}", &refusal[..at], &refusal[at + MADE..])
+        }
+        _ => refusal.to_owned(),
+    }
+}
+
 /// Whether the revision that holds the name is the one we wanted to create.
 pub(super) fn is_same_revision(set: &Set, new: &NewRevision, taken: &Revision) -> bool {
     let is_ours = taken.controller.as_ref().is_none_or(|uid| *uid == set.uid);
@@ -135,8 +157,15 @@ mod tests {
         assert_eq!(batches(250).collect::<Vec<_>>(), [1, 2, 4, 8, 16, 32, 64, 123]);
     }
 
+    /// How a status is put into an object; a planted bug does it otherwise.
+    type Put = fn(&Status, &mut DynamicObject);
+
     #[test]
     fn conditions_of_others_survive_the_status() {
+        others_survive(put_status);
+    }
+
+    fn others_survive(put_status: Put) {
         let mut live = object(json!({"conditions": [{"type": "X"}], "numberAvailable": 3}));
         let status = Status { number_ready: 2, observed_generation: 4, ..Status::default() };
         put_status(&status, &mut live);
@@ -147,6 +176,32 @@ mod tests {
                 "desiredNumberScheduled": 0, "numberReady": 2, "observedGeneration": 4,
             })
         );
+    }
+
+    /// Traps, what is wrong, and how the status is put then.
+    const BUGS: [(&str, &str, Put); 3] = [
+        ("T15", "counters that are zero are left out", |status, object| {
+            put_status(status, object);
+            with_status(object, |members| members.retain(|_, value| *value != json!(0)));
+        }),
+        ("T15", "all counters are there", |status, object| {
+            put_status(status, object);
+            with_status(object, |members| {
+                members.entry("updatedNumberScheduled").or_insert(json!(0));
+            });
+        }),
+        ("T19", "conditions of others are lost", |status, object| {
+            with_status(object, |members| drop(members.remove("conditions")));
+            put_status(status, object);
+        }),
+    ];
+
+    #[test]
+    fn every_planted_bug_of_the_status_is_noticed() {
+        for (trap, what, put) in BUGS {
+            let noticed = std::panic::catch_unwind(|| others_survive(put)).is_err();
+            assert!(noticed, "{trap}: {what} goes unnoticed");
+        }
     }
 
     #[test]
@@ -167,6 +222,20 @@ mod tests {
         assert_eq!(kinds, ["X", "Available", "Degraded", "Progressing"]);
         let read = Set::read(&serde_json::to_value(&live).unwrap()).unwrap();
         assert_eq!(read.status.conditions.len(), 3, "read back as written");
+    }
+
+    #[test]
+    fn refusals_of_pods_with_other_names_are_one() {
+        let told =
+            |name: &str| without_made_name("agent", &format!("pods \"{name}\" is forbidden: no"));
+        assert_eq!(told("agent-x2b4z"), "pods \"agent-\" is forbidden: no");
+        for other in ["agent-", "agent-x2", "agent-x2b4z9", "other-x2b4z"] {
+            assert_eq!(told(other), format!("pods \"{other}\" is forbidden: no"));
+        }
+        let long = "n".repeat(80);
+        let cut = &long[..58];
+        let refusal = format!("pods \"{cut}x2b4z\" is forbidden");
+        assert_eq!(without_made_name(&long, &refusal), format!("pods \"{cut}\" is forbidden"));
     }
 
     #[test]

@@ -1,43 +1,105 @@
-//! Which of several fitting nodes: the emptiest, away from taints that ask for it, near what the pod prefers.
+//! Which of several fitting nodes: the emptiest, away from taints that ask for it, near what the pod prefers, with the
+//! neighbours it would like. Upstream's scores but that of images.
 
-use crate::snapshot::Seat;
+use super::Sources;
+use crate::snapshot::{Seat, Snapshot};
 use fit::Incoming;
-use k8s_openapi::api::core::v1::PodSpec;
+use fit::company::Labels;
+use fit::preference::{Evenness, spreads};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use std::cmp::Reverse;
 
 /// What a pod without a request counts as (upstream: 100 millicores, 200 MiB), in thousandths.
 const ASSUMED: [(&str, i128); 2] = [("cpu", 100), ("memory", 200 * 1024 * 1024 * 1000)];
 /// Weight of free room (upstream's NodeResourcesFit).
 const WEIGHT_ROOM: i128 = 1;
+/// Weight of cpu and memory that are taken alike (upstream's NodeResourcesBalancedAllocation).
+const WEIGHT_BALANCE: i128 = 1;
 /// Weight of untolerated PreferNoSchedule taints (upstream's TaintToleration).
 const WEIGHT_TAINTS: i128 = 3;
 /// Weight of preferred node affinity (upstream's NodeAffinity).
 const WEIGHT_PREFERRED: i128 = 2;
+/// Weight of preferred affinity among pods (upstream's InterPodAffinity).
+const WEIGHT_COMPANY: i128 = 2;
+/// Weight of spreads that need not be kept (upstream's PodTopologySpread).
+const WEIGHT_SPREAD: i128 = 2;
 /// The best score of one plugin.
 const SCORE_MAX: i128 = 100;
 
+/// Where the neighbours are.
+pub(super) struct Neighbours<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) sources: Sources<'a>,
+}
+
 /// The best node: by score, then fewest pods, then name. Upstream draws lots among equals.
 pub(super) fn best<'a>(
-    spec: &PodSpec,
+    pod: &Pod,
     incoming: &Incoming<'_>,
     nodes: &[(&'a String, &Seat)],
+    neighbours: &Neighbours<'_>,
 ) -> Option<&'a String> {
     if let [(name, _)] = nodes {
         return Some(name);
     }
+    let spec = pod.spec.as_ref()?;
+    let here: Vec<&Node> = nodes.iter().filter_map(|(_, seat)| seat.node.as_deref()).collect();
     let taints: Vec<i128> = nodes.iter().map(|(_, seat)| disliked(incoming, seat)).collect();
     let wishes: Vec<i128> = nodes.iter().map(|(_, seat)| preferred(spec, seat)).collect();
     let taints_max = taints.iter().copied().max().unwrap_or(0);
     let wishes_max = wishes.iter().copied().max().unwrap_or(0);
-    let scored = nodes.iter().zip(taints).zip(wishes).map(|(((name, seat), taints), wishes)| {
-        let clean =
-            if taints_max == 0 { SCORE_MAX } else { SCORE_MAX - taints * SCORE_MAX / taints_max };
-        let near = if wishes_max == 0 { 0 } else { wishes * SCORE_MAX / wishes_max };
-        let score =
-            WEIGHT_ROOM * room(incoming, seat) + WEIGHT_TAINTS * clean + WEIGHT_PREFERRED * near;
+    let company = company(pod, &here, neighbours);
+    let spread = spread(pod, spec, &here, neighbours.snapshot);
+    let weighed = |of: &Option<Vec<i64>>, at: usize| {
+        of.as_ref().and_then(|scores| scores.get(at)).map_or(0, |score| i128::from(*score))
+    };
+    let scored = nodes.iter().enumerate().map(|(at, (name, seat))| {
+        let clean = if taints_max == 0 {
+            SCORE_MAX
+        } else {
+            SCORE_MAX - taints[at] * SCORE_MAX / taints_max
+        };
+        let near = if wishes_max == 0 { 0 } else { wishes[at] * SCORE_MAX / wishes_max };
+        let score = WEIGHT_ROOM * room(incoming, seat)
+            + WEIGHT_BALANCE * balance(incoming, seat)
+            + WEIGHT_TAINTS * clean
+            + WEIGHT_PREFERRED * near
+            + WEIGHT_COMPANY * weighed(&company, at)
+            + WEIGHT_SPREAD * weighed(&spread, at);
         (score, Reverse(seat.occupied.pods()), Reverse(*name))
     });
     scored.max().map(|(_, _, Reverse(name))| name)
+}
+
+/// What the neighbours make of each node; `None` where nobody has a wish.
+fn company(pod: &Pod, nodes: &[&Node], neighbours: &Neighbours<'_>) -> Option<Vec<i64>> {
+    let none = Labels::new();
+    let leaning = neighbours.snapshot.leaning(pod, &none, neighbours.sources.namespaces)?;
+    Some(leaning.scores(nodes))
+}
+
+/// How much better each node is for an even spread; `None` where the pod does not ask.
+fn spread(pod: &Pod, spec: &PodSpec, nodes: &[&Node], snapshot: &Snapshot) -> Option<Vec<i64>> {
+    let mut evenness = Evenness::of(pod).filter(|_| spreads(spec))?;
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    for seat in snapshot.seats.values() {
+        if let Some(node) = &seat.node {
+            evenness.see((spec, namespace), node, seat.pods.values().map(AsRef::as_ref));
+        }
+    }
+    Some(evenness.scores(nodes))
+}
+
+/// How alike the shares of cpu and memory are that are taken with the pod there, of 100; none for a pod that asks for
+/// neither.
+fn balance(incoming: &Incoming<'_>, seat: &Seat) -> i128 {
+    let is_asked = ASSUMED.iter().any(|(resource, _)| incoming.requested.get(resource) > 0);
+    let shares = ASSUMED.map(|(resource, _)| {
+        let has = seat.allocatable.get(resource);
+        let taken = seat.occupied.requested().get(resource) + incoming.requested.get(resource);
+        if has <= 0 { SCORE_MAX } else { (taken * SCORE_MAX / has).min(SCORE_MAX) }
+    });
+    if is_asked { SCORE_MAX - (shares[0] - shares[1]).abs() / 2 } else { 0 }
 }
 
 /// Mean share of cpu and memory left free with the pod there, of 100.

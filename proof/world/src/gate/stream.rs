@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
+use tokio::time::Instant;
 
 /// One watch under way.
 struct Stream {
@@ -81,26 +82,29 @@ impl Stream {
         }
     }
 
-    /// A line in hundred is held up for seconds, and with it all that follow.
+    /// A line in hundred is held up for seconds, and with it all that follow; the engine's all while it is stalled.
     async fn wait(&mut self) -> Result<(), ()> {
-        let wait = {
+        let until = {
             let mut state = self.gate.state.lock();
             if self.is_spared || !state.is_faulty {
                 return Ok(());
             }
-            match state.chance.random_range(0..100) {
+            let wait = match state.chance.random_range(0..100) {
                 0 => state.chance.random_range(500..5000),
                 1..=9 => state.chance.random_range(5..100),
                 _ => 0,
+            };
+            let now = Instant::now();
+            let stalled = state.stalled_until.filter(|until| self.is_engines && *until > now);
+            match (wait, stalled) {
+                (0, None) => return Ok(()),
+                (wait, stalled) => stalled.unwrap_or(now) + Duration::from_millis(wait),
             }
         };
-        if wait == 0 {
-            return Ok(());
-        }
         tokio::select! {
             biased;
             _ = self.cut.recv() => Err(()),
-            () = tokio::time::sleep(Duration::from_millis(wait)) => Ok(()),
+            () = tokio::time::sleep_until(until) => Ok(()),
         }
     }
 

@@ -58,14 +58,28 @@ impl std::fmt::Debug for PodSeen {
 pub(super) struct SetSeen {
     pub(super) revision: u64,
     pub(super) uid: String,
-    zone: Option<String>,
+    pub(super) zone: Option<String>,
     pub(super) image: String,
     pub(super) unavailable_max: usize,
     pub(super) surges: bool,
     pub(super) generation: i64,
     pub(super) observed_generation: i64,
+    pub(super) history_limit: usize,
     /// Desired, current, ready, available, updated, misscheduled.
     pub(super) counters: [usize; 6],
+    /// When its spec was seen to change last.
+    pub(super) edited: Option<Timestamp>,
+    pub(super) is_edited: bool,
+}
+
+/// A revision, as far as a set's history is concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RevisionSeen {
+    revision: u64,
+    pub(super) owner: String,
+    pub(super) number: i64,
+    pub(super) image: String,
+    pub(super) zone: Option<String>,
 }
 
 fn text(value: &Value) -> String {
@@ -150,6 +164,10 @@ impl SetSeen {
                 .unwrap_or(1),
             surges: knobs["maxSurge"].as_u64().unwrap_or(0) > 0,
             generation: meta["generation"].as_i64().unwrap_or(0),
+            history_limit: usize::try_from(spec["revisionHistoryLimit"].as_u64().unwrap_or(10))
+                .unwrap_or(10),
+            edited: None,
+            is_edited: true,
             observed_generation: status["observedGeneration"].as_i64().unwrap_or(0),
             counters: [
                 count("desiredNumberScheduled"),
@@ -200,6 +218,32 @@ impl Seen for PodSeen {
 }
 
 impl Seen for SetSeen {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn inherit(&mut self, before: &Self) {
+        if before.uid == self.uid {
+            self.is_edited = before.generation != self.generation;
+            self.edited = before.edited;
+        }
+    }
+}
+
+impl RevisionSeen {
+    pub(super) fn read(object: &Value, revision: u64) -> Self {
+        let pod = &object["data"]["spec"]["template"]["spec"];
+        Self {
+            revision,
+            owner: text(&object["metadata"]["ownerReferences"][0]["uid"]),
+            number: object["revision"].as_i64().unwrap_or(0),
+            image: text(&pod["containers"][0]["image"]),
+            zone: pod["nodeSelector"]["zone"].as_str().map(str::to_owned),
+        }
+    }
+}
+
+impl Seen for RevisionSeen {
     fn revision(&self) -> u64 {
         self.revision
     }

@@ -199,3 +199,62 @@ fn a_more_important_pod_drives_away_those_that_keep_it_out() {
     let equal = with_priority(of_app("equal", "web", &json!({})), 1);
     assert!(answer(&equal, &town).contains("existing pods anti-affinity rules"));
 }
+
+fn rather(side: &str, weight: i64, term: &Value) -> Value {
+    let preferred = json!([{"weight": weight, "podAffinityTerm": term}]);
+    json!({"affinity": {side: {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}})
+}
+
+fn chosen(pod: &Pod, snapshot: &Snapshot) -> String {
+    match plan(pod, snapshot) {
+        Plan::Bind(node) => node,
+        other @ Plan::Fail(_) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_waits_for_room_keeps_others_away_before_it_is_there() {
+    let mut here = town(&[]);
+    let guard = of_app("high", "db", &far(&term("web", "zone")));
+    let mut guard = Pod::clone(&guard);
+    guard.spec.as_mut().unwrap().priority = Some(9);
+    let guard = Arc::new(guard);
+    here.nominate(&guard, Some("a"));
+    let mut pinned = Pod::clone(&pod("w", "1", 0, Some("a")));
+    pinned.metadata.labels = Some(Labels::from([("app".to_owned(), "web".to_owned())]));
+    assert_eq!(
+        answer(&pinned, &here),
+        "0/4 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules, \
+         3 node(s) didn't satisfy plugin(s) [NodeAffinity]"
+    );
+    pinned.spec.as_mut().unwrap().priority = Some(10);
+    assert_eq!(chosen(&pinned, &here), "a", "its betters do not mind");
+    pinned.spec.as_mut().unwrap().priority = Some(0);
+    here.nominate(&guard, None);
+    assert_eq!(chosen(&pinned, &here), "a", "it waits there no more");
+}
+
+#[test]
+fn a_pod_goes_rather_to_those_it_likes_and_away_from_those_it_does_not() {
+    let taken = [("c", of_app("w", "web", &json!({})))];
+    let fan =
+        of_app("f", "fan", &rather("podAffinity", 100, &term("web", "kubernetes.io/hostname")));
+    assert_eq!(chosen(&fan, &town(&taken)), "c");
+    let shy = of_app("f", "fan", &rather("podAntiAffinity", 100, &term("web", "zone")));
+    let here = [("a", of_app("w", "web", &json!({}))), ("d", of_app("o", "other", &json!({})))];
+    assert_eq!(chosen(&shy, &town(&here)), "c", "neither near the one nor where room is taken");
+    // those who run have a say, too
+    let host = of_app("h", "host", &rather("podAffinity", 100, &term("guest", "zone")));
+    assert_eq!(chosen(&of_app("g", "guest", &json!({})), &town(&[("c", host)])), "c");
+}
+
+#[test]
+fn a_spread_that_need_not_be_kept_is_kept_where_it_can_be() {
+    let anyway = json!({"whenUnsatisfiable": "ScheduleAnyway"});
+    let like = |name: &str| of_app(name, "web", &json!({}));
+    let here = [("a", like("1")), ("a", like("2")), ("b", like("3")), ("c", like("4"))];
+    let next = of_app("n", "web", &spread("web", "zone", &anyway));
+    assert_eq!(chosen(&next, &town(&here)), "c");
+    let only = [("a", "4")];
+    assert_eq!(chosen(&next, &snapshot(&only, &[])), "a", "rather there than nowhere");
+}
