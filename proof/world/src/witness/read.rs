@@ -167,7 +167,7 @@ impl SetSeen {
             history_limit: usize::try_from(spec["revisionHistoryLimit"].as_u64().unwrap_or(10))
                 .unwrap_or(10),
             edited: None,
-            is_edited: true,
+            is_edited: false,
             observed_generation: status["observedGeneration"].as_i64().unwrap_or(0),
             counters: [
                 count("desiredNumberScheduled"),
