@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
 
 /// Pretend nodes; killed at the end of the test.
-struct Hollow(Child);
+pub(crate) struct Hollow(Child);
 
 impl Drop for Hollow {
     fn drop(&mut self) {
@@ -56,7 +56,7 @@ fn daemons(image: &str) -> Value {
 }
 
 /// A server with three pretend nodes; the last one is tainted.
-async fn cluster(place: &Place) -> (Running, Hollow, Client) {
+pub(crate) async fn cluster(place: &Place) -> (Running, Hollow, Client) {
     let server = place.start_whole(0);
     let root = administrator(place).await;
     let hollow = pernode()

@@ -16,3 +16,4 @@ mod joining;
 mod kubectl;
 mod lifecycle;
 mod refusals;
+mod replicated;

@@ -39,6 +39,7 @@ mod portion;
 mod priorityclass;
 mod rbac;
 mod replicaset;
+mod replicationcontroller;
 mod resourcequota;
 mod runtimeclass;
 mod secret;
@@ -166,6 +167,11 @@ pub trait Strategy: Sync + std::fmt::Debug {
 
     /// Whether DELETE answers the object rather than a Status.
     fn delete_answers_object(&self) -> bool {
+        false
+    }
+
+    /// Whether a delete that says nothing of dependents keeps them.
+    fn orphans_dependents(&self) -> bool {
         false
     }
 

@@ -1,5 +1,5 @@
 //! The duties that keep a cluster tidy, beside the DaemonSet engine and the scheduler: node certificates, node
-//! health, pods that nobody runs any more, orphans, namespaces and what each has from the start, ReplicaSets.
+//! health, pods that nobody runs any more, orphans, namespaces and what each has from the start, ReplicaSets and Deployments.
 //!
 //! # Promises
 //! Each duty does what upstream's controller of the same name does, visible in the same conditions, taints, events
@@ -12,13 +12,14 @@
 //!   watched.
 //!
 //! # Absent
-//! Cloud nodes, volumes, services, endpoints; controllers of Deployments, StatefulSets and Jobs.
+//! Cloud nodes, volumes, services, endpoints; controllers of StatefulSets and Jobs.
 //!
 //! Start with [`run`], then any duty's `plan`.
 
 mod budgets;
 mod certificates;
 mod cluster_roles;
+mod deployments;
 mod evictions;
 mod namespace;
 mod namespace_defaults;
@@ -67,6 +68,8 @@ pub enum Duty {
     Certificates,
     /// Gather the rules of ClusterRoles.
     ClusterRoles,
+    /// Replace the ReplicaSets of each Deployment step by step.
+    Deployments,
     /// Remove pods that do not tolerate a NoExecute taint.
     Evictions,
     /// Empty namespaces that are being deleted.
@@ -83,6 +86,8 @@ pub enum Duty {
     Ranges,
     /// Keep the number of pods of each ReplicaSet.
     ReplicaSets,
+    /// Keep the number of pods of each ReplicationController.
+    ReplicationControllers,
     /// Publish the API server's certificate in every namespace.
     RootCertificates,
     /// Give every namespace its service account.
@@ -91,10 +96,11 @@ pub enum Duty {
 
 impl Duty {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Budgets,
         Self::Certificates,
         Self::ClusterRoles,
+        Self::Deployments,
         Self::Evictions,
         Self::Namespaces,
         Self::Nodes,
@@ -103,6 +109,7 @@ impl Duty {
         Self::Quotas,
         Self::Ranges,
         Self::ReplicaSets,
+        Self::ReplicationControllers,
         Self::RootCertificates,
         Self::ServiceAccounts,
     ];
@@ -116,8 +123,8 @@ pub struct Options {
     /// Shared caches; their user needs `list` and `watch` on everything.
     pub caches: kit::Caches,
     /// A client for each controller: `certificate-controller`, `clusterrole-aggregation-controller`,
-    /// `disruption-controller`, `node-controller`, `pod-garbage-collector`, `resourcequota-controller`,
-    /// `generic-garbage-collector`, `namespace-controller`, `replicaset-controller`, `root-ca-cert-publisher`,
+    /// `deployment-controller`, `disruption-controller`, `node-controller`, `pod-garbage-collector`, `resourcequota-controller`,
+    /// `generic-garbage-collector`, `namespace-controller`, `replicaset-controller`, `replication-controller`, `root-ca-cert-publisher`,
     /// `service-account-controller`.
     pub client_for: ClientFor,
     /// Signs node certificates and is published in every namespace; without it approved requests wait.
@@ -146,6 +153,7 @@ pub async fn run(options: Options) -> Result<(), BadAuthority> {
             Duty::Budgets => budgets::start(&options),
             Duty::Certificates => certificates::start(&options)?,
             Duty::ClusterRoles => cluster_roles::start(&options),
+            Duty::Deployments => deployments::start(&options),
             Duty::Evictions => evictions::start(&options),
             Duty::Namespaces => namespace::start(&options),
             Duty::Nodes => nodes::start(&options),
@@ -154,6 +162,7 @@ pub async fn run(options: Options) -> Result<(), BadAuthority> {
             Duty::Quotas => quotas::start(&options),
             Duty::Ranges => ranges::start(&options),
             Duty::ReplicaSets => replica_set::start(&options),
+            Duty::ReplicationControllers => replica_set::start_controllers(&options),
             Duty::RootCertificates => namespace_defaults::start_certificates(&options),
             Duty::ServiceAccounts => namespace_defaults::start_accounts(&options),
         }

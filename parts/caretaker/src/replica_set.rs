@@ -1,12 +1,15 @@
-//! Keeps each ReplicaSet's number of pods (upstream's replicaset controller).
+//! Keeps each ReplicaSet's number of pods (upstream's replicaset controller), and each ReplicationController's, which
+//! is seen as a ReplicaSet.
 
+mod kind;
 mod plan;
 
 use crate::{Options, words};
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kit::{Cache, Clock, Events, Index, Key, Ledger, Note, Queue, reference};
+use kind::Kind;
+use kit::{Cache, Clock, Events, Index, Key, Ledger, Note, Queue};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 use parking_lot::Mutex;
@@ -21,28 +24,40 @@ const CATCH_UP: Duration = Duration::from_millis(20);
 
 /// Starts the duty's tasks.
 pub(crate) fn start(options: &Options) {
-    let client = (options.client_for)("replicaset-controller");
-    let duty = Arc::new(Keeper {
+    start_for::<ReplicaSet>(options);
+}
+
+/// Starts the tasks of the duty for ReplicationControllers.
+pub(crate) fn start_controllers(options: &Options) {
+    start_for::<ReplicationController>(options);
+}
+
+fn start_for<K: Kind>(options: &Options) {
+    let client = (options.client_for)(K::CONTROLLER);
+    let duty = Arc::new(Keeper::<K> {
         clock: options.setup.clock.clone(),
         sets: options.caches.of(),
         pods: options.caches.of(),
-        events: Events::start(client.clone(), &options.setup, "replicaset-controller", ""),
+        events: Events::start(client.clone(), &options.setup, K::CONTROLLER, ""),
         client,
         memory: Mutex::default(),
     });
     duty.pods.index(&Index::CONTROLLER);
-    let queue: Queue<Key> = Queue::new("replicaset", kit::QueueLimits::default(), &options.setup);
+    let queue: Queue<Key> = Queue::new(K::QUEUE, kit::QueueLimits::default(), &options.setup);
     let tasks = &options.setup.tasks;
-    let keys = |set: &ReplicaSet| vec![Key::of(set)];
-    tasks.spawn("replicaset feed", kit::feed(duty.sets.clone(), queue.clone(), keys, Vec::new));
+    let keys = |set: &K| vec![Key::of(set)];
+    tasks.spawn(
+        format!("{} feed", K::QUEUE),
+        kit::feed(duty.sets.clone(), queue.clone(), keys, Vec::new),
+    );
     let sets = duty.sets.clone();
     let of_pod = move |pod: &Pod| keys_of_pod(&sets, pod);
     tasks.spawn(
-        "replicaset pod feed",
+        format!("{} pod feed", K::QUEUE),
         kit::feed(duty.pods.clone(), queue.clone(), of_pod, Vec::new),
     );
     tasks.spawn(
-        "replicaset",
+        K::QUEUE,
         kit::work(queue, move |key| {
             let duty = Arc::clone(&duty);
             async move { duty.reconcile(&key).await }
@@ -51,15 +66,15 @@ pub(crate) fn start(options: &Options) {
 }
 
 /// The sets that a change of this pod concerns: its controller, or, for an orphan, all that match it.
-fn keys_of_pod(sets: &Cache<ReplicaSet>, pod: &Pod) -> Vec<Key> {
+fn keys_of_pod<K: Kind>(sets: &Cache<K>, pod: &Pod) -> Vec<Key> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     if let Some(owner) = controller_of(&pod.metadata) {
-        let ours = owner.kind == "ReplicaSet" && owner.api_version.starts_with("apps/");
+        let ours = owner.kind == K::KIND && is_group(&owner.api_version, K::API_VERSION);
         return if ours { vec![Key::new(namespace, &owner.name)] } else { Vec::new() };
     }
     sets.list_in(namespace)
         .iter()
-        .filter(|set| selects(set, pod))
+        .filter(|set| set.selects(pod))
         .map(|set| Key::of(set.as_ref()))
         .collect()
 }
@@ -75,10 +90,16 @@ fn selects(set: &ReplicaSet, pod: &Pod) -> bool {
     api::selector::LabelSelector::from_typed(&spec.selector).is_ok_and(|s| s.matches(labels))
 }
 
-struct Keeper {
+/// Whether two versions are of one group.
+fn is_group(one: &str, other: &str) -> bool {
+    let group = |version: &str| version.rsplit_once('/').map(|(group, _)| group.to_owned());
+    group(one) == group(other)
+}
+
+struct Keeper<K> {
     clock: Clock,
     client: Client,
-    sets: Cache<ReplicaSet>,
+    sets: Cache<K>,
     pods: Cache<Pod>,
     events: Events,
     memory: Mutex<Memory>,
@@ -91,14 +112,15 @@ struct Memory {
     deleting: BTreeMap<Key, BTreeSet<String>>,
 }
 
-impl Keeper {
+impl<K: Kind> Keeper<K> {
     async fn reconcile(&self, key: &Key) -> Result<Option<Duration>, kube::Error> {
-        let Some(set) = self.sets.get(key) else {
+        let Some(found) = self.sets.get(key) else {
             let mut memory = self.memory.lock();
             memory.ledger.forget(key);
             memory.deleting.remove(key);
             return Ok(None);
         };
+        let set = K::view(&found);
         let now = self.clock.now();
         let seen = |_: &'static str| self.pods.revision();
         if self.memory.lock().ledger.behind(key, now, seen).is_some() {
@@ -122,7 +144,7 @@ impl Keeper {
         let failure = outcome.as_ref().err().map(|(reason, error)| (*reason, error.to_string()));
         let status = plan::status(&world, failure.as_ref().map(|(r, m)| (*r, m.as_str())), now);
         if set.status.as_ref() != Some(&status) {
-            self.write_status(&set, status).await?;
+            self.write_status(&found, status).await?;
         }
         outcome.map_err(|(_, error)| error)?;
         Ok(plan.again_in)
@@ -143,8 +165,7 @@ impl Keeper {
                 && selects(set, pod)
         });
         for pod in orphans {
-            let patch =
-                json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": [owner(set)]}});
+            let patch = json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": [owner::<K>(set)]}});
             self.patch_pod(namespace, &pod, &patch).await?;
         }
         Ok(())
@@ -212,7 +233,7 @@ impl Keeper {
                 labels: meta.labels,
                 annotations: meta.annotations,
                 finalizers: meta.finalizers,
-                owner_references: Some(vec![owner(set)]),
+                owner_references: Some(vec![owner::<K>(set)]),
                 ..ObjectMeta::default()
             },
             spec: template.spec,
@@ -226,7 +247,7 @@ impl Keeper {
                 self.memory.lock().ledger.wrote(key.clone(), "pods", revision, self.clock.now());
                 let text = format!("Created pod: {name}");
                 self.events.publish(Note::normal(
-                    reference(set),
+                    K::reference(set),
                     words::REASON_SUCCESSFUL_CREATE,
                     text,
                 ));
@@ -236,7 +257,7 @@ impl Keeper {
             Err(error) => {
                 let text = format!("Error creating: {}", words_of(&error));
                 self.events.publish(Note::warning(
-                    reference(set),
+                    K::reference(set),
                     words::REASON_FAILED_CREATE,
                     text,
                 ));
@@ -260,7 +281,7 @@ impl Keeper {
                 self.memory.lock().deleting.entry(key.clone()).or_default().insert(uid.to_owned());
                 let text = format!("Deleted pod: {name}");
                 self.events.publish(Note::normal(
-                    reference(set),
+                    K::reference(set),
                     words::REASON_SUCCESSFUL_DELETE,
                     text,
                 ));
@@ -270,7 +291,7 @@ impl Keeper {
             Err(error) => {
                 let text = format!("Error deleting: {}", words_of(&error));
                 self.events.publish(Note::warning(
-                    reference(set),
+                    K::reference(set),
                     words::REASON_FAILED_DELETE,
                     text,
                 ));
@@ -281,15 +302,13 @@ impl Keeper {
 
     async fn write_status(
         &self,
-        set: &ReplicaSet,
+        set: &K,
         status: k8s_openapi::api::apps::v1::ReplicaSetStatus,
     ) -> Result<(), kube::Error> {
-        let mut changed = set.clone();
-        changed.status = Some(status);
-        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
-        let name = set.metadata.name.as_deref().unwrap_or_default();
-        match api.replace_status(name, &PostParams::default(), &changed).await {
+        let changed = set.with_status(status);
+        let key = Key::of(set);
+        let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
+        match api.replace_status(&key.name, &PostParams::default(), &changed).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             other => other.map(drop),
         }
@@ -297,10 +316,10 @@ impl Keeper {
 }
 
 /// The reference that makes a pod ours.
-fn owner(set: &ReplicaSet) -> OwnerReference {
+fn owner<K: Kind>(set: &ReplicaSet) -> OwnerReference {
     OwnerReference {
-        api_version: "apps/v1".into(),
-        kind: "ReplicaSet".into(),
+        api_version: K::API_VERSION.into(),
+        kind: K::KIND.into(),
         name: set.metadata.name.clone().unwrap_or_default(),
         uid: set.metadata.uid.clone().unwrap_or_default(),
         controller: Some(true),

@@ -148,3 +148,23 @@ pub const CONTROLLER_ROLES: &str = "clusterrole-aggregation-controller";
 pub const COMPONENT_RANGES: &str = "cidrAllocator";
 /// Event: no range of pod addresses is left for a node.
 pub const EVENT_RANGE_NOT_AVAILABLE: &str = "CIDRNotAvailable";
+
+/// Label: which template a set's pods are made from.
+pub const LABEL_TEMPLATE_HASH: &str = "pod-template-hash";
+/// Annotation: revision of a Deployment or of its set.
+pub const ANNOTATION_REVISION: &str = "deployment.kubernetes.io/revision";
+/// Annotation: revisions that a set had before.
+pub const ANNOTATION_REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
+/// Annotation: size of the Deployment that a set was sized for.
+pub const ANNOTATION_DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+/// Annotation: that size with the surge.
+pub const ANNOTATION_MAX: &str = "deployment.kubernetes.io/max-replicas";
+/// A set's size changed.
+pub const REASON_SCALING_SET: &str = "ScalingReplicaSet";
+/// A set could not be made.
+pub const REASON_SET_CREATE_ERROR: &str = "ReplicaSetCreateError";
+/// A Deployment's selector is empty.
+pub const REASON_SELECTING_ALL: &str = "SelectingAll";
+/// What is said of that.
+pub const MESSAGE_SELECTING_ALL: &str =
+    "This deployment is selecting all pods. A non-empty selector is required.";

@@ -89,6 +89,20 @@ pub const ALL: &[Resource] = &[
     )
     .hash("LIXB2x4IFpk="),
     Resource::new(
+        ["", "v1", "ReplicationController"],
+        ["replicationcontrollers", "replicationcontroller"],
+        "io.k8s.api.core.v1.ReplicationController",
+        "/controllers",
+        ALL_VERBS,
+    )
+    .short(&["rc"])
+    .category(&["all"])
+    .hash("Jond2If31h0=")
+    .below(&[
+        Subresource::new("scale", "Scale", GET_PATCH_UPDATE).of("autoscaling", "v1"),
+        Subresource::new("status", "ReplicationController", GET_PATCH_UPDATE),
+    ]),
+    Resource::new(
         ["", "v1", "ResourceQuota"],
         ["resourcequotas", "resourcequota"],
         "io.k8s.api.core.v1.ResourceQuota",

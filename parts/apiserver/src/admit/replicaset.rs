@@ -46,27 +46,50 @@ impl Strategy for ReplicaSet {
         all
     }
 
+    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        fields(object)
+    }
+
+    fn field_names(&self) -> &'static [&'static str] {
+        FIELD_NAMES
+    }
+
     fn columns(&self) -> &'static [Column] {
         COLUMNS
     }
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
-        let (spec, status) = (object.at("spec"), object.at("status"));
-        let [names, images] = template::container_cells(spec);
-        vec![
-            table::name(object),
-            spec.int("replicas").unwrap_or(0).into(),
-            status.int("replicas").unwrap_or(0).into(),
-            status.int("readyReplicas").unwrap_or(0).into(),
-            table::age(object, now),
-            names,
-            images,
-            table::selector(spec.at("selector")),
-        ]
+        cells(object, table::selector(object.at("spec").at("selector")), now)
     }
 }
 
-const COLUMNS: &[Column] = &[
+/// What field selectors may ask for.
+pub(super) const FIELD_NAMES: &[&str] = &["status.replicas"];
+
+/// The values behind [`FIELD_NAMES`].
+pub(super) fn fields(object: &Value) -> Vec<(&'static str, String)> {
+    let replicas = object.at("status").int("replicas").unwrap_or(0);
+    vec![("status.replicas", replicas.to_string())]
+}
+
+/// Cells of anything that keeps a number of pods; its selector as it is shown.
+pub(super) fn cells(object: &Value, selector: Value, now: jiff::Timestamp) -> Vec<Value> {
+    let (spec, status) = (object.at("spec"), object.at("status"));
+    let [names, images] = template::container_cells(spec);
+    vec![
+        table::name(object),
+        spec.int("replicas").unwrap_or(0).into(),
+        status.int("replicas").unwrap_or(0).into(),
+        status.int("readyReplicas").unwrap_or(0).into(),
+        table::age(object, now),
+        names,
+        images,
+        selector,
+    ]
+}
+
+/// Columns to those cells.
+pub(super) const COLUMNS: &[Column] = &[
     table::NAME,
     table::column("Desired", "integer", "Pods that should be there."),
     table::column("Current", "integer", "Pods that are there."),
@@ -85,7 +108,8 @@ fn validate_spec(spec: &Value) -> Faults {
     found
 }
 
-fn validate_status(status: &Value) -> Faults {
+/// Faults of the counts.
+pub(super) fn validate_status(status: &Value) -> Faults {
     let mut found = Faults::new();
     let counts = [
         "replicas",

@@ -19,6 +19,7 @@ use super::podtemplate::PodTemplate;
 use super::priorityclass::PriorityClass;
 use super::rbac::{Binding, Role};
 use super::replicaset::ReplicaSet;
+use super::replicationcontroller::ReplicationController;
 use super::resourcequota::ResourceQuota;
 use super::runtimeclass::RuntimeClass;
 use super::secret::Secret;
@@ -44,6 +45,7 @@ pub fn strategy_for(resource: &Resource) -> &'static dyn Strategy {
         ("", "Node") => &Node,
         ("", "Pod") => &Pod,
         ("", "PodTemplate") => &PodTemplate,
+        ("", "ReplicationController") => &ReplicationController,
         ("", "ResourceQuota") => &ResourceQuota,
         ("", "Secret") => &Secret,
         ("", "Service") => &Service,

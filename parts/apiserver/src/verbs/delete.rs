@@ -51,7 +51,8 @@ pub(crate) fn plan(
         Grace::None => None,
         Grace::Seconds(seconds) => Some(seconds),
     };
-    set_finalizers(&mut marked, options.propagation);
+    let dependents = policy(strategy, &marked, options);
+    set_finalizers(&mut marked, dependents);
     let held = finalizers(&marked).next().is_some();
     match graceful {
         None if !held => Ok(Plan::Remove),
@@ -150,13 +151,22 @@ fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     list.into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The two finalizers of the garbage collector follow the policy asked for; without one they stay.
-fn set_finalizers(object: &mut Value, asked: Option<Propagation>) {
-    let had = |name: &str| finalizers(object).any(|f| f == name);
-    let policy = asked.or_else(|| {
+/// What becomes of dependents: as asked, else as the object's finalizers say, else as is usual for the kind.
+fn policy(strategy: &dyn Strategy, object: &Value, options: &DeleteOptions) -> Option<Propagation> {
+    let usual = || strategy.orphans_dependents().then_some(Propagation::Orphan);
+    options.propagation.or_else(|| {
         let order = finalizers(object).find(|f| [ORPHAN, FOREGROUND].contains(f));
-        order.map(|f| if f == ORPHAN { Propagation::Orphan } else { Propagation::Foreground })
-    });
+        match order {
+            Some(ORPHAN) => Some(Propagation::Orphan),
+            Some(_) => Some(Propagation::Foreground),
+            None => usual(),
+        }
+    })
+}
+
+/// The two finalizers of the garbage collector follow the policy.
+fn set_finalizers(object: &mut Value, policy: Option<Propagation>) {
+    let had = |name: &str| finalizers(object).any(|f| f == name);
     let wanted = match policy {
         Some(Propagation::Orphan) => Some(ORPHAN),
         Some(Propagation::Foreground) => Some(FOREGROUND),

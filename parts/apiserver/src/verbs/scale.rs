@@ -134,7 +134,10 @@ fn view(object: &Value) -> Value {
     if let Some(replicas) = object.at("spec").int("replicas").filter(|replicas| *replicas != 0) {
         spec.set("replicas", replicas);
     }
-    let selector = match table::selector(object.at("spec").at("selector")) {
+    let chosen = object.at("spec").at("selector");
+    // A ReplicationController's selector is the labels themselves.
+    let is_plain = chosen.as_object().is_some_and(|map| map.values().all(Value::is_string));
+    let selector = match if is_plain { table::labels(chosen) } else { table::selector(chosen) } {
         Value::String(text) if text == "<none>" => String::new(),
         other => other.as_str().unwrap_or_default().to_owned(),
     };
