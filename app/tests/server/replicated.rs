@@ -93,7 +93,7 @@ async fn replication_controllers_keep_their_number_and_leave_their_pods_by_defau
     kubectl.says("scale rc/old --replicas=3");
     ready(3);
     let owner = "get pods -l app=old -o jsonpath={.items[*].metadata.ownerReferences[0].kind}";
-    assert_eq!(kubectl.says(owner), vec!["ReplicationController"; 3].join(" "));
+    assert_eq!(kubectl.says(owner), ["ReplicationController"; 3].join(" "));
     let names = "get pods -l app=old -o jsonpath={.items[*].metadata.name}";
     let before = kubectl.says(names);
 

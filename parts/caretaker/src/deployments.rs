@@ -218,12 +218,9 @@ impl Keeper {
         new: &NewSet,
     ) -> Result<(), kube::Error> {
         let deployment = world.deployment.as_ref();
-        let error = match api.create(&PostParams::default(), &new.set).await {
-            Ok(_) => {
-                self.tell_size(deployment, &new.name, 0, new.replicas);
-                return Ok(());
-            }
-            Err(error) => error,
+        let Err(error) = api.create(&PostParams::default(), &new.set).await else {
+            self.tell_size(deployment, &new.name, 0, new.replicas);
+            return Ok(());
         };
         let kube::Error::Api(status) = &error else { return Err(error) };
         let reasons = status.details.iter().flat_map(|details| &details.causes);

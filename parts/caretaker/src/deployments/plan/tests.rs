@@ -169,7 +169,7 @@ fn the_history_is_cut_when_all_is_done() {
     let all: Vec<_> = sets.iter().collect();
     let first = decided(&wanted, &all);
     assert!(first.delete.is_empty());
-    assert_eq!(reason(&first, "Progressing").as_deref(), Some("FoundNewReplicaSet"));
+    assert_eq!(reason(&first, "Progressing").as_deref(), Some("NewReplicaSetAvailable"));
     wanted.status = first.status;
     let second = decided(&wanted, &all);
     let names: Vec<_> = second.delete.iter().filter_map(|s| s.metadata.name.as_deref()).collect();
