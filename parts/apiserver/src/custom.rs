@@ -10,6 +10,8 @@
 
 pub(crate) mod cel;
 mod check;
+mod expression;
+mod form;
 mod format;
 pub(crate) mod keeper;
 mod kind;
@@ -22,10 +24,11 @@ mod schema;
 mod shape;
 
 pub(crate) use check::check;
+pub(crate) use form::Form;
 pub(crate) use kind::{Kind, Scale, number};
 pub(crate) use path::{plain, set};
 pub(crate) use prune::{default, prune};
-pub(crate) use schema::{Schema, pattern};
+pub(crate) use schema::{PATTERNS_BYTES_MAX, Schema, pattern};
 pub(crate) use shape::document;
 
 use crate::encode::Reply;

@@ -1,8 +1,11 @@
 //! What is served, as clients ask for it: `/api`, `/apis`, groups, versions, and the aggregated form that needs
 //! two requests only. Made from the table of resources.
 
+use crate::encode::Reply;
 use api::resource::{ALL, Resource, Subresource};
 use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{CACHE_CONTROL, VARY};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -24,8 +27,22 @@ const GOING_VERBS: &[&str] = &["delete", "deletecollection", "get", "list", "wat
 #[derive(Debug)]
 pub struct Catalog {
     documents: BTreeMap<String, Bytes>,
-    core: Bytes,
-    groups: Bytes,
+    core: Tagged,
+    groups: Tagged,
+}
+
+/// A document and the tag by which clients know it again.
+#[derive(Debug)]
+struct Tagged {
+    body: Bytes,
+    etag: String,
+}
+
+impl Tagged {
+    fn of(document: &Value) -> Self {
+        let body = bytes(document);
+        Self { etag: crate::openapi::digest(&body), body }
+    }
 }
 
 /// What documents are made from.
@@ -34,11 +51,12 @@ struct Maker {
     going: Vec<&'static Resource>,
 }
 
-/// Content type and body for a discovery path (without a slash at its end); `None` for every other path, also for
-/// versions and groups that are not served. `accept` is the request's header; only `/api` and `/apis` look at it.
-/// An `accept` that asks for nothing we have is the caller's to refuse: see [`acceptable`].
-pub fn answer(path: &str, accept: Option<&str>) -> Option<(&'static str, Bytes)> {
-    TABLE.answer(path, accept)
+/// The answer for a discovery path (without a slash at its end); `None` for every other path, also for versions and
+/// groups that are not served. `accept` is the request's header; only `/api` and `/apis` look at it, and at
+/// `known`, which is `If-None-Match`. An `accept` that asks for nothing we have is the caller's to refuse: see
+/// [`acceptable`].
+pub fn answer(path: &str, accept: Option<&str>, known: Option<&str>) -> Option<Reply> {
+    TABLE.answer(path, accept, known)
 }
 
 impl Catalog {
@@ -49,19 +67,25 @@ impl Catalog {
         let maker = Maker { rows, going: going.to_vec() };
         Self {
             documents: maker.documents(),
-            core: bytes(&maker.aggregated(true)),
-            groups: bytes(&maker.aggregated(false)),
+            core: Tagged::of(&maker.aggregated(true)),
+            groups: Tagged::of(&maker.aggregated(false)),
         }
     }
 
     /// The same as [`answer`], of these documents.
-    pub fn answer(&self, path: &str, accept: Option<&str>) -> Option<(&'static str, Bytes)> {
+    pub fn answer(&self, path: &str, accept: Option<&str>, known: Option<&str>) -> Option<Reply> {
         let path = path.trim_end_matches('/');
         if matches!(path, "/api" | "/apis") && chosen(accept) == Some(Form::Aggregated) {
-            let body = if path == "/api" { &self.core } else { &self.groups };
-            return Some((AGGREGATED, Bytes::clone(body)));
+            let document = if path == "/api" { &self.core } else { &self.groups };
+            let reply = Reply::json(200, document.body.clone());
+            let reply = Reply { content_type: AGGREGATED, ..reply }.tagged(&document.etag, known);
+            return Some(
+                reply
+                    .with_header(VARY, HeaderValue::from_static("Accept"))
+                    .with_header(CACHE_CONTROL, HeaderValue::from_static("public")),
+            );
         }
-        self.documents.get(path).map(|body| ("application/json", Bytes::clone(body)))
+        self.documents.get(path).map(|body| Reply::json(200, body.clone()))
     }
 }
 
@@ -312,8 +336,8 @@ mod tests {
     use super::*;
 
     fn read(path: &str, accept: Option<&str>) -> (&'static str, Value) {
-        let (media, body) = answer(path, accept).unwrap_or_else(|| panic!("{path} is served"));
-        (media, serde_json::from_slice(&body).unwrap())
+        let reply = answer(path, accept, None).unwrap_or_else(|| panic!("{path} is served"));
+        (reply.content_type, serde_json::from_slice(&reply.body).unwrap())
     }
 
     #[test]
@@ -355,7 +379,17 @@ mod tests {
         for path in
             ["/apis/apps/v1beta1", "/apis/nope.example.com", "/api/v2", "/apis/apps/v1/pods"]
         {
-            assert!(answer(path, None).is_none(), "{path}");
+            assert!(answer(path, None, None).is_none(), "{path}");
         }
+    }
+
+    #[test]
+    fn who_has_the_aggregated_form_is_told_that_it_is_the_same() {
+        let ask = |known: Option<&str>| answer("/apis", Some(AGGREGATED), known).unwrap();
+        let first = ask(None);
+        let tag = first.headers.iter().find(|(name, _)| name == http::header::ETAG).unwrap();
+        let again = ask(Some(tag.1.to_str().unwrap()));
+        assert_eq!((first.code, again.code, again.body.len()), (200, 304, 0));
+        assert_eq!(ask(Some("\"other\"")).code, 200);
     }
 }

@@ -12,12 +12,13 @@ use api::{Resource, Status};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WARNING,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, RETRY_AFTER,
+    VARY, WARNING,
 };
 use http::{Response, StatusCode};
 use negotiate::{Form, Format, View};
 use serde_json::{Map, Value};
-use std::io::Write;
+use std::io::{Read, Write};
 
 /// Bodies longer than this are compressed for callers that accept it, bytes (upstream's 128 KiB: below it the
 /// time to compress outweighs the time on the wire).
@@ -36,6 +37,10 @@ pub struct Reply {
     pub warnings: Vec<String>,
     /// Seconds of `Retry-After`.
     pub retry_after: Option<u32>,
+    /// Further headers; they win over those that every answer has.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether the body is compressed (gzip) already.
+    pub packed: bool,
 }
 
 impl Reply {
@@ -47,7 +52,32 @@ impl Reply {
             body: body.into(),
             warnings: Vec::new(),
             retry_after: None,
+            headers: Vec::new(),
+            packed: false,
         }
+    }
+
+    /// A code and nothing else.
+    pub fn nothing(code: u16) -> Self {
+        Self { content_type: "", ..Self::json(code, Bytes::new()) }
+    }
+
+    /// The same with a header more.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The same with a tag of its content; 304 without content for those who have it: `known` is `If-None-Match`.
+    #[must_use]
+    pub fn tagged(self, tag: &str, known: Option<&str>) -> Self {
+        let quoted = format!("\"{tag}\"");
+        let same = |one: &str| one == "*" || one.strip_prefix("W/").unwrap_or(one) == quoted;
+        let has = known.is_some_and(|known| known.split(',').any(|one| same(one.trim())));
+        let Ok(value) = HeaderValue::from_str(&quoted) else { return self };
+        let answer = if has { Self { headers: self.headers, ..Self::nothing(304) } } else { self };
+        answer.with_header(ETAG, value)
     }
 
     /// Plain text.
@@ -78,21 +108,28 @@ impl Reply {
 
     /// As a response of HTTP; `gzip` says whether the caller can unpack it.
     pub fn into_response(self, gzip: bool) -> Response<Body> {
-        let compressed =
-            if gzip && self.body.len() > GZIP_BYTES_MIN { compress(&self.body) } else { None };
-        let packed = compressed.is_some();
-        let mut response = Response::new(Body::from(compressed.unwrap_or(self.body)));
+        let (body, packed) = match (self.packed, gzip) {
+            (true, true) => (self.body, true),
+            (true, false) => (unpack(&self.body), false),
+            (false, true) if self.body.len() > GZIP_BYTES_MIN => {
+                compress(&self.body).map_or((self.body, false), |packed| (packed, true))
+            }
+            (false, _) => (self.body, false),
+        };
+        let mut response = Response::new(Body::from(body));
         *response.status_mut() =
             StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(
-            HeaderName::from_static("cache-control"),
-            HeaderValue::from_static("no-cache, private"),
-        );
+        if !self.content_type.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        for (name, value) in self.headers {
+            headers.insert(name, value);
+        }
         if packed {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+            headers.append(VARY, HeaderValue::from_static("Accept-Encoding"));
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
@@ -104,11 +141,20 @@ impl Reply {
     }
 }
 
-fn compress(body: &[u8]) -> Option<Bytes> {
+/// Packs with gzip; `None` when that fails.
+pub(crate) fn compress(body: &[u8]) -> Option<Bytes> {
     // Level 1 as upstream: three quarters of the gain for a fifth of the time.
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(body).ok()?;
     encoder.finish().ok().map(Bytes::from)
+}
+
+/// Takes apart what [`compress`] packed.
+fn unpack(packed: &[u8]) -> Bytes {
+    let mut body = Vec::new();
+    // It was packed in this process, and reading from memory does not fail.
+    let _read = flate2::read::GzDecoder::new(packed).read_to_end(&mut body);
+    body.into()
 }
 
 /// An object as JSON, `kind` and `apiVersion` first, as Kubernetes writes it and as lists strip it.

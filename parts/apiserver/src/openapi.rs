@@ -1,143 +1,155 @@
-//! OpenAPI v3 documents, one for each group and version, made from the table of resources and the table of types:
-//! what kubectl needs to validate, to explain and to compute patches. No descriptions yet.
+//! OpenAPI documents, made from the table of resources, the table of types and what the types say of themselves: v3,
+//! one for each group and version, and v2, one for all, as JSON and as protobuf. What kubectl needs to validate, to
+//! explain and to compute patches.
+//!
+//! A document is made when it is first asked for and kept compressed: all of v3 is 7 MiB of JSON and half a MiB
+//! compressed, which is how nearly every client takes it.
 
 mod custom;
+mod descriptions;
 mod legacy;
 mod paths;
 mod schemas;
+mod served;
 
-pub(crate) use custom::Custom;
+pub(crate) use served::{Asked, answer};
 
-use api::resource;
+use api::{Resource, resource};
 use bytes::Bytes;
+use descriptions::Descriptions;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha512};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
-/// All documents by path, made at the first question: about 3 MiB of JSON in all.
-static DOCUMENTS: LazyLock<BTreeMap<String, Bytes>> = LazyLock::new(documents);
+/// The documents of the table alone.
+static TABLE: LazyLock<Documents> = LazyLock::new(|| Documents::of(resource::ALL.iter().collect()));
 
-/// Content type of [`legacy_answer`].
-pub const LEGACY: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-
-/// The answer to `/openapi/v2`, for clients too old for v3: protobuf, [`LEGACY`].
-pub fn legacy_answer(path: &str) -> Option<Bytes> {
-    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(legacy::document);
-    (path == "/openapi/v2").then(|| Bytes::clone(&DOCUMENT))
+/// A document as it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    /// Compressed (gzip).
+    packed: Bytes,
+    /// The digest of its content.
+    etag: String,
 }
 
-/// The JSON document at an OpenAPI path: `/openapi/v3` and `/openapi/v3/apis/<group>/<version>`. `None` for
-/// anything else.
-pub fn answer(path: &str) -> Option<Bytes> {
-    DOCUMENTS.get(path.trim_end_matches('/')).cloned()
-}
-
-fn documents() -> BTreeMap<String, Bytes> {
-    let mut found = BTreeMap::new();
-    let mut index = Map::new();
-    for (group, version) in resource::group_versions() {
-        let name = if group.is_empty() {
-            format!("api/{version}")
-        } else {
-            format!("apis/{group}/{version}")
-        };
-        let body = Bytes::from(document(group, version).to_string());
-        let url = format!("/openapi/v3/{name}?hash={}", hash(&body));
-        index.insert(name.clone(), json!({"serverRelativeURL": url}));
-        found.insert(format!("/openapi/v3/{name}"), body);
+impl Document {
+    fn of(body: &[u8]) -> Self {
+        Self { packed: crate::encode::compress(body).unwrap_or_default(), etag: digest(body) }
     }
-    found.insert("/openapi/v3".to_owned(), Bytes::from(json!({"paths": index}).to_string()));
-    found
 }
 
-/// Lets clients cache a document for good.
-fn hash(body: &[u8]) -> String {
-    Sha256::digest(body).iter().fold(String::new(), |mut text, byte| {
+/// Upstream's tag of a content: SHA-512 in capitals.
+pub(crate) fn digest(body: &[u8]) -> String {
+    Sha512::digest(body).iter().fold(String::with_capacity(128), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02X}");
         text
     })
 }
 
-fn document(group: &str, version: &str) -> Value {
-    let rows: Vec<_> =
-        resource::ALL.iter().filter(|r| r.group == group && r.version == version).collect();
+/// The documents of some kinds, those of the table always among them; each made when it is asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Documents {
+    /// None at all stands for those of the table.
+    rows: Vec<&'static Resource>,
+    /// v3 by name, `apis/apps/v1`.
+    versions: OnceLock<BTreeMap<String, Document>>,
+    index: OnceLock<Document>,
+    legacy: OnceLock<Document>,
+    legacy_binary: OnceLock<Document>,
+}
+
+impl Documents {
+    /// Of these custom kinds.
+    pub(crate) fn of(rows: Vec<&'static Resource>) -> Self {
+        Self { rows, ..Self::default() }
+    }
+
+    fn chosen(&self) -> &Self {
+        if self.rows.is_empty() { &TABLE } else { self }
+    }
+
+    fn versions(&self) -> &BTreeMap<String, Document> {
+        self.versions.get_or_init(|| {
+            let said = Descriptions::read();
+            let versions = versions(&self.rows).into_iter();
+            versions
+                .map(|(name, rows)| {
+                    (name, Document::of(document(&rows, &said).to_string().as_bytes()))
+                })
+                .collect()
+        })
+    }
+
+    /// The v3 document of a group and version: `api/v1`, `apis/apps/v1`.
+    fn version(&self, name: &str) -> Option<&Document> {
+        let own = self.chosen().versions().get(name);
+        own.or_else(|| TABLE.versions().get(name))
+    }
+
+    /// Where each v3 document is.
+    fn index(&self) -> &Document {
+        let this = self.chosen();
+        this.index.get_or_init(|| {
+            let all = TABLE.versions().iter().chain(this.versions());
+            let paths: Map<String, Value> = all
+                .map(|(name, document)| {
+                    let url = format!("/openapi/v3/{name}?hash={}", document.etag);
+                    (name.clone(), json!({"serverRelativeURL": url}))
+                })
+                .collect();
+            Document::of(json!({"paths": paths}).to_string().as_bytes())
+        })
+    }
+
+    /// v2 as JSON.
+    fn legacy(&self) -> &Document {
+        let this = self.chosen();
+        this.legacy.get_or_init(|| Document::of(this.legacy_value().to_string().as_bytes()))
+    }
+
+    /// v2 as protobuf. Its tag is that of the JSON, as upstream's.
+    fn legacy_binary(&self) -> &Document {
+        let this = self.chosen();
+        this.legacy_binary.get_or_init(|| {
+            let value = this.legacy_value();
+            let etag = digest(value.to_string().as_bytes());
+            Document { etag, ..Document::of(&legacy::binary(&value)) }
+        })
+    }
+
+    fn legacy_value(&self) -> Value {
+        let said = Descriptions::read();
+        let mut all = versions(&TABLE.rows);
+        all.extend(versions(&self.rows));
+        legacy::of(all.values().map(|rows| document(rows, &said)))
+    }
+}
+
+/// Rows by the name of their document.
+fn versions(rows: &[&'static Resource]) -> BTreeMap<String, Vec<&'static Resource>> {
+    let mut found: BTreeMap<String, Vec<&'static Resource>> = BTreeMap::new();
+    for row in rows {
+        let prefix = if row.group.is_empty() { "api" } else { "apis" };
+        found.entry(format!("{prefix}/{}", row.api_version())).or_default().push(row);
+    }
+    found
+}
+
+/// The v3 document of one group and version.
+fn document(rows: &[&'static Resource], said: &Descriptions) -> Value {
+    let mut known = schemas::of(rows, said);
+    custom::add(rows, &mut known);
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.36.2"},
-        "paths": paths::of(&rows),
-        "components": {"schemas": schemas::of(&rows)},
+        "paths": paths::of(rows),
+        "components": {"schemas": known},
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(path: &str) -> Value {
-        serde_json::from_slice(&answer(path).unwrap_or_else(|| panic!("{path}"))).unwrap()
-    }
-
-    #[test]
-    fn the_index_leads_to_every_document() {
-        let index = read("/openapi/v3");
-        let paths = index["paths"].as_object().unwrap();
-        assert_eq!(paths.len(), resource::group_versions().len());
-        for entry in paths.values() {
-            let url = entry["serverRelativeURL"].as_str().unwrap();
-            assert_eq!(read(url.split('?').next().unwrap())["openapi"], "3.0.0");
-        }
-    }
-
-    #[test]
-    fn patch_says_that_it_takes_field_validation() {
-        let document = read("/openapi/v3/apis/apps/v1");
-        let patch =
-            &document["paths"]["/apis/apps/v1/namespaces/{namespace}/daemonsets/{name}"]["patch"];
-        let kind = json!({"group": "apps", "version": "v1", "kind": "DaemonSet"});
-        assert_eq!(patch["x-kubernetes-group-version-kind"], kind);
-        let named =
-            |name: &str| patch["parameters"].as_array().unwrap().iter().any(|p| p["name"] == name);
-        assert!(named("fieldValidation") && named("force") && named("fieldManager"));
-        let content = &patch["requestBody"]["content"];
-        assert!(content.get("application/strategic-merge-patch+json").is_some());
-    }
-
-    #[test]
-    fn every_reference_leads_somewhere_in_the_same_document() {
-        fn walk(value: &Value, schemas: &Map<String, Value>) {
-            match value {
-                Value::Object(fields) => {
-                    if let Some(Value::String(reference)) = fields.get("$ref") {
-                        let name = reference.trim_start_matches("#/components/schemas/");
-                        assert!(schemas.contains_key(name), "{reference}");
-                    }
-                    fields.values().for_each(|value| walk(value, schemas));
-                }
-                Value::Array(items) => items.iter().for_each(|value| walk(value, schemas)),
-                _ => {}
-            }
-        }
-        for (path, body) in DOCUMENTS.iter().filter(|(path, _)| *path != "/openapi/v3") {
-            let document: Value = serde_json::from_slice(body).unwrap();
-            let schemas = document["components"]["schemas"].as_object();
-            walk(&document, schemas.unwrap_or_else(|| panic!("{path} has schemas")));
-        }
-    }
-
-    #[test]
-    fn lists_carry_what_patches_need() {
-        let document = read("/openapi/v3/api/v1");
-        let spec = &document["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"];
-        let containers = &spec["properties"]["containers"];
-        assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
-        assert_eq!(containers["x-kubernetes-patch-strategy"], "merge");
-        assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
-        assert_eq!(
-            spec["properties"]["volumes"]["x-kubernetes-patch-strategy"],
-            "merge,retainKeys"
-        );
-    }
-}
+mod tests;

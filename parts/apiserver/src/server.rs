@@ -371,10 +371,9 @@ impl Inner {
         self.authorizer.authorize(&identity, attributes)?;
         let target = match route {
             Route::Path(attributes) => {
-                let paths =
-                    paths::Asked { method: &parts.method, path: &attributes.path, query: &query };
-                let accept = text(&parts.headers, header::ACCEPT);
-                return paths.answer(self, accept).map(Answer::Whole);
+                let (path, headers) = (&attributes.path, &parts.headers);
+                let paths = paths::Asked { method: &parts.method, path, query: &query, headers };
+                return paths.answer(self).map(Answer::Whole);
             }
             Route::Resource(target) => *target,
         };

@@ -18,9 +18,14 @@ use plan::Counted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Every quota is counted anew at least this often (upstream: 5 minutes).
 const RECOUNT: Duration = Duration::from_mins(5);
+
+/// After which a kind is looked up anew (upstream asks discovery as often): it may be served in another version, or no
+/// longer.
+const KINDS_FRESH: Duration = Duration::from_secs(30);
 
 struct Quotas {
     client: Client,
@@ -29,8 +34,8 @@ struct Quotas {
     quotas: Cache<ResourceQuota>,
     pods: Cache<Pod>,
     queue: Queue<Key>,
-    /// Kinds that some quota counts, by the name in the quota.
-    kinds: Mutex<BTreeMap<String, ApiResource>>,
+    /// Kinds that some quota counts, by the name in the quota, and when each was looked up.
+    kinds: Mutex<BTreeMap<String, (ApiResource, Instant)>>,
     /// Kinds whose goings are listened to.
     heard: Mutex<BTreeSet<String>>,
 }
@@ -158,14 +163,17 @@ impl Quotas {
         let Some(kind) = self.kind(plural, group).await? else { return Ok(None) };
         let cache = self.caches.metadata(&kind);
         cache.synced().await;
-        self.hear(&format!("{group}/{plural}"), cache.clone());
+        self.hear(&format!("{group}/{plural} {}", kind.api_version), cache.clone());
         let count = i64::try_from(cache.list_in(namespace).len()).unwrap_or(i64::MAX);
         Ok(Some(Quantity::from_units(count)))
     }
 
     async fn kind(&self, plural: &str, group: &str) -> Result<Option<ApiResource>, kube::Error> {
         let id = format!("{plural}.{group}");
-        if let Some(known) = self.kinds.lock().get(&id) {
+        let now = Instant::now();
+        if let Some((known, since)) = self.kinds.lock().get(&id)
+            && now.duration_since(*since) < KINDS_FRESH
+        {
             return Ok(Some(known.clone()));
         }
         let discovery: Discovery = crate::discover(&self.client).await?;
@@ -178,8 +186,10 @@ impl Quotas {
             })?;
             Some(kind)
         });
-        if let Some(kind) = &found {
-            self.kinds.lock().insert(id, kind.clone());
+        let mut kinds = self.kinds.lock();
+        match &found {
+            Some(kind) => drop(kinds.insert(id, (kind.clone(), now))),
+            None => drop(kinds.remove(&id)),
         }
         Ok(found)
     }

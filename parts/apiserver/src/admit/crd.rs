@@ -13,6 +13,7 @@ use super::{Column, Context, Strategy, metadata, table};
 use api::names;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Where an approval of a protected group is said.
 pub(crate) const APPROVED: &str = "api-approved.kubernetes.io";
@@ -171,8 +172,9 @@ fn stored_versions(object: &Value) -> Faults {
             faults.push(FieldError::invalid(path.clone(), held.clone(), &why));
         }
     }
+    let known: BTreeSet<&str> = versions.iter().map(|version| version.text("name")).collect();
     for (at, version) in stored.iter().enumerate() {
-        if !versions.iter().any(|known| known.at("name") == version) {
+        if version.as_str().is_none_or(|version| !known.contains(version)) {
             let name = version.as_str().unwrap_or_default();
             let why = format!(
                 "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"

@@ -5,6 +5,7 @@ use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, table};
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Shortest time between two looks at a node's room, seconds.
 const PERIOD_SECONDS_MIN: i64 = 10;
@@ -150,10 +151,11 @@ fn validate(spec: &Value) -> Faults {
 }
 
 fn tokens(found: &mut Faults, requests: &[Value], path: &Path) {
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (i, request) in requests.iter().enumerate() {
         let at = path.index(i);
         let audience = request.text("audience");
-        if requests[..i].iter().any(|other| other.text("audience") == audience) {
+        if !taken.insert(audience) {
             found.push(FieldError::duplicate(at.child("audience"), audience));
             continue;
         }

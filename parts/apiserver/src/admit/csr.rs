@@ -5,6 +5,7 @@ use super::json::{Json, JsonMut};
 use super::{Column, Context, Strategy, configmap, table};
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Every usage a certificate may have.
 const USAGES: &[&str] = &[
@@ -157,9 +158,11 @@ fn keep_decisions(object: &mut Value, old: &Value) {
 /// New conditions say when they came.
 fn stamp(object: &mut Value, old: &Value, now: jiff::Timestamp) {
     let now = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    // of several of one type the first counts
+    let known: BTreeMap<&str, &Value> =
+        old.list("conditions").iter().rev().map(|known| (known.text("type"), known)).collect();
     for condition in object.object("status").items("conditions") {
-        let before =
-            old.list("conditions").iter().find(|c| c.text("type") == condition.text("type"));
+        let before = known.get(condition.text("type"));
         condition.fill_text("status", "True");
         if condition.text("lastUpdateTime").is_empty() {
             condition.set("lastUpdateTime", now.as_str());
@@ -236,7 +239,9 @@ fn validate_status(status: &Value, old: &Value, subresource: &str) -> Faults {
     let path = Path::new("status");
     let mut found = Faults::new();
     let conditions = status.list("conditions");
-    let has = |kind: &str| conditions.iter().any(|c| c.text("type") == kind);
+    let kinds: BTreeSet<&str> = conditions.iter().map(|c| c.text("type")).collect();
+    let has = |kind: &str| kinds.contains(kind);
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (i, condition) in conditions.iter().enumerate() {
         let at = path.child("conditions").index(i);
         let kind = condition.text("type");
@@ -251,7 +256,7 @@ fn validate_status(status: &Value, old: &Value, subresource: &str) -> Faults {
             let why = "Approved and Denied conditions are mutually exclusive";
             found.push(FieldError::invalid(at.child("type"), kind, why));
         }
-        if conditions[..i].iter().any(|other| other.text("type") == kind) {
+        if !taken.insert(kind) {
             found.push(FieldError::duplicate(at.child("type"), kind));
         }
     }

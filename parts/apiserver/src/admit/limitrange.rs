@@ -62,11 +62,12 @@ fn fill_from(limit: &mut Value, list: &str, other: &str) {
 fn validate(spec: &Value) -> Faults {
     let mut found = Faults::new();
     let limits = spec.list("limits");
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (i, limit) in limits.iter().enumerate() {
         let path = Path::new("spec").child("limits").index(i);
         let kind = limit.text("type");
         kind_name(&mut found, kind, &path.child("type"));
-        if limits[..i].iter().any(|other| other.text("type") == kind) {
+        if !taken.insert(kind) {
             found.push(FieldError::duplicate(path.child("type"), kind));
         }
         let mut names: BTreeSet<&str> = BTreeSet::new();

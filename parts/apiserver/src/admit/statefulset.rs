@@ -7,6 +7,7 @@ use super::pod::warnings::fraction;
 use super::{Column, Context, Strategy, metadata, portion, table, template, workload};
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const POLICIES: [&str; 2] = ["OrderedReady", "Parallel"];
 const RETENTION: &str = "persistentVolumeClaimRetentionPolicy";
@@ -190,7 +191,8 @@ fn with_claims(spec: &Value) -> Value {
     }
     let name = |of: &Value| of.at("metadata").text("name").to_owned();
     let mut volumes = template.at("spec").list("volumes").to_vec();
-    volumes.retain(|volume| !claims.iter().any(|claim| name(claim) == volume.text("name")));
+    let claimed: BTreeSet<String> = claims.iter().map(name).collect();
+    volumes.retain(|volume| !claimed.contains(volume.text("name")));
     volumes.extend(claims.iter().map(
         |claim| json!({"name": name(claim), "persistentVolumeClaim": {"claimName": name(claim)}}),
     ));

@@ -101,6 +101,12 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// Bytes that its regular expressions are counted as.
+    pub(crate) fn patterns(&self) -> usize {
+        let programs = self.program.as_ref().ok().into_iter().chain(&self.speaking);
+        programs.map(|program| program.patterns.bytes()).sum()
+    }
+
     /// Reads one of the rules of a schema; `whole` says that it describes an object with metadata. Validation of the
     /// definition refuses rules that cannot be read, but a stored one may be older than that.
     pub(crate) fn read(rule: &Value, schema: &Value, whole: bool) -> Self {

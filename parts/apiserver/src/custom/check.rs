@@ -244,7 +244,7 @@ impl Walk<'_> {
         } else if let Some(least) = judge.length.0.filter(|least| length < *least) {
             let why = format!("should be at least {least} chars long");
             self.invalid(name, &text.into(), &why);
-        } else if let Some((shown, pattern)) = &judge.pattern
+        } else if let Some((shown, pattern, _)) = &judge.pattern
             && !pattern.is_match(text)
         {
             self.invalid(name, &text.into(), &format!("should match '{shown}'"));

@@ -20,13 +20,13 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// The collection of definitions.
 pub(crate) const COLLECTION: &str = "apiextensions.k8s.io/customresourcedefinitions";
 
-/// Bytes of definitions from which rows were made since start. What is made of one takes about three times its size,
-/// so 64 MiB here are 200 MiB at worst: ten thousand versions of 6 KiB, where a fleet with a dozen operators
+/// Bytes of definitions from which rows were made since start, and of the programs of their regular expressions. What
+/// is made of one takes about three times its size, so 64 MiB here are 200 MiB at worst: ten thousand versions of 6 KiB, where a fleet with a dozen operators
 /// has a few hundred. Beyond it a changed definition keeps its last form until a restart; the log says so.
 const MADE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -41,6 +41,17 @@ pub(crate) struct Served {
     pub(crate) going: bool,
     /// The revision from which its objects can be watched: there were none before.
     pub(crate) since: u64,
+    /// The number of the form in which it is served: another one whenever a version, a name or a schema changes.
+    form: u64,
+}
+
+impl Served {
+    /// Whether objects are served as they were.
+    fn is_form_of(&self, other: &Self) -> bool {
+        self.rows.len() == other.rows.len()
+            && self.rows.iter().zip(&other.rows).all(|(a, b)| std::ptr::eq(*a, *b))
+            && self.stored.map(std::ptr::from_ref) == other.stored.map(std::ptr::from_ref)
+    }
 }
 
 /// Everything that is served at one moment.
@@ -50,7 +61,7 @@ pub(crate) struct Now {
     /// Discovery documents, where any definition is served.
     pub(crate) catalog: Option<Catalog>,
     /// OpenAPI documents, made when they are asked for.
-    pub(crate) documents: openapi::Custom,
+    pub(crate) documents: openapi::Documents,
 }
 
 impl Now {
@@ -73,6 +84,12 @@ impl Now {
     /// The revision from which objects of a row can be watched.
     pub(crate) fn since(&self, row: &Resource) -> u64 {
         self.served.get(&row.qualified()).map_or(0, |served| served.since)
+    }
+
+    /// The number of the form in which a row is served; `None` when it is served no longer.
+    pub(crate) fn form(&self, row: &'static Resource) -> Option<u64> {
+        let served = self.served.get(&row.qualified())?;
+        served.rows.iter().any(|known| std::ptr::eq(*known, row)).then_some(served.form)
     }
 
     /// The definition of that name.
@@ -98,7 +115,7 @@ impl Now {
             let going: Vec<&'static Resource> =
                 rows.iter().copied().filter(|row| now.going(row)).collect();
             now.catalog = Some(Catalog::with(&rows, &going));
-            now.documents = openapi::Custom::of(&rows);
+            now.documents = openapi::Documents::of(rows);
         }
         now
     }
@@ -128,6 +145,8 @@ fn newer(version: &str) -> (u8, u64, u64) {
 pub(crate) struct Kinds {
     now: RwLock<Arc<Now>>,
     made: Mutex<Made>,
+    /// Told when what is served has changed.
+    changes: watch::Sender<()>,
     /// Told when the keeper may have something to do.
     pub(crate) poke: Notify,
 }
@@ -149,28 +168,34 @@ impl Kinds {
     pub(crate) fn observe(&self, name: &str, definition: Option<(&Value, u64)>) {
         let mut served = self.now.read().served.clone();
         let before = served.remove(name);
-        let after = definition
+        let mut after = definition
             .filter(|(definition, _)| is_true(definition, "Established"))
             .filter(|(definition, _)| has_own_place(definition))
             .map(|(definition, revision)| self.make(definition, revision, before.as_ref()));
-        if let Some(after) = &after {
-            served.insert(name.to_owned(), after.clone());
-        }
-        let same = |a: &Served, b: &Served| {
-            a.going == b.going
-                && a.rows.len() == b.rows.len()
-                && a.rows.iter().zip(&b.rows).all(|(a, b)| std::ptr::eq(*a, *b))
-                && a.stored.map(std::ptr::from_ref) == b.stored.map(std::ptr::from_ref)
-        };
-        let unchanged = match (&before, &after) {
-            (Some(before), Some(after)) => same(before, after),
+        let unchanged = match (&before, &mut after) {
+            (Some(before), Some(after)) => {
+                let same = after.is_form_of(before);
+                if same {
+                    after.form = before.form;
+                }
+                same && before.going == after.going
+            }
             (None, None) => true,
             _ => false,
         };
+        if let Some(after) = after {
+            served.insert(name.to_owned(), after);
+        }
         if !unchanged {
             *self.now.write() = Arc::new(Now::documented(served));
+            self.changes.send_replace(());
         }
         self.poke.notify_one();
+    }
+
+    /// Hears of every change of what is served.
+    pub(super) fn listen(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     fn make(&self, definition: &Value, revision: u64, before: Option<&Served>) -> Served {
@@ -192,7 +217,8 @@ impl Kinds {
             }
         }
         let going = definition.at("metadata").has("deletionTimestamp");
-        Served { rows, stored, going, since: before.map_or(revision, |before| before.since) }
+        let since = before.map_or(revision, |before| before.since);
+        Served { rows, stored, going, since, form: revision }
     }
 
     /// The row of a version, made or found.
@@ -209,7 +235,9 @@ impl Kinds {
         if let Some(row) = made.rows.get(&digest) {
             return Some(row);
         }
-        if made.bytes + text.len() > MADE_BYTES_MAX {
+        let schema = Schema::whole(version.at("schema").at("openAPIV3Schema"));
+        let bytes = text.len() + schema.patterns;
+        if made.bytes + bytes > MADE_BYTES_MAX {
             let name = definition.at("metadata").text("name");
             tracing::error!(
                 definition = name,
@@ -218,8 +246,8 @@ impl Kinds {
             );
             return None;
         }
-        made.bytes += text.len();
-        let row = row(spec, names, version, (stored, plain));
+        made.bytes += bytes;
+        let row = row((spec, names, version), schema, (stored, plain));
         made.rows.insert(digest, row);
         Some(row)
     }
@@ -250,16 +278,14 @@ fn keep_all(value: &Value, key: &str) -> &'static [&'static str] {
 }
 
 fn row(
-    spec: &Value,
-    names: &Value,
-    version: &Value,
+    (spec, names, version): (&Value, &Value, &Value),
+    schema: Schema,
     (stored, plain): (&str, bool),
 ) -> &'static Resource {
     let group = keep(spec.text("group"));
     let (name, kind, plural) =
         (keep(version.text("name")), keep(names.text("kind")), keep(names.text("plural")));
     let written = version.at("schema").at("openAPIV3Schema");
-    let schema = Schema::whole(written);
     let halves = version.at("subresources").has("status");
     let mut reversed: Vec<&str> = group.split('.').rev().collect();
     reversed.extend([name, kind]);

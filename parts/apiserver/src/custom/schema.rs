@@ -1,18 +1,39 @@
 //! A structural schema, read once: what a value may be, and what is done to it.
 
 use super::cel::Rule;
+use super::expression;
 use crate::admit::json::Json;
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Largest program of a regular expression, bytes: a bomb such as `((a{99}){99}){99}` is refused instead of built.
 const PATTERN_BYTES_MAX: usize = 1024 * 1024;
+/// Bounds that are tried for the size of a program. It is counted as the first that it keeps, since how large it is
+/// cannot be asked; a try that fails stops at its bound, so all of them cost a third more than the last.
+const PATTERN_STEPS: [usize; 4] = [4 * 1024, 32 * 1024, 256 * 1024, PATTERN_BYTES_MAX];
+/// Programs of all regular expressions of one schema, bytes: thousands of plain ones, sixteen of the largest.
+pub(crate) const PATTERNS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A regular expression of a schema, in the syntax that Go shares.
-pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
-    let built = regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build();
-    built.map_err(|error| error.to_string().lines().last().unwrap_or_default().to_owned())
+/// A regular expression of a schema, as Go reads it, and the bytes that its program is counted as.
+pub(crate) fn pattern(text: &str) -> Result<(Regex, usize), String> {
+    let text = &expression::from_go(text);
+    let mut refused = String::new();
+    for bytes in PATTERN_STEPS {
+        // What it remembers while it searches, for each thread that does, is bounded with it.
+        let cache = bytes.max(32 * 1024);
+        match RegexBuilder::new(text).size_limit(bytes).dfa_size_limit(cache).build() {
+            Ok(built) => return Ok((built, bytes)),
+            Err(regex::Error::CompiledTooBig(limit)) => {
+                refused = regex::Error::CompiledTooBig(limit).to_string();
+            }
+            Err(error) => {
+                refused = error.to_string();
+                break;
+            }
+        }
+    }
+    Err(refused.lines().last().unwrap_or_default().to_owned())
 }
 
 /// How fields are treated that `properties` does not name.
@@ -66,6 +87,8 @@ pub(crate) struct Schema {
     pub(crate) has_rules: bool,
     /// Whether defaults stand here or below.
     pub(crate) has_defaults: bool,
+    /// Bytes of the programs of all regular expressions here and below.
+    pub(crate) patterns: usize,
 }
 
 /// What a schema says of values, beside their type.
@@ -78,7 +101,8 @@ pub(crate) struct Judge {
     pub(crate) below: bool,
     pub(crate) multiple_of: Option<f64>,
     pub(crate) length: (Option<u64>, Option<u64>),
-    pub(crate) pattern: Option<(String, Regex)>,
+    /// As it is written and as it is built, and the bytes that this is counted as.
+    pub(crate) pattern: Option<(String, Regex, usize)>,
     pub(crate) items: (Option<u64>, Option<u64>),
     pub(crate) properties: (Option<u64>, Option<u64>),
     pub(crate) known: Option<Vec<Value>>,
@@ -125,6 +149,9 @@ impl Schema {
             _ => None,
         };
         let parts = || properties.values().chain(items.as_deref()).chain(inner);
+        let judge = Judge::read(value);
+        let below = parts().chain(judge.parts()).map(|part| part.patterns);
+        let own = judge.pattern.as_ref().map_or(0, |pattern| pattern.2);
         Self {
             has_rules: !rules.is_empty() || parts().any(|part| part.has_rules),
             has_defaults: default.is_some() || parts().any(|part| part.has_defaults),
@@ -140,7 +167,8 @@ impl Schema {
             },
             keys: texts(value, "x-kubernetes-list-map-keys"),
             atomic: value.text("x-kubernetes-map-type") == "atomic",
-            judge: Judge::read(value),
+            patterns: below.sum::<usize>() + own + rules.iter().map(Rule::patterns).sum::<usize>(),
+            judge,
             default,
             properties,
             others,
@@ -159,6 +187,12 @@ impl Schema {
 }
 
 impl Judge {
+    /// The schemas that it is made of.
+    fn parts(&self) -> impl Iterator<Item = &Schema> {
+        let lists = [&self.all_of, &self.any_of, &self.one_of];
+        lists.into_iter().flatten().chain(self.not.as_deref())
+    }
+
     fn read(value: &Value) -> Self {
         let count = |key: &str| value.at(key).as_u64();
         let parts = |key: &str| value.list(key).iter().map(Schema::read).collect::<Vec<_>>();
@@ -172,9 +206,10 @@ impl Judge {
             below: value.flag("exclusiveMinimum"),
             multiple_of: value.at("multipleOf").as_f64(),
             length: (count("minLength"), count("maxLength")),
-            pattern: Some(text)
-                .filter(|text| !text.is_empty())
-                .and_then(|text| Some((text.to_owned(), pattern(text).ok()?))),
+            pattern: Some(text).filter(|text| !text.is_empty()).and_then(|text| {
+                let (built, bytes) = pattern(text).ok()?;
+                Some((text.to_owned(), built, bytes))
+            }),
             items: (count("minItems"), count("maxItems")),
             properties: (count("minProperties"), count("maxProperties")),
             known: value.at("enum").as_array().filter(|known| !known.is_empty()).cloned(),

@@ -80,6 +80,12 @@ fn clauses(accept: &str) -> Vec<Clause<'_>> {
     clauses
 }
 
+/// The media types of an `Accept` header, the most wanted first.
+pub(crate) fn media_types(accept: &str) -> Vec<&str> {
+    let accept = accept.get(..ACCEPT_BYTES_MAX).unwrap_or(accept);
+    clauses(accept).into_iter().map(|clause| clause.media_type).collect()
+}
+
 /// Agrees on a form. Protobuf is not spoken: clients that ask for it name JSON as their second choice.
 /// `streams` says whether the path could also be watched, which changes the words of a refusal.
 pub fn negotiate(accept: Option<&str>, streams: bool) -> Result<Form, Status> {

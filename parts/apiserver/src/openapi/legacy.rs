@@ -1,53 +1,148 @@
-//! `/openapi/v2` as protobuf, for kubectl up to 1.28: it asks there whether the server validates fields, and only
-//! there. So the document says which kinds can be patched with which query parameters, and nothing else.
-//! Message and field numbers are those of gnostic's `openapi.v2.Document`.
+//! v2, for clients too old for v3 and those that never moved: kubectl up to 1.28 asks it which kinds can be validated,
+//! `kubectl explain` before 1.27 read it. It says what v3 says in older words, and less: no defaults and no choices.
 
-use api::resource::ALL;
-use bytes::Bytes;
-use serde_json::json;
+mod binary;
 
-/// A message made of fields with lengths before them, the only kind needed here.
-#[derive(Default)]
-struct Message(Vec<u8>);
+pub(super) use binary::binary;
 
-impl Message {
-    fn with(mut self, field: u8, content: &[u8]) -> Self {
-        // Wire type 2; all field numbers here are below 16.
-        self.0.push(field << 3 | 2);
-        let mut left = content.len();
-        while left >= 0x80 {
-            self.0.push(u8::try_from(left & 0x7f).unwrap_or_default() | 0x80);
-            left >>= 7;
+use serde_json::{Map, Value, json};
+
+const IN_V3: &str = "#/components/schemas/";
+const IN_V2: &str = "#/definitions/";
+
+/// Methods that a path can have.
+const METHODS: &[&str] = &["get", "put", "post", "delete", "patch"];
+
+/// One document of all.
+pub(super) fn of(documents: impl Iterator<Item = Value>) -> Value {
+    let (mut paths, mut definitions) = (Map::new(), Map::new());
+    for document in documents {
+        for (path, item) in fields(&document["paths"]) {
+            paths.insert(path.clone(), path_item(item));
         }
-        self.0.push(u8::try_from(left).unwrap_or_default());
-        self.0.extend_from_slice(content);
-        self
+        for (name, known) in fields(&document["components"]["schemas"]) {
+            definitions.entry(name.clone()).or_insert_with(|| definition(name, known));
+        }
     }
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.2"},
+        "paths": paths,
+        "definitions": definitions,
+    })
 }
 
-/// The document.
-pub(super) fn document() -> Bytes {
-    let mut paths = Message::default();
-    for row in ALL.iter().filter(|row| row.allows("patch")) {
-        let prefix = if row.group.is_empty() { "/api" } else { "/apis" };
-        let space = if row.namespaced { "namespaces/{namespace}/" } else { "" };
-        let path = format!("{prefix}/{}/{space}{}/{{name}}", row.api_version(), row.plural);
-        let kind = json!({"group": row.group, "version": row.version, "kind": row.kind});
-        let any = Message::default().with(2, kind.to_string().as_bytes());
-        let extension =
-            Message::default().with(1, b"x-kubernetes-group-version-kind").with(2, &any.0);
-        let mut patch = Message::default();
-        for name in ["dryRun", "fieldManager", "fieldValidation", "force"] {
-            let query = Message::default().with(2, b"query").with(4, name.as_bytes());
-            let plain = Message::default().with(3, &query.0);
-            let parameter = Message::default().with(2, &plain.0);
-            patch = patch.with(8, &Message::default().with(1, &parameter.0).0);
-        }
-        let item = Message::default().with(8, &patch.with(13, &extension.0).0);
-        let named = Message::default().with(1, path.as_bytes()).with(2, &item.0);
-        paths = paths.with(2, &named.0);
+fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flatten()
+}
+
+/// A schema at the top. The types that are a text or a number are called a text.
+fn definition(name: &str, known: &Value) -> Value {
+    let mut found = schema(known);
+    let either = name.ends_with(".IntOrString");
+    if let (true, Some(out)) = (either || name.ends_with(".Quantity"), found.as_object_mut()) {
+        out.insert("type".into(), "string".into());
     }
-    let info = Message::default().with(1, b"Kubernetes").with(2, b"v1.36.2");
-    let document = Message::default().with(1, b"2.0").with(2, &info.0).with(8, &paths.0);
-    Bytes::from(document.0)
+    found
+}
+
+fn schema(known: &Value) -> Value {
+    let Some(words) = known.as_object() else { return known.clone() };
+    let mut out = Map::new();
+    let is = |key: &str| words.get(key) == Some(&Value::Bool(true));
+    // What may hold anything, or nothing, has no type: clients of v2 would refuse what differs from it.
+    let untyped = is("nullable") || is("x-kubernetes-int-or-string");
+    let open = is("x-kubernetes-preserve-unknown-fields");
+    for (key, value) in words {
+        match key.as_str() {
+            "default" | "nullable" | "oneOf" | "anyOf" | "not" => {}
+            "type" if untyped => {}
+            "properties" | "items" if untyped || open => {}
+            "$ref" => {
+                let name = value.as_str().unwrap_or_default();
+                out.insert(key.clone(), name.replacen(IN_V3, IN_V2, 1).into());
+            }
+            // There only to let a reference stand beside other words, which v2 allows as it is.
+            "allOf" => {
+                let refer = value.get(0).filter(|first| first.get("$ref").is_some());
+                out.extend(
+                    refer
+                        .map(schema)
+                        .and_then(|refer| match refer {
+                            Value::Object(refer) => Some(refer),
+                            _ => None,
+                        })
+                        .into_iter()
+                        .flatten(),
+                );
+            }
+            "properties" => {
+                let parts: Map<String, Value> =
+                    fields(value).map(|(name, part)| (name.clone(), schema(part))).collect();
+                out.insert(key.clone(), parts.into());
+            }
+            "items" | "additionalProperties" => {
+                out.insert(key.clone(), schema(value));
+            }
+            _ => {
+                out.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Value::Object(out)
+}
+
+fn path_item(item: &Value) -> Value {
+    let mut out = Map::new();
+    for method in METHODS {
+        if let Some(found) = item.get(method) {
+            out.insert((*method).to_owned(), operation(found));
+        }
+    }
+    out.insert("parameters".into(), parameters(item));
+    Value::Object(out)
+}
+
+fn operation(known: &Value) -> Value {
+    let mut out = Map::new();
+    let media =
+        |content: &Value| fields(content).map(|(media, _)| media.clone()).collect::<Vec<_>>();
+    let mut all = parameters(known);
+    if let Some(body) = known.get("requestBody") {
+        let content = &body["content"];
+        out.insert("consumes".into(), media(content).into());
+        let of = fields(content).next().map(|(_, content)| schema(&content["schema"]));
+        let body = json!({"name": "body", "in": "body", "required": true, "schema": of});
+        if let Some(all) = all.as_array_mut() {
+            all.push(body);
+        }
+    }
+    out.insert("parameters".into(), all);
+    out.insert("produces".into(), json!(["application/json", "application/yaml"]));
+    let mut responses = Map::new();
+    for (code, response) in fields(&known["responses"]) {
+        let mut said = json!({"description": response["description"]});
+        if let Some((_, content)) = fields(&response["content"]).next() {
+            said["schema"] = schema(&content["schema"]);
+        }
+        responses.insert(code.clone(), said);
+    }
+    out.insert("responses".into(), responses.into());
+    for (key, value) in fields(known).filter(|(key, _)| key.starts_with("x-")) {
+        out.insert(key.clone(), value.clone());
+    }
+    Value::Object(out)
+}
+
+/// Parameters, whose type stands beside their name here.
+fn parameters(of: &Value) -> Value {
+    let flat = |parameter: &Value| {
+        let mut out = parameter.as_object().cloned().unwrap_or_default();
+        if let Some(Value::Object(schema)) = out.remove("schema") {
+            out.extend(schema);
+        }
+        out.insert("uniqueItems".into(), true.into());
+        Value::Object(out)
+    };
+    of["parameters"].as_array().into_iter().flatten().map(flat).collect()
 }

@@ -1,5 +1,7 @@
 //! The `components.schemas` of a document: every type that its resources reach.
 
+use super::custom::LIST_META;
+use super::descriptions::Descriptions;
 use api::Resource;
 use api::schema::{self, Field, ListKind, Node, Type};
 use serde_json::{Map, Value, json};
@@ -13,11 +15,13 @@ const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 
 /// Schemas by name.
-pub(super) fn of(rows: &[&'static Resource]) -> Map<String, Value> {
+pub(super) fn of(rows: &[&'static Resource], said: &Descriptions) -> Map<String, Value> {
     let mut reached: BTreeMap<&str, &'static Type> = BTreeMap::new();
     for row in rows {
         let list = format!("{}List", row.schema);
-        for name in [row.schema, &list, DELETE_OPTIONS, STATUS, crate::admit::OBJECT_META] {
+        for name in
+            [row.schema, &list, DELETE_OPTIONS, STATUS, LIST_META, crate::admit::OBJECT_META]
+        {
             if let Some(found) = schema::by_name(name) {
                 reach(found, &mut reached);
             }
@@ -29,7 +33,7 @@ pub(super) fn of(rows: &[&'static Resource]) -> Map<String, Value> {
         }
     }
     let mut schemas: Map<String, Value> =
-        reached.into_iter().map(|(name, found)| (name.to_owned(), describe(found))).collect();
+        reached.into_iter().map(|(name, found)| (name.to_owned(), describe(found, said))).collect();
     let date = json!({"type": "string", "format": "date-time"});
     schemas.insert(TIME.to_owned(), date.clone());
     schemas.insert(MICRO_TIME.to_owned(), date);
@@ -37,6 +41,11 @@ pub(super) fn of(rows: &[&'static Resource]) -> Map<String, Value> {
     let either =
         json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]});
     schemas.insert(INT_OR_STRING.to_owned(), either);
+    for name in [TIME, MICRO_TIME, QUANTITY, INT_OR_STRING] {
+        if let (Some(schema), Some(text)) = (schemas.get_mut(name), said.of(name, "")) {
+            schema["description"] = text.into();
+        }
+    }
     schemas
 }
 
@@ -58,11 +67,17 @@ fn reach_node(node: Node, reached: &mut BTreeMap<&'static str, &'static Type>) {
     }
 }
 
-fn describe(found: &'static Type) -> Value {
+fn describe(found: &'static Type, said: &Descriptions) -> Value {
     let mut schema = json!({"type": "object"});
     let Some(out) = schema.as_object_mut() else { return schema };
-    let fields: Map<String, Value> =
-        found.fields.iter().map(|field| (field.name.to_owned(), property(field))).collect();
+    if let Some(text) = said.of(found.name, "") {
+        out.insert("description".into(), text.into());
+    }
+    let fields: Map<String, Value> = found
+        .fields
+        .iter()
+        .map(|field| (field.name.to_owned(), property(field, said.of(found.name, field.name))))
+        .collect();
     if !fields.is_empty() {
         out.insert("properties".into(), fields.into());
     }
@@ -85,10 +100,16 @@ fn describe(found: &'static Type) -> Value {
     schema
 }
 
-fn property(field: &'static Field) -> Value {
+fn property(field: &'static Field, text: Option<&str>) -> Value {
     let default: Option<Value> = field.default.and_then(|text| serde_json::from_str(text).ok());
     let mut schema = node(field.node, default);
+    if text.is_some() && schema.get("$ref").is_some() {
+        schema = json!({"allOf": [schema]});
+    }
     let Some(out) = schema.as_object_mut() else { return schema };
+    if let Some(text) = text {
+        out.insert("description".into(), text.into());
+    }
     if !field.merge_key.is_empty() {
         out.insert("x-kubernetes-patch-merge-key".into(), field.merge_key.into());
     }

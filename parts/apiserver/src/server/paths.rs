@@ -1,6 +1,6 @@
 //! Paths that are no resources: health, version, metrics, discovery, OpenAPI.
 
-use super::Inner;
+use super::{Inner, text};
 use crate::decode::options::Query;
 use crate::encode::Reply;
 use crate::encode::negotiate::negotiate;
@@ -8,7 +8,7 @@ use crate::route::Target;
 use crate::verbs::{method_not_allowed, no_such_path};
 use crate::{discovery, health, openapi};
 use api::Status;
-use http::Method;
+use http::{HeaderMap, Method, header};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -59,14 +59,16 @@ pub(super) struct Asked<'a> {
     pub(super) method: &'a Method,
     pub(super) path: &'a str,
     pub(super) query: &'a Query,
+    pub(super) headers: &'a HeaderMap,
 }
 
 impl Asked<'_> {
     /// Answers, or 404.
-    pub(super) fn answer(&self, server: &Inner, accept: Option<&str>) -> Result<Reply, Status> {
+    pub(super) fn answer(&self, server: &Inner) -> Result<Reply, Status> {
+        let accept = text(self.headers, header::ACCEPT);
         let path = if self.path.len() > 1 { self.path.trim_end_matches('/') } else { self.path };
         if !matches!(*self.method, Method::GET | Method::HEAD) {
-            let document = path.starts_with("/api") && documents(server, path, None).is_some();
+            let document = path.starts_with("/api") && self.documents(server, path).is_some();
             let there = known(path) || document;
             return if there { Err(method_not_allowed()) } else { Ok(missing()) };
         }
@@ -80,12 +82,26 @@ impl Asked<'_> {
             "/api" | "/apis" if !discovery::acceptable(accept) => {
                 Err(negotiate(accept, false).err().unwrap_or_else(no_such_path))
             }
-            _ => match documents(server, path, accept) {
+            _ => match self.documents(server, path) {
                 Some(reply) => Ok(reply),
                 None if in_served_group(path) => Err(no_such_path()),
                 None => Ok(missing()),
             },
         }
+    }
+
+    /// Discovery and OpenAPI.
+    fn documents(&self, server: &Inner, path: &str) -> Option<Reply> {
+        let kinds = server.kinds.now();
+        let accept = text(self.headers, header::ACCEPT);
+        let known = text(self.headers, header::IF_NONE_MATCH);
+        let found = kinds.catalog.as_ref().map_or_else(
+            || discovery::answer(path, accept, known),
+            |catalog| catalog.answer(path, accept, known),
+        );
+        let hash = self.query.get("hash");
+        let asked = openapi::Asked { path, accept, known, hash, now: server.now() };
+        found.or_else(|| openapi::answer(&kinds.documents, &asked))
     }
 
     fn health(&self, server: &Inner, path: &str) -> Option<Reply> {
@@ -175,17 +191,4 @@ fn issuer(server: &Inner, path: &str) -> Reply {
         ("application/json", document)
     };
     Reply { content_type, ..Reply::json(200, document.to_string()) }
-}
-
-/// Discovery and OpenAPI.
-fn documents(server: &Inner, path: &str, accept: Option<&str>) -> Option<Reply> {
-    let kinds = server.kinds.now();
-    let (content_type, body) = kinds
-        .catalog
-        .as_ref()
-        .map_or_else(|| discovery::answer(path, accept), |catalog| catalog.answer(path, accept))
-        .or_else(|| kinds.documents.answer(path).map(|body| ("application/json", body)))
-        .or_else(|| openapi::answer(path).map(|body| ("application/json", body)))
-        .or_else(|| openapi::legacy_answer(path).map(|body| (openapi::LEGACY, body)))?;
-    Some(Reply { content_type, ..Reply::json(200, body) })
 }

@@ -2,6 +2,7 @@
 
 use super::list::{Selection, parse_version};
 use super::{Call, shelf};
+use crate::custom::Form;
 use crate::decode::options::ListOptions;
 use crate::encode::frame::{self, Change};
 use crate::encode::negotiate::View;
@@ -68,6 +69,10 @@ struct Feed {
     server: Arc<Inner>,
     source: Source,
     watch: Option<Watch>,
+    /// Of a custom kind: in which form it is served.
+    form: Option<Form>,
+    /// Once that is over: what happened until then is still told.
+    last: Option<u64>,
     /// Objects that were there when the watch began.
     initial: VecDeque<Arc<Record>>,
     /// The revision they were seen at, when their end is to be told.
@@ -95,6 +100,8 @@ impl Feed {
             server: Arc::clone(&call.server),
             source: call.source(),
             watch: None,
+            form: call.row.custom.map(|_| Form::of(call.row, &call.server.kinds)),
+            last: None,
             initial: VecDeque::new(),
             initial_end: None,
             bookmarks: options.bookmarks,
@@ -159,7 +166,15 @@ impl Feed {
             self.first = false;
             return Some(frame::bookmark(&self.source, revision, true));
         }
-        let next = self.wait().await?;
+        let next = match self.last {
+            Some(_) => None,
+            None => self.wait().await?,
+        };
+        // What happened before the kind was served otherwise, its end among it, is told first.
+        let next = match next {
+            Some(next) => next,
+            None => self.rest()?,
+        };
         Some(match next {
             Next::Event(event) => self.event(&event),
             Next::Bookmark(revision) => frame::bookmark(&self.source, revision, false),
@@ -171,18 +186,43 @@ impl Feed {
         })
     }
 
-    async fn wait(&mut self) -> Option<Next> {
+    /// What comes next; `Some(None)` when the kind is served no longer as it was, `None` at the end.
+    async fn wait(&mut self) -> Option<Option<Next>> {
         let watch = self.watch.as_mut()?;
         let bookmark_at = self.bookmark_at;
+        let server = &self.server;
+        let form = &mut self.form;
+        let over = async move {
+            match form {
+                Some(form) => form.over(&server.kinds).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            () = self.server.stop.cancelled() => None,
-            next = watch.next() => Some(next.map_or_else(Next::Gone, |event| Next::Event(Box::new(event)))),
+            () = server.stop.cancelled() => None,
+            () = over => {
+                self.last = Some(server.records.revision());
+                Some(None)
+            }
+            next = watch.next() => {
+                Some(Some(next.map_or_else(Next::Gone, |event| Next::Event(Box::new(event)))))
+            }
             () = tokio::time::sleep_until(self.until) => None,
             () = tokio::time::sleep_until(bookmark_at), if self.bookmarks => {
-                self.bookmark_at = Instant::now() + self.server.config.bookmark_interval;
-                Some(Next::Bookmark(watch.bookmark()))
+                self.bookmark_at = Instant::now() + server.config.bookmark_interval;
+                Some(Some(Next::Bookmark(watch.bookmark())))
             }
+        }
+    }
+
+    /// What happened up to the end of the kind's form, one by one.
+    fn rest(&mut self) -> Option<Next> {
+        let last = self.last?;
+        match self.watch.as_mut()?.try_next() {
+            Ok(Some(event)) if event.revision() <= last => Some(Next::Event(Box::new(event))),
+            Ok(_) => None,
+            Err(gone) => Some(Next::Gone(gone)),
         }
     }
 

@@ -193,3 +193,90 @@ async fn metadata_of_an_object_within_another_is_metadata() {
     let refused = world.post(&strict, &widget("b", &json!({"e": e}))).await.ok(400);
     assert!(refused.at("/message").contains("unknown field \"spec.e.metadata.bogus\""));
 }
+
+/// Creates a definition, and waits until what `ready` asks for answers 200.
+async fn define(world: &World, definition: &Value, ready: &str) {
+    world.post(DEFINITIONS, definition).await.ok(201);
+    until(world, ready, 200).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_tells_what_happened_and_ends_when_its_kind_is_served_otherwise() {
+    let world = defined(&json!({"size": {"type": "integer"}})).await;
+    let mut watching = world.watch(&format!("{WIDGETS}?watch=1")).await;
+    let mut one = world.watch(&format!("{WIDGETS}?watch=1&fieldSelector=metadata.name%3Db")).await;
+    let mut maps = world.watch("/api/v1/namespaces/default/configmaps?watch=1").await;
+    world.post(WIDGETS, &widget("a", &json!({"size": 1}))).await.ok(201);
+    world.post(WIDGETS, &widget("b", &json!({"size": 1}))).await.ok(201);
+    // labels and annotations of the definition change nothing about its kind
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    world.patch(&path, "merge", &label).await.ok(200);
+    world.post(WIDGETS, &widget("c", &json!({"size": 1}))).await.ok(201);
+    let mut changed = definition(&json!({"size": {"type": "integer", "minimum": 0}}));
+    changed["metadata"]["resourceVersion"] =
+        world.get(&path).await.at("/metadata/resourceVersion").into();
+    world.put(&path, &changed).await.ok(200);
+    for name in ["a", "b", "c"] {
+        assert_eq!(watching.told().await, ("ADDED".to_owned(), name.to_owned()));
+    }
+    assert_eq!(watching.next().await, None);
+    assert_eq!(one.told().await, ("ADDED".to_owned(), "b".to_owned()));
+    assert_eq!(one.next().await, None);
+    // Who comes again goes on.
+    let mut again = world.watch(&format!("{WIDGETS}?watch=1&resourceVersion=0")).await;
+    assert_eq!(again.told().await.1, "a");
+    world
+        .post("/api/v1/namespaces/default/configmaps", &crate::harness::config_map("m"))
+        .await
+        .ok(201);
+    assert_eq!(maps.told().await.1, "m", "other kinds are not concerned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_sees_its_objects_go_with_their_definition() {
+    let world = defined(&json!({})).await;
+    world.post(WIDGETS, &widget("a", &json!({}))).await.ok(201);
+    let mut watching = world.watch(&format!("{WIDGETS}?watch=1&resourceVersion=0")).await;
+    assert_eq!(watching.told().await, ("ADDED".to_owned(), "a".to_owned()));
+    world.delete(&format!("{DEFINITIONS}/widgets.example.com")).await.ok(200);
+    until(&world, WIDGETS, 404).await;
+    assert_eq!(watching.told().await, ("DELETED".to_owned(), "a".to_owned()));
+    assert_eq!(watching.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_is_served_no_longer_ends_its_watches() {
+    let world = World::new().await;
+    let mut both = definition(&json!({}));
+    both["spec"]["versions"] =
+        json!([version("v1", true, &json!({})), version("v2", false, &json!({}))]);
+    define(&world, &both, WIDGETS).await;
+    let newer = WIDGETS.replace("v1", "v2");
+    let mut watching = world.watch(&format!("{newer}?watch=1")).await;
+    let patch = json!([{"op": "replace", "path": "/spec/versions/1/served", "value": false}]);
+    world.patch(&format!("{DEFINITIONS}/widgets.example.com"), "json", &patch).await.ok(200);
+    assert_eq!(watching.next().await, None);
+    assert_eq!(world.get(&newer).await.code, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn regular_expressions_of_a_schema_have_a_bound_together() {
+    let world = World::new().await;
+    // Each is within the bound for one: a quarter of a MiB.
+    let many = |count: usize| -> Value {
+        let one = |at: usize| {
+            (
+                format!("f{at}"),
+                json!({"type": "string", "pattern": format!("^(x{{40}}){{40}}y{{{}}}$", at + 5000)}),
+            )
+        };
+        Value::Object((0..count).map(one).collect())
+    };
+    world.post(DEFINITIONS, &definition(&many(10))).await.ok(201);
+    let mut second = definition(&many(70));
+    second["metadata"]["name"] = "gadgets.example.com".into();
+    second["spec"]["names"] = json!({"plural": "gadgets", "kind": "Gadget"});
+    let refused = world.post(DEFINITIONS, &second).await.ok(422);
+    assert!(refused.at("/message").contains("regular expressions of a schema"), "{}", refused.text);
+}

@@ -71,8 +71,15 @@ pub(super) fn fill(
     Ok(())
 }
 
+/// Tolerations that are compared with one another, one by one: a million comparisons. Beyond it all are kept, which
+/// tolerates the same.
+const COMPARED_MAX: usize = 1000;
+
 /// Tolerations without those that another one covers; of equal ones the first stays.
 fn merged(all: &[Value]) -> Vec<Value> {
+    if all.len() > COMPARED_MAX {
+        return all.to_vec();
+    }
     let mut kept: Vec<Value> = Vec::new();
     for (at, one) in all.iter().enumerate() {
         let covered = kept.iter().any(|other| covers(other, one));

@@ -273,9 +273,10 @@ fn matters(pod: &Value, old: &Value) -> bool {
             return true;
         }
     }
-    let known = old.list("ephemeralContainers");
+    let known: BTreeMap<&str, &Value> =
+        old.list("ephemeralContainers").iter().rev().map(|old| (old.text("name"), old)).collect();
     new.list("ephemeralContainers").iter().any(|new| {
-        let same = known.iter().find(|old| old.text("name") == new.text("name"));
+        let same = known.get(new.text("name"));
         same.is_none_or(|old| differs(new, old))
     })
 }

@@ -4,6 +4,7 @@ use crate::admit::faults::{Faults, unsupported};
 use crate::admit::json::Json;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 const KEPT: &str = "x-kubernetes-preserve-unknown-fields";
 const MAP_TYPE: &str = "x-kubernetes-map-type";
@@ -89,7 +90,8 @@ fn keyed(faults: &mut Faults, schema: &Value, path: &Path) {
 fn keys_of_items(faults: &mut Faults, schema: &Value, path: &Path) {
     let (keys, items) = (schema.at(LIST_KEYS), schema.at("items"));
     let at = path.child(LIST_KEYS);
-    for (index, key) in schema.list(LIST_KEYS).iter().enumerate() {
+    let mut known: BTreeSet<&str> = BTreeSet::new();
+    for key in schema.list(LIST_KEYS) {
         let name = key.as_str().unwrap_or_default();
         match items.at("properties").get(name) {
             None => {
@@ -104,7 +106,7 @@ fn keys_of_items(faults: &mut Faults, schema: &Value, path: &Path) {
             }
             Some(_) => {}
         }
-        if schema.list(LIST_KEYS).iter().take(index).any(|earlier| earlier == key) {
+        if !known.insert(name) {
             let why = "must not contain duplicate entries";
             faults.push(FieldError::invalid(at.clone(), keys.clone(), why));
         }

@@ -9,6 +9,7 @@ use crate::admit::json::Json;
 use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Most fields that one may select by.
 const SELECTABLE_MAX: usize = 8;
@@ -85,6 +86,7 @@ fn versions(faults: &mut Faults, all: &[Value], path: &Path) {
             faults.push(FieldError::required(path, ""));
         }
     }
+    let apart: Vec<_> = HOISTED.iter().filter(|(field, _)| !hoisted(all, field)).collect();
     for (at, version) in all.iter().enumerate() {
         if let Some(why) = label(version.text("name")) {
             let path = list.index(at).child("name");
@@ -92,17 +94,12 @@ fn versions(faults: &mut Faults, all: &[Value], path: &Path) {
         }
         deprecation(faults, version, &list.index(at));
         let halves = version.at("subresources").has("status");
-        for (field, _) in HOISTED.iter().filter(|(field, _)| !hoisted(all, field)) {
+        for (field, _) in &apart {
             part(faults, (version, halves), field, &list.index(at).child(field));
         }
     }
-    let mut known: Vec<&str> = Vec::new();
-    let twice = all.iter().any(|version| {
-        let name = version.text("name");
-        let twice = known.contains(&name);
-        known.push(name);
-        twice
-    });
+    let mut known: BTreeSet<&str> = BTreeSet::new();
+    let twice = all.iter().any(|version| !known.insert(version.text("name")));
     if twice {
         let shown = shown::versions(all);
         faults.push(invalid_shown(list.clone(), &shown, "must contain unique version names"));
@@ -253,7 +250,7 @@ fn column(faults: &mut Faults, column: &Value, path: &Path) {
 }
 
 fn selectable(faults: &mut Faults, version: &Value, path: &Path) {
-    let mut known: Vec<&str> = Vec::new();
+    let mut known: BTreeSet<&str> = BTreeSet::new();
     for (at, field) in version.list("selectableFields").iter().enumerate() {
         let (place, text) = (path.index(at).child("jsonPath"), field.text("jsonPath"));
         if text.is_empty() {
@@ -278,10 +275,8 @@ fn selectable(faults: &mut Faults, version: &Value, path: &Path) {
             let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
             faults.push(FieldError::invalid(place.clone(), text, why));
         }
-        if known.contains(&text) {
+        if !known.insert(text) {
             faults.push(FieldError::duplicate(place, text));
-        } else {
-            known.push(text);
         }
     }
     if known.len() > SELECTABLE_MAX {

@@ -18,7 +18,9 @@ enum Level {
 /// Every fault, in the order of their texts.
 pub(super) fn validate(schema: &Value, path: &Path) -> Faults {
     let mut faults = Faults::new();
+    let mut room = Some(custom::PATTERNS_BYTES_MAX);
     walk(&mut faults, schema, path, Level::Root);
+    patterns(&mut faults, schema, path, false, &mut room);
     faults.sort_by_cached_key(ToString::to_string);
     faults
 }
@@ -35,7 +37,6 @@ fn walk(faults: &mut Faults, schema: &Value, path: &Path, level: Level) {
         walk(faults, schema.at("additionalProperties"), &place, Level::Field);
     }
     either(faults, schema, path);
-    pattern(faults, schema, path);
     judging(faults, schema, path);
     types(faults, schema, path, level);
     embedded(faults, schema, path, level);
@@ -54,11 +55,41 @@ fn either(faults: &mut Faults, schema: &Value, path: &Path) {
     }
 }
 
-fn pattern(faults: &mut Faults, schema: &Value, path: &Path) {
-    let pattern = schema.text("pattern");
-    if let Err(why) = custom::pattern(pattern) {
-        let why = format!("must be a valid regular expression, but isn't: {why}");
-        faults.push(FieldError::invalid(path.child("pattern"), pattern, &why));
+/// Patterns must be such, wherever values are judged, and all of them must fit in `room`, bytes of their programs; `None`
+/// once it was said that they do not. What may not stand in a part that only judges (`judged`) is not looked into.
+fn patterns(
+    faults: &mut Faults,
+    schema: &Value,
+    path: &Path,
+    judged: bool,
+    room: &mut Option<usize>,
+) {
+    pattern(faults, schema.text("pattern"), path, room);
+    below(schema, path, |part, place, word, _| {
+        let inner = judged || ["allOf", "anyOf", "oneOf", "not"].contains(&word);
+        if !(judged && word == "values") {
+            patterns(faults, part, &place, inner, room);
+        }
+    });
+}
+
+fn pattern(faults: &mut Faults, pattern: &str, path: &Path, room: &mut Option<usize>) {
+    let Some(left) = room.filter(|_| !pattern.is_empty()) else { return };
+    match custom::pattern(pattern) {
+        Ok((_, bytes)) if bytes <= left => *room = Some(left - bytes),
+        Ok(_) => {
+            // Said once; what comes after is not built any more.
+            *room = None;
+            let why = format!(
+                "the regular expressions of a schema may need {} bytes in all; this one exceeds them",
+                custom::PATTERNS_BYTES_MAX
+            );
+            faults.push(FieldError::forbidden(path.child("pattern"), &why));
+        }
+        Err(why) => {
+            let why = format!("must be a valid regular expression, but isn't: {why}");
+            faults.push(FieldError::invalid(path.child("pattern"), pattern, &why));
+        }
     }
 }
 
@@ -191,7 +222,6 @@ fn judge(faults: &mut Faults, part: &Value, path: &Path, skip_any: bool) {
             faults.push(FieldError::forbidden(path.child(word), why));
         }
     }
-    pattern(faults, part, path);
     if part.at("properties").has("metadata") {
         let why = "must not be specified in a nested context";
         faults.push(FieldError::forbidden(path.child("properties").key("metadata"), why));

@@ -6,6 +6,7 @@ use crate::admit::selector;
 use api::names;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -144,6 +145,14 @@ fn pod_term(found: &mut Faults, term: &Value, path: &Path) {
 /// Faults of `spec.topologySpreadConstraints`.
 pub(crate) fn validate_spread(found: &mut Faults, spec: &Value, path: &Path) {
     let constraints = spec.list("topologySpreadConstraints");
+    let pair = |of: &Value| {
+        let (key, when) = (of.text("topologyKey"), of.text("whenUnsatisfiable"));
+        (key.to_owned(), when.to_owned())
+    };
+    let mut later: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for constraint in constraints {
+        *later.entry(pair(constraint)).or_default() += 1;
+    }
     for (i, constraint) in constraints.iter().enumerate() {
         let at = path.index(i);
         let skew = constraint.int("maxSkew").unwrap_or(0);
@@ -160,10 +169,9 @@ pub(crate) fn validate_spread(found: &mut Faults, spec: &Value, path: &Path) {
         if !supported.contains(&when) {
             found.push(unsupported(at.child("whenUnsatisfiable"), when, &supported));
         }
-        let same = |other: &&Value| {
-            other.text("topologyKey") == key && other.text("whenUnsatisfiable") == when
-        };
-        if constraints[i + 1..].iter().any(|other| same(&other)) {
+        let left = later.entry(pair(constraint)).or_default();
+        *left = left.saturating_sub(1);
+        if *left > 0 {
             let shown = format!("{{{key}, {when}}}");
             let path = at.child("{topologyKey, whenUnsatisfiable}");
             found.push(FieldError::duplicate(path, shown));
@@ -223,20 +231,24 @@ fn label_keys(found: &mut Faults, of: &Value, path: &Path) {
         }
     }
     let selector = of.at("labelSelector");
-    let mut taken: Vec<&str> =
+    // of a key that is named twice the last counts
+    let places: BTreeMap<&str, usize> =
+        matched.iter().enumerate().map(|(i, word)| (*word, i)).collect();
+    let mut taken: BTreeSet<&str> =
         selector.entries("matchLabels").iter().map(|(key, _)| *key).collect();
     for wanted in selector.list("matchExpressions") {
         // The selector already holds one expression for each of the keys.
         let key = wanted.text("key");
-        if let Some(i) = matched.iter().rposition(|word| *word == key)
-            && taken.contains(&key)
+        if let Some(&i) = places.get(key)
+            && taken.contains(key)
         {
             let why = "exists in both matchLabelKeys and labelSelector";
             found.push(FieldError::invalid(path.index(i), key, why));
         }
-        taken.push(key);
+        taken.insert(key);
     }
-    for (i, word) in matched.iter().enumerate().filter(|(_, word)| mismatched.contains(word)) {
+    let mismatched: BTreeSet<&str> = mismatched.into_iter().collect();
+    for (i, word) in matched.iter().enumerate().filter(|(_, word)| mismatched.contains(*word)) {
         let why = "exists in both matchLabelKeys and mismatchLabelKeys";
         found.push(FieldError::invalid(path.child(MATCHED).index(i), *word, why));
     }

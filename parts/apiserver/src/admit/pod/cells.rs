@@ -4,6 +4,7 @@ use crate::admit::json::Json;
 use crate::admit::{Column, table};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 pub(super) const COLUMNS: &[Column] = &[
     table::NAME,
@@ -113,12 +114,13 @@ fn latest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
 /// Init containers in order, up to the first that has not done its work. True while one has not.
 fn walk_init(pod: &Value, walk: &mut Walk) -> bool {
     let containers = pod.at("spec").list("initContainers");
+    let sidecars: BTreeSet<&str> =
+        containers.iter().filter(|c| is_sidecar(c)).map(|c| c.text("name")).collect();
     for (i, status) in pod.at("status").list("initContainerStatuses").iter().enumerate() {
         let count = status.int("restartCount").unwrap_or(0);
         walk.restarts += count;
         walk.last_restart = latest(walk.last_restart, finished_at(status));
-        let container = containers.iter().find(|c| c.text("name") == status.text("name"));
-        let sidecar = container.is_some_and(is_sidecar);
+        let sidecar = sidecars.contains(status.text("name"));
         if sidecar {
             walk.sidecar_restarts += count;
             walk.sidecar_last = latest(walk.sidecar_last, finished_at(status));

@@ -16,7 +16,7 @@ const RESTART_POLICIES: [&str; 3] = ["Always", "Never", "OnFailure"];
 /// Faults of all containers of a spec.
 pub(crate) fn validate_all(found: &mut Faults, scope: Scope<'_>, volumes: &Sound<'_>, path: &Path) {
     let grace = scope.spec.int("terminationGracePeriodSeconds");
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: BTreeSet<&str> = BTreeSet::new();
     let containers = scope.spec.list("containers");
     let at = path.child("containers");
     if containers.is_empty() {
@@ -88,23 +88,26 @@ fn common(
     security::validate_container(found, scope, container, &path.child("securityContext"));
 }
 
-fn unique<'a>(found: &mut Faults, names: &mut Vec<&'a str>, container: &'a Value, path: &Path) {
+fn unique<'a>(
+    found: &mut Faults,
+    names: &mut BTreeSet<&'a str>,
+    container: &'a Value,
+    path: &Path,
+) {
     let name = container.text("name");
-    if names.contains(&name) {
+    if !names.insert(name) {
         found.push(FieldError::duplicate(path.child("name"), name));
-    } else {
-        names.push(name);
     }
 }
 
 /// Of init containers those without a name are not the same one.
 fn unique_init<'a>(
     found: &mut Faults,
-    names: &mut Vec<&'a str>,
+    names: &mut BTreeSet<&'a str>,
     container: &'a Value,
     path: &Path,
 ) {
-    if !container.text("name").is_empty() || names.contains(&"") {
+    if !container.text("name").is_empty() || names.contains("") {
         unique(found, names, container, path);
     }
 }
@@ -232,10 +235,10 @@ fn unique_host_ports(found: &mut Faults, containers: &[Value], path: &Path) {
 }
 
 /// What an ephemeral container may not have.
-fn ephemeral(found: &mut Faults, container: &Value, others: &[&str], path: &Path) {
+fn ephemeral(found: &mut Faults, container: &Value, others: &BTreeSet<&str>, path: &Path) {
     const WHY: &str = "cannot be set for an Ephemeral Container";
     let target = container.text("targetContainerName");
-    if !target.is_empty() && !others.contains(&target) {
+    if !target.is_empty() && !others.contains(target) {
         found.push(FieldError::not_found(path.child("targetContainerName"), target));
     }
     for key in [

@@ -6,6 +6,7 @@ use crate::admit::json::{Json, JsonMut};
 use crate::admit::words;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const TYPES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 
@@ -106,9 +107,10 @@ pub(super) fn validate_annotations(found: &mut Faults, meta: &Value, spec: &Valu
         }
     }
     let containers = containers::every(spec, &Path::root());
+    let known: BTreeSet<&str> = containers.iter().map(|(_, one)| one.text("name")).collect();
     for (key, value) in &annotations {
         let Some(name) = key.strip_prefix(APPARMOR) else { continue };
-        if !containers.iter().any(|(_, container)| container.text("name") == name) {
+        if !known.contains(name) {
             found.push(FieldError::invalid(path.key(key), name, "container not found"));
         }
         let value = text(value);

@@ -6,6 +6,7 @@ use crate::admit::faults::{Faults, NEGATIVE, dns_label, qualified, unsupported};
 use crate::admit::json::Json;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Words that need no domain, and that a container may ask for.
 const STANDARD: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
@@ -171,11 +172,15 @@ pub(crate) fn container_name(found: &mut Faults, name: &str, path: &Path) {
     found.push(FieldError::invalid(path.clone(), name, why));
 }
 
+/// Names that are shown to those who ask for claims that the pod does not have, in all: a refusal that repeats all
+/// claims for each wrong name would grow with the square of a body.
+const NAMES_SHOWN_MAX: usize = 10_000;
+
 fn claim_names(found: &mut Faults, wanted: &[Value], claims: &[Value], path: &Path) {
-    let mut known: Vec<&str> = claims.iter().map(|claim| claim.text("name")).collect();
-    known.sort_unstable();
-    known.dedup();
-    let mut taken: Vec<(&str, &str)> = Vec::new();
+    let known: BTreeSet<&str> = claims.iter().map(|claim| claim.text("name")).collect();
+    // how often each pair came, by claim
+    let mut taken: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    let mut shown = 0;
     for (i, claim) in wanted.iter().enumerate() {
         let path = path.index(i);
         let (name, request) = (claim.text("name"), claim.text("request"));
@@ -183,29 +188,32 @@ fn claim_names(found: &mut Faults, wanted: &[Value], claims: &[Value], path: &Pa
             found.push(FieldError::required(path, ""));
             continue;
         }
-        if taken.contains(&(name, "")) {
+        let same = taken.entry(name).or_default();
+        if same.contains_key("") {
             found.push(FieldError::duplicate(path.clone(), name));
         } else {
             if !request.is_empty() {
                 dns_label(found, &path.child("request"), request);
             }
-            if taken.contains(&(name, request)) {
+            if same.contains_key(request) {
                 found.push(FieldError::duplicate(path.clone(), format!("{name}/{request}")));
             } else if request.is_empty() {
-                for _ in taken.iter().filter(|(other, _)| *other == name) {
+                for _ in 0..same.values().sum() {
                     found.push(FieldError::duplicate(path.clone(), name));
                 }
             }
-            taken.push((name, request));
+            *same.entry(request).or_default() += 1;
         }
-        if !known.contains(&name) {
+        if !known.contains(name) {
             let mut fault = FieldError::not_found(path, name);
             fault.body.push_str(": must be one of the names in pod.spec.resourceClaims");
             if known.is_empty() {
                 fault.body.push_str(" which is empty");
-            } else {
+            } else if shown < NAMES_SHOWN_MAX {
+                shown += known.len();
+                let names: Vec<&str> = known.iter().copied().collect();
                 fault.body.push_str(": ");
-                fault.body.push_str(&known.join(", "));
+                fault.body.push_str(&names.join(", "));
             }
             found.push(fault);
         }
@@ -214,13 +222,12 @@ fn claim_names(found: &mut Faults, wanted: &[Value], claims: &[Value], path: &Pa
 
 /// Faults of `resizePolicy`.
 pub(crate) fn validate_resize(found: &mut Faults, spec: &Value, policies: &[Value], path: &Path) {
-    let mut taken: Vec<&str> = Vec::new();
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (i, policy) in policies.iter().enumerate() {
         let (name, restart) = (policy.text("resourceName"), policy.text("restartPolicy"));
-        if taken.contains(&name) {
+        if !taken.insert(name) {
             found.push(FieldError::duplicate(path.index(i), name));
         }
-        taken.push(name);
         let (resources, restarts) = (["cpu", "memory"], ["NotRequired", "RestartContainer"]);
         for (word, words) in [(name, resources), (restart, restarts)] {
             if word.is_empty() {

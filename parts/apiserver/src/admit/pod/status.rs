@@ -5,6 +5,7 @@ use crate::admit::faults::{self, Faults, qualified};
 use crate::admit::json::Json;
 use api::{FieldError, Path};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Conditions that need no domain.
 const SYSTEM: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
@@ -32,17 +33,24 @@ pub(crate) fn validate(object: &Value, old: &Value) -> Faults {
         }
     }
     generation(&mut found, new, &path);
+    let all_restart = may_all_restart(old.at("spec"));
     for (list, containers) in [
         ("containerStatuses", "containers"),
         ("initContainerStatuses", "initContainers"),
         ("ephemeralContainerStatuses", "ephemeralContainers"),
     ] {
+        // of several of one name the first counts
+        let present: BTreeMap<&str, &Value> =
+            new.list(list).iter().rev().map(|now| (now.text("name"), now)).collect();
+        let of_spec: BTreeMap<&str, &Value> =
+            old.at("spec").list(containers).iter().rev().map(|c| (c.text("name"), c)).collect();
         for (i, was) in before.list(list).iter().enumerate() {
             let name = was.text("name");
             let Some(code) = was.dig(&["state", "terminated"]).int("exitCode") else { continue };
-            let now = new.list(list).iter().find(|now| now.text("name") == name);
-            let runs = now.is_some_and(|now| !now.at("state").has("terminated"));
-            if runs && !may_restart(old.at("spec"), containers, name, code) {
+            let runs = present.get(name).is_some_and(|now| !now.at("state").has("terminated"));
+            let container = of_spec.get(name).copied();
+            let all = all_restart && list != "ephemeralContainerStatuses";
+            if runs && !all && !may_restart(old.at("spec"), container, list, code) {
                 let why = "may not be transitioned to non-terminated state";
                 let path = path.child(list).index(i).child("state");
                 found.push(FieldError::forbidden(path, why));
@@ -61,8 +69,17 @@ fn generation(found: &mut Faults, of: &Value, path: &Path) {
     }
 }
 
-/// Whether a container that ended with a code may run again.
-fn may_restart(spec: &Value, containers: &str, name: &str, code: i64) -> bool {
+/// Whether a rule of some container may start all of them again, but for ephemeral ones.
+fn may_all_restart(spec: &Value) -> bool {
+    let all = |container: &Value| {
+        let rules = container.list("restartPolicyRules");
+        rules.iter().any(|rule| rule.text("action") == "RestartAllContainers")
+    };
+    ["containers", "initContainers"].iter().any(|list| spec.list(list).iter().any(all))
+}
+
+/// Whether a container that ended with a code may run again; `list` is that of its status.
+fn may_restart(spec: &Value, container: Option<&Value>, list: &str, code: i64) -> bool {
     let by_rule = |container: &Value, action: &str| {
         container.list("restartPolicyRules").iter().any(|rule| {
             let codes = rule.at("exitCodes");
@@ -70,18 +87,8 @@ fn may_restart(spec: &Value, containers: &str, name: &str, code: i64) -> bool {
             rule.text("action") == action && among == (codes.text("operator") == "In")
         })
     };
-    let all = |container: &Value| {
-        let rules = container.list("restartPolicyRules");
-        rules.iter().any(|rule| rule.text("action") == "RestartAllContainers")
-    };
-    let restartable = containers != "ephemeralContainers";
-    if restartable && ["containers", "initContainers"].iter().any(|c| spec.list(c).iter().any(all))
-    {
-        return true;
-    }
-    let Some(container) = spec.list(containers).iter().find(|c| c.text("name") == name) else {
-        return false;
-    };
+    let restartable = list != "ephemeralContainerStatuses";
+    let Some(container) = container else { return false };
     let own = container.text("restartPolicy");
     let policy = if own.is_empty() { spec.text("restartPolicy") } else { own };
     restartable
@@ -104,9 +111,10 @@ fn addresses(
         let why = "must be equal to `hostIP`";
         found.push(FieldError::invalid(path.index(0).child("ip"), all[0], why));
     }
+    let known: BTreeSet<&str> = before.list(list).iter().map(|old| old.text("ip")).collect();
     for (i, one) in all.iter().enumerate() {
         // Those that were there are not judged anew.
-        if !before.list(list).iter().any(|old| old.text("ip") == *one) {
+        if !known.contains(one) {
             address::validate(found, &path.index(i), one);
         }
     }

@@ -5,6 +5,7 @@ use crate::admit::json::Json;
 use api::names;
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// What a taint does.
 pub(crate) const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -53,12 +54,15 @@ fn one(found: &mut Faults, toleration: &Value, path: &Path) {
     }
 }
 
+/// All of a toleration but its seconds.
+fn words(of: &Value) -> [&str; 4] {
+    ["key", "operator", "value", "effect"].map(|key| of.text(key))
+}
+
 /// Spec A90: a change may add tolerations and change their seconds.
 pub(crate) fn validate_only_added(found: &mut Faults, new: &[Value], old: &[Value], path: &Path) {
-    let same = |a: &Value, b: &Value| {
-        ["key", "operator", "value", "effect"].iter().all(|key| a.text(key) == b.text(key))
-    };
-    if old.iter().any(|old| !new.iter().any(|new| same(old, new))) {
+    let known: BTreeSet<[&str; 4]> = new.iter().map(words).collect();
+    if old.iter().any(|old| !known.contains(&words(old))) {
         let why = "existing toleration can not be modified except its tolerationSeconds";
         found.push(FieldError::forbidden(path.clone(), why));
         return;

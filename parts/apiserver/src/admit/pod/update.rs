@@ -6,6 +6,7 @@ use crate::admit::faults::{self, Faults};
 use crate::admit::json::{Json, JsonMut};
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 const ALLOWED: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
@@ -32,10 +33,11 @@ pub(crate) fn validate(found: &mut Faults, object: &Value, old: &Value) {
     }
     let (now, before) = (new.list("tolerations"), old.list("tolerations"));
     tolerations::validate_only_added(found, now, before, &path.child("tolerations"));
-    let gates = old.list("schedulingGates");
+    let gates: BTreeSet<&str> =
+        old.list("schedulingGates").iter().map(|gate| gate.text("name")).collect();
     for (i, gate) in new.list("schedulingGates").iter().enumerate() {
         let name = gate.text("name");
-        if !gates.iter().any(|old| old.text("name") == name) {
+        if !gates.contains(name) {
             let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
             let path = path.child("schedulingGates").index(i).child("name");
             found.push(FieldError::forbidden(path, &why));
@@ -163,9 +165,11 @@ pub(crate) fn validate_ephemeral(found: &mut Faults, object: &Value, old: &Value
     }
     let path = Path::new("spec").child("ephemeralContainers");
     let new = object.at("spec").list("ephemeralContainers");
+    let new: BTreeMap<&str, &Value> =
+        new.iter().rev().map(|container| (container.text("name"), container)).collect();
     for before in old.at("spec").list("ephemeralContainers") {
         let name = before.text("name");
-        match new.iter().find(|container| container.text("name") == name) {
+        match new.get(name).copied() {
             None => {
                 let why = format!("existing ephemeral containers {name:?} may not be removed\n");
                 found.push(FieldError::forbidden(path.clone(), &why));

@@ -9,7 +9,7 @@ use crate::admit::json::Json;
 use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Volumes without a fault, by name: mounts may refer to these alone.
 pub(crate) type Sound<'a> = BTreeMap<&'a str, &'a Value>;
@@ -77,7 +77,7 @@ pub(crate) fn has_source(volume: &Value) -> bool {
 pub(crate) fn validate<'a>(found: &mut Faults, scope: Scope<'a>, path: &Path) -> Sound<'a> {
     let mut sound = Sound::new();
     let volumes = scope.spec.list("volumes");
-    let made: Vec<String> = volumes
+    let made: BTreeSet<String> = volumes
         .iter()
         .filter(|v| v.has("ephemeral") && !scope.pod_name.is_empty())
         .map(|v| format!("{}-{}", scope.pod_name, v.text("name")))
@@ -98,7 +98,7 @@ pub(crate) fn validate<'a>(found: &mut Faults, scope: Scope<'a>, path: &Path) ->
         }
         found.extend(faults);
         let claim = volume.at("persistentVolumeClaim").text("claimName");
-        if made.iter().any(|made| made == claim) {
+        if made.contains(claim) {
             let path = path.child("persistentVolumeClaim").child("claimName");
             let why = "must not reference a PVC that gets created for an ephemeral volume";
             found.push(FieldError::invalid(path, claim, why));

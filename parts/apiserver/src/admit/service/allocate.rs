@@ -6,6 +6,7 @@ use crate::admit::faults::Faults;
 use crate::admit::json::{Json, JsonMut};
 use api::{FieldError, Path, Status};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Addresses and ports that may be given out.
 pub(crate) trait Pools {
@@ -68,11 +69,13 @@ fn keep_given(spec: &mut Value, old: &Value) {
         }
     }
     if gets_node_ports(old) && gets_node_ports(spec) {
-        let new = node_ports(spec);
-        let used: Vec<i64> = node_ports(old).into_iter().filter(|p| new.contains(p)).collect();
+        let new: BTreeSet<i64> = node_ports(spec).into_iter().collect();
+        let used: BTreeSet<i64> = node_ports(old).into_iter().filter(|p| new.contains(p)).collect();
+        // of several of one name the last counts
+        let known: BTreeMap<&str, &Value> =
+            old.list("ports").iter().map(|other| (other.text("name"), other)).collect();
         for port in spec.items("ports") {
-            let name = port.text("name").to_owned();
-            let had = old.list("ports").iter().rfind(|other| other.text("name") == name);
+            let had = known.get(port.text("name"));
             let had = had.and_then(|other| other.int("nodePort")).unwrap_or(0);
             if port.int("nodePort").unwrap_or(0) == 0 && had != 0 && !used.contains(&had) {
                 port.set("nodePort", had);
@@ -283,9 +286,11 @@ fn ports(
         return Ok(());
     }
     let all = gets_node_ports(spec);
-    let mut had = node_ports(old);
-    let mut by_port: Vec<(i64, i64)> = Vec::new();
-    let asked: Vec<(i64, i64)> = spec.list("ports").iter().map(numbers).collect();
+    let mut had: BTreeSet<i64> = node_ports(old).into_iter().collect();
+    let mut by_port: BTreeMap<i64, i64> = BTreeMap::new();
+    // of several of one port the first that says a port of the node
+    let asked: BTreeMap<i64, i64> =
+        spec.list("ports").iter().map(numbers).rev().filter(|(_, node)| *node != 0).collect();
     for (i, port) in spec.items("ports").iter_mut().enumerate() {
         let (number, mut node) = numbers(port);
         if node == 0 && !all {
@@ -293,12 +298,12 @@ fn ports(
         }
         if old.is_null() {
             // TCP and UDP of one port share the node's port.
-            let shared = by_port.iter().find(|(own, _)| *own == number).map(|(_, node)| *node);
-            let wanted = asked.iter().find(|(own, node)| *own == number && *node != 0);
+            let shared = by_port.get(&number).copied();
+            let wanted = asked.get(&number).copied();
             node = match (shared, node) {
                 (Some(shared), 0) => shared,
                 (Some(_), node) => node,
-                (None, _) => wanted.map_or(0, |(_, node)| *node),
+                (None, _) => wanted.unwrap_or(0),
             };
             if shared == Some(node) {
                 port.set("nodePort", node);
@@ -314,11 +319,11 @@ fn ports(
             })?;
             // A change may name one port twice, for TCP and for UDP; a new Service may not.
             if !old.is_null() {
-                had.push(node);
+                had.insert(node);
             }
         }
         port.set("nodePort", node);
-        by_port.push((number, node));
+        by_port.entry(number).or_insert(node);
     }
     Ok(())
 }

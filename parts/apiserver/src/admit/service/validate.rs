@@ -9,6 +9,7 @@ use crate::admit::json::Json;
 use crate::admit::{address, metadata, words};
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const BALANCED_ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
 const KEPT: &str = "may not change once set";
@@ -78,10 +79,11 @@ pub(super) fn status(object: &Value, old: &Value) -> Faults {
         found.push(FieldError::forbidden(path, why));
         return found;
     }
+    let known: BTreeSet<&str> = before.iter().map(|other| other.text("ip")).collect();
     for (i, one) in new.iter().enumerate() {
         let at = path.index(i);
         let (ip, name) = (one.text("ip"), one.text("hostname"));
-        if !ip.is_empty() && !before.iter().any(|other| other.text("ip") == ip) {
+        if !ip.is_empty() && !known.contains(ip) {
             address::validate(&mut found, &at.child("ip"), ip);
         }
         let mode = at.child("ipMode");
@@ -142,6 +144,7 @@ fn of_type(found: &mut Faults, spec: &Value, path: &Path) {
 
 fn ports(found: &mut Faults, spec: &Value, path: &Path) {
     let all = spec.list("ports");
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
     for (i, one) in all.iter().enumerate() {
         let at = path.index(i);
         let name = one.text("name");
@@ -149,7 +152,7 @@ fn ports(found: &mut Faults, spec: &Value, path: &Path) {
             found.push(FieldError::required(at.child("name"), ""));
         } else if !name.is_empty() {
             dns_label(found, &at.child("name"), name);
-            if all[..i].iter().any(|other| other.text("name") == name) {
+            if !taken.insert(name) {
                 found.push(FieldError::duplicate(at.child("name"), name));
             }
         }

@@ -1,6 +1,7 @@
 //! Regular expressions of rules: those that stand in a rule are built once, with it.
 
 use super::parse::{Expr, Fault, Kind};
+use crate::custom::expression;
 use regex::{Regex, RegexBuilder};
 use std::collections::BTreeMap;
 
@@ -31,6 +32,11 @@ impl Patterns {
         expr.parts().into_iter().try_for_each(|part| self.add(part))
     }
 
+    /// Bytes that they are counted as: each at its bound.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.len() * PATTERN_BYTES_MAX
+    }
+
     pub(super) fn get(&self, text: &str) -> Option<&Regex> {
         self.0.get(text)
     }
@@ -38,7 +44,7 @@ impl Patterns {
 
 /// Builds one that is known only when it is wanted.
 pub(super) fn build(text: &str) -> Result<Regex, String> {
-    let built = RegexBuilder::new(text)
+    let built = RegexBuilder::new(&expression::from_go(text))
         .size_limit(PATTERN_BYTES_MAX)
         .dfa_size_limit(PATTERN_BYTES_MAX)
         .build();
