@@ -46,14 +46,6 @@ impl Strategy for ReplicaSet {
         all
     }
 
-    fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        fields(object)
-    }
-
-    fn field_names(&self) -> &'static [&'static str] {
-        FIELD_NAMES
-    }
-
     fn columns(&self) -> &'static [Column] {
         COLUMNS
     }
@@ -61,15 +53,6 @@ impl Strategy for ReplicaSet {
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         cells(object, table::selector(object.at("spec").at("selector")), now)
     }
-}
-
-/// What field selectors may ask for.
-pub(super) const FIELD_NAMES: &[&str] = &["status.replicas"];
-
-/// The values behind [`FIELD_NAMES`].
-pub(super) fn fields(object: &Value) -> Vec<(&'static str, String)> {
-    let replicas = object.at("status").int("replicas").unwrap_or(0);
-    vec![("status.replicas", replicas.to_string())]
 }
 
 /// Cells of anything that keeps a number of pods; its selector as it is shown.

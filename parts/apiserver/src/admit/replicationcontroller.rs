@@ -56,11 +56,12 @@ impl Strategy for ReplicationController {
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        replicaset::fields(object)
+        let replicas = object.at("status").int("replicas").unwrap_or(0);
+        vec![("status.replicas", replicas.to_string())]
     }
 
     fn field_names(&self) -> &'static [&'static str] {
-        replicaset::FIELD_NAMES
+        &["status.replicas"]
     }
 
     fn orphans_dependents(&self) -> bool {
