@@ -290,6 +290,11 @@ impl<K: Ord + Clone + fmt::Debug> Job<K> {
     pub fn failures(&self) -> u32 {
         self.queue.failures(&self.key)
     }
+
+    /// What is asked for has changed: failures with what was asked for before do not count any more.
+    pub fn start_afresh(&self) {
+        self.queue.shared.state.lock().failures.remove(&self.key);
+    }
 }
 
 impl<K: Ord + Clone + fmt::Debug> Drop for Job<K> {
@@ -351,6 +356,21 @@ mod tests {
         queue.next().await.succeeded();
         queue.add("a");
         queue.next().await.failed();
+        let before = Instant::now();
+        drop(queue.next().await);
+        assert_eq!(before.elapsed(), Duration::from_millis(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_starts_afresh_returns_as_soon_as_after_its_first_failure() {
+        let queue = queue(10);
+        queue.add("a");
+        for _ in 0..18 {
+            queue.next().await.failed();
+        }
+        let job = queue.next().await;
+        job.start_afresh();
+        job.failed();
         let before = Instant::now();
         drop(queue.next().await);
         assert_eq!(before.elapsed(), Duration::from_millis(5));

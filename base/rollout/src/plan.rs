@@ -38,8 +38,8 @@ pub struct Plan {
     pub delete: Vec<Delete>,
     /// Nodes whose failed pod is deleted: their back-off grows.
     pub failed: Vec<String>,
-    /// Nodes with a pod that was evicted because of a taint: their back-off grows too.
-    pub evicted: Vec<(String, String)>,
+    /// Nodes with pods that were evicted because of a taint, and these pods: their back-off grows too.
+    pub evicted: Vec<(String, BTreeSet<String>)>,
     /// The status to write; absent when it says so already.
     pub status: Option<Status>,
     /// Whether the status says something else than numbers and words, so that it is written at once.
@@ -203,7 +203,7 @@ impl Board {
     fn count(&mut self, node: &str, answer: &Answer, is_in: bool) {
         self.standing.count(node, answer, is_in);
         let is_busy = answer.create
-            || answer.evicted.is_some()
+            || !answer.evicted.is_empty()
             || !(answer.delete.is_empty() && answer.adopt.is_empty() && answer.release.is_empty());
         if is_in {
             self.counts.add(&answer.counts);
@@ -311,7 +311,9 @@ impl Board {
             let Some(answer) = self.answers.get(node) else { continue };
             plan.adopt.extend_from_slice(&answer.adopt);
             plan.release.extend_from_slice(&answer.release);
-            plan.evicted.extend(answer.evicted.iter().map(|pod| (node.clone(), pod.clone())));
+            if !answer.evicted.is_empty() {
+                plan.evicted.push((node.clone(), answer.evicted.clone()));
+            }
             if answer.create {
                 plan.create.push(Create { node: node.clone() });
             }

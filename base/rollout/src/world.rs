@@ -212,9 +212,9 @@ pub struct Failure {
     pub at: Timestamp,
     /// How long the next one is left in place.
     pub delay: SignedDuration,
-    /// The pod, where it did not fail but was evicted because of a taint: then a new one waits for the delay, or
-    /// they would take turns for ever (spec D13).
-    pub evicted: Option<String>,
+    /// The pods that did not fail but were evicted because of a taint, as they stood when it was noted: then a new
+    /// one waits for the delay, or they would take turns for ever (spec D13).
+    pub evicted: BTreeSet<String>,
 }
 
 impl Failure {
@@ -232,7 +232,7 @@ impl Failure {
             None => Self::DELAY_INITIAL,
             Some(before) => before.delay.saturating_mul(2).min(Self::DELAY_MAX),
         };
-        Self { at: now, delay, evicted: None }
+        Self { at: now, delay, evicted: BTreeSet::new() }
     }
 
     /// Whether the entry no longer counts.
@@ -252,17 +252,17 @@ impl Failures {
         self.by_node.get(node).filter(|_| self.observed_generation == observed_generation)
     }
 
-    /// Notes that a pod was evicted because of a taint.
+    /// Notes that pods were evicted because of a taint: one failure, however many are ending there at once.
     pub fn note_eviction(
         &mut self,
         observed_generation: i64,
         node: &str,
-        pod: &str,
+        pods: &BTreeSet<String>,
         now: Timestamp,
     ) {
         self.note(observed_generation, node, now);
         if let Some(failure) = self.by_node.get_mut(node) {
-            failure.evicted = Some(pod.to_owned());
+            failure.evicted.clone_from(pods);
         }
     }
 

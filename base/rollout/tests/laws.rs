@@ -401,6 +401,24 @@ proptest! {
     }
 
     #[test]
+    fn an_eviction_is_counted_once(world in any_world()) {
+        let mut world = world;
+        for pod in world.pods.values_mut() {
+            pod.is_terminating = true;
+            pod.is_evicted = true;
+        }
+        for _ in 0..2 {
+            let plan = plan(&world, start());
+            for (node, pods) in &plan.evicted {
+                let generation = world.set.status.observed_generation;
+                world.failures.note_eviction(generation, node, pods, start());
+            }
+            let again = bare(self::plan(&world, start()));
+            prop_assert!(again.evicted.is_empty(), "{:?} after {:?}", again.evicted, plan.evicted);
+        }
+    }
+
+    #[test]
     fn a_board_fed_change_by_change_plans_like_a_fresh_look(
         mut world in any_world(),
         others in prop::collection::vec(any_world(), 1..4),

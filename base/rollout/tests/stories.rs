@@ -319,7 +319,11 @@ impl NodeIn {
 
 impl FailureIn {
     fn failure(&self) -> Failure {
-        Failure { at: ago(self.ago), delay: SignedDuration::from_secs(self.delay), evicted: None }
+        Failure {
+            at: ago(self.ago),
+            delay: SignedDuration::from_secs(self.delay),
+            evicted: BTreeSet::new(),
+        }
     }
 }
 

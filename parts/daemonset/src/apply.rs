@@ -36,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) refusal: Option<String>,
     /// Whether the status was written.
     pub(crate) has_reported: bool,
+    /// The status was not taken because the set has changed: its news are on their way.
+    pub(crate) is_behind: bool,
     /// Nodes whose pods were written.
     pub(crate) touched: BTreeSet<String>,
     /// The first thing that went wrong.
@@ -363,6 +365,8 @@ impl Act<'_> {
                 outcome.wrote(SETS, &written);
             }
             Err(error) if code(&error) == 404 => {}
+            // A watch that is held up may let this happen many times: no reason to wait ever longer.
+            Err(error) if code(&error) == 409 => outcome.is_behind = true,
             Err(error) => outcome.went_wrong(what, &error),
         }
     }

@@ -29,6 +29,8 @@ const STATUS_PERIOD: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 struct Held {
     uid: String,
+    /// The generation worked on last.
+    generation: Option<i64>,
     board: Option<Board>,
     failures: Failures,
     ledger: Ledger<()>,
@@ -105,11 +107,17 @@ impl Worker {
 
     async fn work(&self, job: Job<Key>) {
         let key = job.key.clone();
-        let held = self.held.lock().remove(&key).unwrap_or_default();
+        let mut held = self.held.lock().remove(&key).unwrap_or_default();
         let Some(object) = self.sight.sets.get(&key) else {
             self.marks.take(&key);
             return job.succeeded();
         };
+        // another wish does not wait for the back-off of the one before
+        if std::mem::replace(&mut held.generation, object.metadata.generation)
+            != object.metadata.generation
+        {
+            job.start_afresh();
+        }
         let (held, went) = self.pass(&key, &object, held).await;
         self.held.lock().insert(key.clone(), held);
         if went.is_well {
@@ -131,7 +139,8 @@ impl Worker {
             }
         };
         if held.uid != set.uid {
-            held = Held { uid: set.uid.clone(), ..Held::default() };
+            let generation = held.generation;
+            held = Held { uid: set.uid.clone(), generation, ..Held::default() };
             self.marks.all(key);
         }
         if set.is_deleting {
@@ -175,8 +184,8 @@ impl Worker {
             held.failures.note(set.status.observed_generation, node, now);
             self.marks.node(key, node);
         }
-        for (node, pod) in &plan.evicted {
-            held.failures.note_eviction(set.status.observed_generation, node, pod, now);
+        for (node, pods) in &plan.evicted {
+            held.failures.note_eviction(set.status.observed_generation, node, pods, now);
             self.marks.node(key, node);
         }
         held.note_refusals(plan, outcome);
@@ -197,7 +206,9 @@ impl Worker {
             return Went::again_after(Duration::ZERO);
         }
         let wait = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default();
-        Went { is_well: outcome.wrong.is_none(), again_after: plan.again_at.map(wait) }
+        let behind = outcome.is_behind.then_some(BEHIND_RETRY);
+        let again_after = plan.again_at.map(wait).into_iter().chain(behind).min();
+        Went { is_well: outcome.wrong.is_none(), again_after }
     }
 }
 

@@ -162,7 +162,10 @@ impl Witness {
         refresh(records, kind, &mut revisions, &mut changes, RevisionSeen::read);
         for (name, set) in &self.sets {
             self.unrest_of(name, set, &mut all);
-            all.extend(history_of(name, set, revisions.values()));
+            let is_in_use = |one: &RevisionSeen| {
+                self.pods.values().any(|pod| pod.owner == set.uid && pod.image == one.image)
+            };
+            all.extend(history_of(name, set, revisions.values(), is_in_use));
         }
         for (name, pod) in &self.pods {
             if !pod.is_live() {
@@ -411,18 +414,20 @@ impl Witness {
 }
 
 /// What is wrong with a set's history at rest: numbers are its own, the last one is the template, no more are kept than
-/// asked for.
+/// asked for, but for those that a pod still carries (spec B58): one on a node with a new taint stays as it is (B95).
 fn history_of<'r>(
     name: &str,
     set: &SetSeen,
     revisions: impl Iterator<Item = &'r RevisionSeen>,
+    is_in_use: impl Fn(&RevisionSeen) -> bool,
 ) -> Option<String> {
     let mut own: Vec<&RevisionSeen> = revisions.filter(|one| one.owner == set.uid).collect();
     own.sort_by_key(|one| one.number);
     let is_unique = own.windows(2).all(|pair| pair[0].number < pair[1].number);
     let is_current =
         own.last().is_some_and(|last| last.image == set.image && last.zone == set.zone);
-    let is_short = own.len() <= set.history_limit + 1;
+    let spare = own.iter().rev().skip(1).filter(|one| !is_in_use(one)).count();
+    let is_short = own.len() <= set.history_limit + 1 || spare == 0;
     (!(is_unique && is_current && is_short))
         .then(|| format!("the history of {name} at {} {:?} is {own:?}", set.image, set.zone))
 }

@@ -96,8 +96,8 @@ pub struct Answer {
     pub release: Vec<String>,
     /// Whether a failed pod is among those to delete, so that back-off grows.
     pub has_failed: bool,
-    /// A pod that was evicted because of a taint and is not in the back-off yet.
-    pub evicted: Option<String>,
+    /// The pods here that were evicted because of a taint, if one of them is not in the back-off yet; else empty.
+    pub evicted: BTreeSet<String>,
     /// What stands between the node and an available pod.
     pub trouble: Option<Trouble>,
     /// What to tell.
@@ -219,7 +219,7 @@ pub fn answer(terms: &Terms, site: &Site<'_>, failure: Option<&Failure>, now: Ti
         adopt: Vec::new(),
         release: Vec::new(),
         has_failed: false,
-        evicted: None,
+        evicted: BTreeSet::new(),
         trouble: None,
         events: Vec::new(),
         turn: Turn::Out,
@@ -348,10 +348,12 @@ impl Here<'_> {
         if !self.should_run || !self.terms.set.is_ours() {
             return self.should_run;
         }
-        let noted = failure.and_then(|failure| failure.evicted.as_ref());
-        let evicted = mine.iter().find(|pod| pod.is_evicted && noted != Some(&pod.name));
-        found.evicted = evicted.map(|pod| pod.name.clone());
-        let held = failure.filter(|failure| failure.evicted.is_some());
+        let evicted = mine.iter().filter(|pod| pod.is_evicted).map(|pod| pod.name.clone());
+        let evicted: BTreeSet<String> = evicted.collect();
+        if failure.map_or(!evicted.is_empty(), |failure| !evicted.is_subset(&failure.evicted)) {
+            found.evicted = evicted;
+        }
+        let held = failure.filter(|failure| !failure.evicted.is_empty());
         let until = held.and_then(|failure| failure.holds_until(self.now));
         found.again_at = found.again_at.into_iter().chain(until).min();
         until.is_none()

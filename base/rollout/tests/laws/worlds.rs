@@ -9,7 +9,7 @@ use rollout::words::{HASH_LABEL, TEMPLATE_GENERATION_LABEL};
 use rollout::world::{Failure, Failures, Phase, Pod, Revision};
 use rollout::{Plan, Set, Trouble, World, json, shape};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) const UID: &str = "uid-of-the-set";
@@ -206,7 +206,7 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
     let failure = (0..5_i64, select(vec![1_i64, 4, 900])).prop_map(|(ago, delay)| Failure {
         at: start() - SignedDuration::from_secs(ago),
         delay: SignedDuration::from_secs(delay),
-        evicted: None,
+        evicted: BTreeSet::new(),
     });
     let failures = prop::collection::btree_map(select(NODES.to_vec()), failure, 0..3);
     let pods = prop::collection::vec(any_pod(), 0..9);
@@ -363,8 +363,8 @@ pub(crate) fn carry_out(world: &mut World, plan: &Plan, now: Timestamp, serial: 
     for node in &plan.failed {
         world.failures.note(world.set.status.observed_generation, node, now);
     }
-    for (node, pod) in &plan.evicted {
-        world.failures.note_eviction(world.set.status.observed_generation, node, pod, now);
+    for (node, pods) in &plan.evicted {
+        world.failures.note_eviction(world.set.status.observed_generation, node, pods, now);
     }
     carry_out_revisions(world, plan);
     if let Some(status) = &plan.status {
