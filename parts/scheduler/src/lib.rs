@@ -13,7 +13,7 @@
 //!
 //! # Absent
 //! Claims of volumes and devices: a pod that asks for them waits and says why (spec C10). Images that a node has already
-//! are not weighed. Several profiles, sampling of nodes: an unpinned pod looks at all of them.
+//! are not weighed, nor the spread over hosts and zones that upstream adds where a pod names none. Several profiles, sampling of nodes: an unpinned pod looks at all of them.
 //!
 //! Start with [`run`], then `plan`.
 

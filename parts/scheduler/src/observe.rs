@@ -104,7 +104,7 @@ impl Scheduler {
                 if self.pods.get(&key).is_none_or(|pod| uid(&pod) == uid(&old)) {
                     self.backlog.forget(&key);
                 }
-                self.wake(freed);
+                self.wake(freed.into_iter().flatten());
             }
             Change::Resync => self.rebuild(),
         }
@@ -121,11 +121,13 @@ impl Scheduler {
             && pod.metadata.deletion_timestamp.is_none();
         if !ours || !waits {
             self.backlog.forget(&key);
-            self.snapshot.nominate(pod, None);
+            // where it runs now it takes the room that was kept for it
+            let here = bound_to(pod).filter(|_| !fit::filter::is_finished(pod));
+            let kept = self.snapshot.nominate(pod, None);
+            self.wake(kept.filter(|kept| Some(kept.as_str()) != here));
             return;
         }
-        let nominated = pod.status.as_ref().and_then(|s| s.nominated_node_name.as_deref());
-        self.snapshot.nominate(pod, nominated);
+        self.nominate(pod, nominated_to(pod));
         if spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty()) {
             self.backlog.forget(&key);
             self.requests.push(Box::pin(self.hand.clone().gate(Arc::clone(pod))));
@@ -168,10 +170,17 @@ impl Scheduler {
         }
     }
 
-    fn wake(&mut self, freed: Option<String>) {
-        if let Some(node) = freed {
+    fn wake(&mut self, freed: impl IntoIterator<Item = String>) {
+        for node in freed {
             self.backlog.wake(&node, Instant::now());
         }
+    }
+
+    /// Keeps room for a pod on a node, or nowhere; those whom its room elsewhere held back look again, as upstream's do
+    /// when a nominated pod goes or is sent elsewhere (spec C36).
+    fn nominate(&mut self, pod: &Arc<Pod>, node: Option<&str>) {
+        let kept = self.snapshot.nominate(pod, node);
+        self.wake(kept);
     }
 
     fn decide(&mut self) {
@@ -183,7 +192,8 @@ impl Scheduler {
         let sources = plan::Sources { budgets: &|| self.budgets.list(), namespaces: &namespaces };
         match plan::plan(&pod, &self.snapshot, sources) {
             Plan::Bind(node) => {
-                self.snapshot.assume(&pod, &node);
+                let kept = self.snapshot.assume(&pod, &node);
+                self.wake(kept);
                 self.requests.push(Box::pin(self.hand.clone().bind(pod, node)));
             }
             Plan::Fail(failure) => {
@@ -193,11 +203,11 @@ impl Scheduler {
                 }
                 match &failure.outlook {
                     Outlook::Same => {}
-                    Outlook::None => self.snapshot.nominate(&pod, None),
+                    Outlook::None => self.nominate(&pod, None),
                     Outlook::Room(room) => {
-                        self.snapshot.nominate(&pod, Some(&room.node));
+                        self.nominate(&pod, Some(&room.node));
                         for other in &room.displaced {
-                            self.snapshot.nominate(other, None);
+                            self.nominate(other, None);
                             self.backlog.wake_one(&Key::of(other.as_ref()), Instant::now());
                         }
                     }
@@ -218,11 +228,16 @@ impl Scheduler {
                 if lost {
                     self.backlog.forget(&key);
                 } else {
+                    self.nominate(&pod, nominated_to(&pod));
                     self.backlog.troubled(&key, Instant::now());
                 }
             }
         }
     }
+}
+
+fn nominated_to(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.nominated_node_name.as_deref()
 }
 
 async fn wait(due: Option<Instant>) {
@@ -258,3 +273,6 @@ fn matters(old: &Node, new: &Node) -> bool {
     let room = |node: &Node| node.status.clone().and_then(|status| status.allocatable);
     old.metadata.labels != new.metadata.labels || spec(old) != spec(new) || room(old) != room(new)
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,7 +167,7 @@ fn preempt(
     company: Option<&Company<'_>>,
 ) -> Failure {
     let minds_company = false;
-    if let Some(why) = ineligible(pod, snapshot) {
+    if let Some(why) = ineligible(pod, snapshot, refused) {
         let first = failure_text(snapshot.nodes, tally, None);
         let message = format!("{first} no new claims to deallocate, preemption: {why}");
         return Failure { message, outlook: Outlook::Same, minds_company };
@@ -238,12 +238,21 @@ fn unsupported(spec: &PodSpec) -> Option<&'static str> {
     }
 }
 
-/// Why a pod may not preempt at all (spec C31).
-fn ineligible(pod: &Pod, snapshot: &Snapshot) -> Option<&'static str> {
+/// Why a pod may not preempt at all (spec C31). One that waits for room on a node where room no longer helps (it was
+/// cordoned, say) may preempt elsewhere at once.
+fn ineligible(
+    pod: &Pod,
+    snapshot: &Snapshot,
+    refused: &[(&String, &Seat, Reasons)],
+) -> Option<&'static str> {
     if !may_preempt(pod) {
         return Some(words::NEVER_PREEMPTS);
     }
     let nominated = pod.status.as_ref()?.nominated_node_name.as_deref()?;
+    let mut against = refused.iter().filter(|(name, _, _)| *name == nominated);
+    if against.any(|(_, _, reasons)| !reasons.iter().all(Reason::preemption_may_help)) {
+        return None;
+    }
     let seat = snapshot.seats.get(nominated)?;
     let waits = |other: &Arc<Pod>| {
         other.metadata.deletion_timestamp.is_some()

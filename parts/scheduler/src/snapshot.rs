@@ -79,25 +79,26 @@ impl Snapshot {
         }
         let freed = self.take_out(&key);
         if let Some(node) = here {
-            self.nominate(pod, None);
             self.seat(pod, node, false);
             return freed.filter(|old| old != node);
         }
         freed
     }
 
-    /// Takes out a pod that is gone; answers the node where it made room.
-    pub(crate) fn remove_pod(&mut self, pod: &Pod) -> Option<String> {
-        self.unnominate(uid(pod));
+    /// Takes out a pod that is gone; answers the nodes where it made room: that where it was, and that where room was
+    /// kept for it (spec C36).
+    pub(crate) fn remove_pod(&mut self, pod: &Pod) -> [Option<String>; 2] {
+        let kept = self.unnominate(uid(pod));
         let key = Key::of(pod);
         let same = self.places.get(&key).is_some_and(|place| place.uid == uid(pod));
-        if same { self.take_out(&key) } else { None }
+        [if same { self.take_out(&key) } else { None }, kept]
     }
 
-    /// Gives a pod its room before the server knows.
-    pub(crate) fn assume(&mut self, pod: &Arc<Pod>, node: &str) {
+    /// Gives a pod its room before the server knows. Room that was kept for it elsewhere is no longer; answers where.
+    pub(crate) fn assume(&mut self, pod: &Arc<Pod>, node: &str) -> Option<String> {
         self.take_out(&Key::of(pod.as_ref()));
         self.seat(pod, node, true);
+        self.unnominate(uid(pod)).filter(|kept| kept != node)
     }
 
     /// Takes the room back when the binding failed.
@@ -118,10 +119,12 @@ impl Snapshot {
             .collect()
     }
 
-    /// Nominates a pod to a node, or to none.
-    pub(crate) fn nominate(&mut self, pod: &Arc<Pod>, node: Option<&str>) {
-        self.unnominate(uid(pod));
-        if let Some(node) = node.filter(|node| !node.is_empty()) {
+    /// Nominates a pod to a node, or to none. Answers another node where room was kept for it until now.
+    #[must_use = "others may have been held back by the room that was kept"]
+    pub(crate) fn nominate(&mut self, pod: &Arc<Pod>, node: Option<&str>) -> Option<String> {
+        let kept = self.unnominate(uid(pod));
+        let node = node.filter(|node| !node.is_empty());
+        if let Some(node) = node {
             self.nominations.insert(uid(pod).to_owned(), node.to_owned());
             let seat = self.seats.entry(node.to_owned()).or_default();
             seat.nominated.insert(uid(pod).to_owned(), Arc::clone(pod));
@@ -129,6 +132,7 @@ impl Snapshot {
                 self.coming_guards.insert(uid(pod).to_owned(), guard);
             }
         }
+        kept.filter(|kept| Some(kept.as_str()) != node)
     }
 
     /// Whether a pod's neighbours matter at all: it asks for some, or somebody keeps away.
@@ -192,14 +196,14 @@ impl Snapshot {
         Some(company)
     }
 
-    fn unnominate(&mut self, uid: &str) {
+    fn unnominate(&mut self, uid: &str) -> Option<String> {
         self.coming_guards.remove(uid);
-        if let Some(node) = self.nominations.remove(uid) {
-            if let Some(seat) = self.seats.get_mut(&node) {
-                seat.nominated.remove(uid);
-            }
-            self.drop_if_empty(&node);
+        let node = self.nominations.remove(uid)?;
+        if let Some(seat) = self.seats.get_mut(&node) {
+            seat.nominated.remove(uid);
         }
+        self.drop_if_empty(&node);
+        Some(node)
     }
 
     fn seat(&mut self, pod: &Arc<Pod>, node: &str, assumed: bool) {

@@ -1,5 +1,6 @@
 //! Which of several fitting nodes: the emptiest, away from taints that ask for it, near what the pod prefers, with the
-//! neighbours it would like. Upstream's scores but that of images.
+//! neighbours it would like. Upstream's scores but that of images and, of spreads, the two that upstream adds where a pod
+//! names none (its system defaults over host and zone).
 
 use super::Sources;
 use crate::snapshot::{Seat, Snapshot};

@@ -131,9 +131,29 @@ fn a_more_important_pod_makes_room_and_then_waits_for_it() {
 }
 
 #[test]
+fn who_waits_for_room_on_a_node_that_was_cordoned_makes_room_elsewhere_at_once() {
+    let low = |name: &str| pod(name, "3", 1, None);
+    let going = json!({
+        "metadata": {"name": "going", "namespace": "d", "uid": "going", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"priority": 1, "containers": [{"name": "c", "resources": {"requests": {"cpu": "3"}}}]},
+        "status": {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]},
+    });
+    let going: Arc<Pod> = Arc::new(serde_json::from_value(going).unwrap());
+    let mut busy = snapshot(&[("a", "4"), ("b", "4")], &[("a", going), ("b", low("stays"))]);
+    let mut waiting = Pod::clone(&pod("high", "2", 5, None));
+    waiting.status = Some(serde_json::from_value(json!({"nominatedNodeName": "a"})).unwrap());
+    assert!(told(&waiting, &busy).ends_with(words::ALREADY_PREEMPTING));
+    let mut cordoned = k8s_openapi::api::core::v1::Node::clone(&node("a", "4"));
+    cordoned.spec = Some(serde_json::from_value(json!({"unschedulable": true})).unwrap());
+    busy.put_node(Arc::new(cordoned));
+    let (node, victims, _) = room(&waiting, &busy, &[]);
+    assert_eq!((node, victims), ("b".to_owned(), vec!["stays".to_owned()]));
+}
+
+#[test]
 fn a_nominated_pod_keeps_its_room_from_its_equals_and_not_from_its_betters() {
     let mut snapshot = snapshot(&[("a", "4")], &[]);
-    snapshot.nominate(&pod("first", "3", 5, None), Some("a"));
+    let _nobody = snapshot.nominate(&pod("first", "3", 5, None), Some("a"));
     assert!(matches!(plan(&pod("equal", "2", 5, None), &snapshot), Plan::Fail(_)));
     assert!(matches!(plan(&pod("better", "2", 6, None), &snapshot), Plan::Bind(_)));
     assert!(matches!(plan(&pod("first", "3", 5, None), &snapshot), Plan::Bind(_)));
@@ -167,11 +187,11 @@ fn a_budget_turns_preemption_to_another_node_and_never_forbids_it() {
 fn who_waits_there_is_sent_away_only_by_its_betters() {
     let low = pod("low", "3", 1, None);
     let mut busy = snapshot(&[("a", "4")], &[("a", low)]);
-    busy.nominate(&pod("middle", "1", 3, None), Some("a"));
+    let _nobody = busy.nominate(&pod("middle", "1", 3, None), Some("a"));
     let (_, victims, displaced) = room(&pod("high", "4", 5, None), &busy, &[]);
     assert_eq!((victims, displaced), (vec!["low".to_owned()], vec!["middle".to_owned()]));
     // beside one that keeps its room, going would not help
-    busy.nominate(&pod("equal", "1", 5, None), Some("a"));
+    let _nobody = busy.nominate(&pod("equal", "1", 5, None), Some("a"));
     assert!(told(&pod("high", "4", 5, None), &busy).contains("No preemption victims found"));
 }
 

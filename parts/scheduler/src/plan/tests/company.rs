@@ -219,7 +219,7 @@ fn who_waits_for_room_keeps_others_away_before_it_is_there() {
     let mut guard = Pod::clone(&guard);
     guard.spec.as_mut().unwrap().priority = Some(9);
     let guard = Arc::new(guard);
-    here.nominate(&guard, Some("a"));
+    let _nobody = here.nominate(&guard, Some("a"));
     let mut pinned = Pod::clone(&pod("w", "1", 0, Some("a")));
     pinned.metadata.labels = Some(Labels::from([("app".to_owned(), "web".to_owned())]));
     assert_eq!(
@@ -230,7 +230,7 @@ fn who_waits_for_room_keeps_others_away_before_it_is_there() {
     pinned.spec.as_mut().unwrap().priority = Some(10);
     assert_eq!(chosen(&pinned, &here), "a", "its betters do not mind");
     pinned.spec.as_mut().unwrap().priority = Some(0);
-    here.nominate(&guard, None);
+    let _nobody = here.nominate(&guard, None);
     assert_eq!(chosen(&pinned, &here), "a", "it waits there no more");
 }
 
