@@ -59,6 +59,11 @@ fn containers_outlive_the_kill_of_server_and_agents() {
     walk(2, "kills");
 }
 
+#[test]
+fn an_agent_killed_at_any_moment_restarts_nothing_and_leaves_nothing() {
+    walk(1, "lives");
+}
+
 fn output(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().expect("a tool of this machine runs");
     String::from_utf8_lossy(&output.stdout).into_owned()
