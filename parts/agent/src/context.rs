@@ -13,10 +13,20 @@ use kube::api::Api;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{Notify, Semaphore, watch};
+use std::time::Duration;
+use tokio::sync::{Semaphore, watch};
 
 /// Images fetched at the same time. Upstream's default is one; with four a slow registry holds up only its own pods.
 pub(crate) const PULLS_MAX: usize = 4;
+
+/// Longest wait for what a pod names: a server that takes a request and never answers it must not hold up the pod for ever.
+/// Ten seconds, as for a connection; whoever asks tries again with growing pauses.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+async fn in_time<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| Err(format!("the server did not answer in {ANSWER_MAX:?}"));
+    tokio::time::timeout(ANSWER_MAX, work).await.unwrap_or_else(late)
+}
 
 /// The node, as its pods see it.
 pub(crate) struct Context {
@@ -42,8 +52,9 @@ pub(crate) struct Context {
     pub(crate) network: watch::Receiver<Option<String>>,
     pub(crate) pulls: Arc<Semaphore>,
     pub(crate) tokens: Tokens,
-    /// Called when the disk is short: images that nobody uses are removed at once.
-    pub(crate) images_called: Notify,
+    /// The node is short of disk or files at this moment: what is left of pods that are over goes.
+    pub(crate) is_disk_short: watch::Sender<bool>,
+    pub(crate) images: crate::images::Images,
     /// The kernel enforces AppArmor profiles.
     pub(crate) has_apparmor: bool,
     /// Host and port of the API server, for clients in pods.
@@ -115,9 +126,12 @@ impl Context {
     /// Everything that the pod names by ConfigMap and Secret, and its tokens. What does not exist is left out; another failure is told.
     pub(crate) async fn sources(&self, pod: &Pod) -> Result<Sources, String> {
         let now = self.setup.clock.now();
-        let (fetched, tokens) =
-            futures::join!(self.fetch(pod, names(pod)), self.tokens.of(&self.client, pod, now));
-        Ok(Sources { tokens, ..fetched? })
+        in_time(async {
+            let (fetched, tokens) =
+                futures::join!(self.fetch(pod, names(pod)), self.tokens.of(&self.client, pod, now));
+            Ok(Sources { tokens, ..fetched? })
+        })
+        .await
     }
 
     /// What the environment of one container names.
@@ -128,7 +142,7 @@ impl Context {
     ) -> Result<Sources, String> {
         let mut names = Names::default();
         names.add(container);
-        self.fetch(pod, names).await
+        in_time(self.fetch(pod, names)).await
     }
 
     async fn fetch(&self, pod: &Pod, names: Names) -> Result<Sources, String> {
@@ -156,7 +170,8 @@ impl Context {
             return Ok(String::new());
         };
         let api: Api<RuntimeClass> = Api::all(self.client.clone());
-        match api.get_opt(class).await {
+        let asked = async { api.get_opt(class).await.map_err(|error| error.to_string()) };
+        match in_time(asked).await {
             Ok(Some(found)) => Ok(found.handler),
             Ok(None) => Err(format!("RuntimeClass \"{class}\" not found")),
             Err(error) => Err(format!("looking up the RuntimeClass \"{class}\": {error}")),
@@ -169,7 +184,9 @@ impl Context {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         for wanted in spec.image_pull_secrets.iter().flatten() {
-            let secret = api.get_opt(&wanted.name).await.ok().flatten();
+            let asked =
+                async { api.get_opt(&wanted.name).await.map_err(|error| error.to_string()) };
+            let secret = in_time(asked).await.ok().flatten();
             let Some(secret) = secret else {
                 let message = format!(
                     "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",

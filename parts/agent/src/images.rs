@@ -4,6 +4,7 @@ use crate::context::Context;
 use crate::cri::{Answer, Runtime, v1};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ContainerImage;
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(crate) async fn shown(runtime: &Runtime) -> Answer<Vec<ContainerImage>> {
 fn unused<'a>(
     images: &'a [v1::Image],
     used: &BTreeSet<String>,
-    seen: &BTreeMap<String, (Timestamp, Timestamp)>,
+    seen: &Ages,
     now: Timestamp,
 ) -> Vec<&'a v1::Image> {
     let names = |image: &'a v1::Image| {
@@ -59,54 +60,91 @@ fn unused<'a>(
     list
 }
 
-/// Removes unused images when the disk runs full, for as long as the agent runs.
-pub(crate) async fn collect(context: Arc<Context>, sandbox_image: Option<String>) {
-    let mut seen: BTreeMap<String, (Timestamp, Timestamp)> = BTreeMap::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = context.images_called.notified() => {}
-            () = tokio::time::sleep(LOOK) => {}
+/// When an image was seen first, and used last.
+type Ages = BTreeMap<String, (Timestamp, Timestamp)>;
+
+/// What is known of images.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    /// The image of sandboxes, which is in use even where there is none.
+    sandbox: Option<String>,
+    /// By id. `None` before the first look: what is there then has been there for ever.
+    ages: Mutex<Option<Ages>>,
+}
+
+impl Images {
+    pub(crate) fn new(sandbox: Option<String>) -> Self {
+        Self { sandbox, ages: Mutex::default() }
+    }
+
+    fn note(&self, images: &[v1::Image], used: &BTreeSet<String>, now: Timestamp) -> Ages {
+        let mut ages = self.ages.lock();
+        let first = if ages.is_none() { Timestamp::UNIX_EPOCH } else { now };
+        let ages = ages.get_or_insert_default();
+        ages.retain(|id, _| images.iter().any(|image| image.id == *id));
+        for image in images {
+            let entry = ages.entry(image.id.clone()).or_insert((first, now));
+            if used.contains(&image.id) {
+                entry.1 = now;
+            }
         }
-        let now = context.setup.clock.now();
-        if let Err(failure) = once(&context, sandbox_image.as_ref(), &mut seen, now).await {
-            tracing::debug!("images not looked at: {failure}");
-        }
+        ages.clone()
     }
 }
 
-async fn once(
-    context: &Context,
-    sandbox_image: Option<&String>,
-    seen: &mut BTreeMap<String, (Timestamp, Timestamp)>,
-    now: Timestamp,
-) -> Answer<()> {
+/// Removes unused images when the disk runs full, for as long as the agent runs.
+pub(crate) async fn collect(context: Arc<Context>) {
+    loop {
+        if let Err(failure) = once(&context).await {
+            tracing::debug!("images not looked at: {failure}");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Images that may be removed.
+async fn spare(context: &Context) -> Answer<Vec<v1::Image>> {
+    let now = context.setup.clock.now();
     let runtime = &context.runtime;
     let images = runtime.images().await?;
-    let mut used: BTreeSet<String> = sandbox_image.cloned().into_iter().collect();
+    let mut used: BTreeSet<String> = context.images.sandbox.iter().cloned().collect();
     // whoever made a container, its image is in use
     for container in runtime.containers(&BTreeMap::new()).await? {
         used.extend([container.image_ref, container.image.unwrap_or_default().image]);
     }
-    seen.retain(|id, _| images.iter().any(|image| image.id == *id));
-    for image in &images {
-        let entry = seen.entry(image.id.clone()).or_insert((now, now));
-        if used.contains(&image.id) {
-            entry.1 = now;
-        }
+    let ages = context.images.note(&images, &used, now);
+    Ok(unused(&images, &used, &ages, now).into_iter().cloned().collect())
+}
+
+async fn remove(context: &Context, image: &v1::Image) {
+    let name = image.repo_tags.first().unwrap_or(&image.id);
+    tracing::info!("removing the unused image {name}");
+    if let Err(failure) = context.runtime.remove_image(&image.id).await {
+        tracing::warn!("the image {name} stays: {failure}");
     }
-    let Some(place) = runtime.image_place().await? else { return Ok(()) };
+}
+
+/// Removes every image that nobody uses, as the node is short of disk or files.
+pub(crate) async fn reclaim(context: &Context) -> Answer<()> {
+    for image in spare(context).await? {
+        remove(context, &image).await;
+    }
+    Ok(())
+}
+
+async fn once(context: &Context) -> Answer<()> {
+    let spare = spare(context).await?;
+    let Some(place) = context.runtime.image_place().await? else { return Ok(()) };
     let percent = || in_use(Path::new(&place));
     if percent() < FULL.0 {
         return Ok(());
     }
-    for image in unused(&images, &used, seen, now) {
+    for image in spare {
         if percent() < FULL.1 {
             return Ok(());
         }
-        let name = image.repo_tags.first().unwrap_or(&image.id);
-        tracing::info!("the disk of images is {} % full: removing {name}", percent());
-        runtime.remove_image(&image.id).await?;
+        tracing::info!("the disk of images is {} % full", percent());
+        remove(context, &image).await;
     }
     if percent() >= FULL.0 {
         tracing::warn!("the disk of images is {} % full, and every image is in use", percent());

@@ -54,6 +54,10 @@ pub(crate) enum Step {
     StopSandbox(String),
     /// Remove an ended sandbox with its containers.
     RemoveSandbox(String),
+    /// Remove the volumes of a pod that is over; logs and messages stay.
+    Empty,
+    /// Remove its logs.
+    DropLogs,
     /// Remove folders, volumes and the cgroup.
     CleanUp,
     /// Tell the server that nothing is left.
@@ -115,23 +119,49 @@ fn stopping(world: &World, now: Timestamp) -> Plan {
         return Plan::of(Step::StopSandbox(sandbox.id.clone()));
     }
     if !world.is_deleted() {
-        // finished or refused: containers stay for their logs until the object goes
-        return Plan::default();
+        return Plan { steps: over(world), again_at: None };
     }
-    let mut steps: Vec<Step> = Vec::new();
-    for sandbox in &world.sandboxes {
-        steps.push(Step::RemoveSandbox(sandbox.id.clone()));
-    }
-    let homeless = |seen: &&Seen| world.sandboxes.iter().all(|sandbox| sandbox.id != seen.sandbox);
-    for seen in world.containers.iter().filter(homeless) {
-        steps.push(Step::RemoveContainer(seen.id.clone()));
-    }
+    let mut steps = removals(world);
     // what a cancelled call has made after the clean-up has a cgroup, too
     if !world.memory.is_cleaned || !steps.is_empty() {
         steps.push(Step::CleanUp);
     }
     steps.push(Step::Finish);
     Plan { steps, again_at: None }
+}
+
+/// A pod that is over and whose object stays: its volumes go, as nothing can use them any more. Containers stay for their
+/// logs until the object goes, or until the node is short of disk.
+fn over(world: &World) -> Vec<Step> {
+    // a refused pod has nothing
+    if world.memory.rejection.is_some() {
+        return Vec::new();
+    }
+    let mut steps = Vec::new();
+    if !world.memory.is_emptied {
+        steps.push(Step::Empty);
+    }
+    // what its containers did is known from them alone until the server shows it
+    if world.is_disk_short && status::final_phase(&world.pod).is_some() {
+        let removals = removals(world);
+        if !removals.is_empty() {
+            steps.extend(removals);
+            steps.push(Step::DropLogs);
+        }
+    }
+    steps
+}
+
+/// Everything that the runtime has of a pod of which nothing runs.
+fn removals(world: &World) -> Vec<Step> {
+    let sandboxes = world.sandboxes.iter();
+    let mut steps: Vec<Step> =
+        sandboxes.map(|sandbox| Step::RemoveSandbox(sandbox.id.clone())).collect();
+    let homeless = |seen: &&Seen| world.sandboxes.iter().all(|sandbox| sandbox.id != seen.sandbox);
+    for seen in world.containers.iter().filter(homeless) {
+        steps.push(Step::RemoveContainer(seen.id.clone()));
+    }
+    steps
 }
 
 /// Main containers first, all at once; then sidecars, the last one first (spec E34).
@@ -164,19 +194,19 @@ fn next_stops(world: &World, now: Timestamp) -> Vec<Stop> {
 /// What is left of the grace period.
 fn grace_left(world: &World, now: Timestamp) -> Duration {
     let meta = &world.pod.metadata;
-    let ending = world.memory.ending.as_ref().and_then(|ending| ending.grace);
-    let most = ending.unwrap_or(Duration::MAX);
+    let spent =
+        |since: Timestamp| Duration::try_from(now.duration_since(since)).unwrap_or_default();
     let seconds = meta
         .deletion_grace_period_seconds
         .or_else(|| world.spec().termination_grace_period_seconds)
         .and_then(|seconds| u64::try_from(seconds).ok())
         .unwrap_or(GRACE_DEFAULT);
-    let spent = world
-        .memory
-        .stopping_since
-        .and_then(|since| Duration::try_from(now.duration_since(since)).ok())
-        .unwrap_or_default();
-    Duration::from_secs(seconds).min(most).saturating_sub(spent).max(GRACE_MIN)
+    let memory = &world.memory;
+    let own = Duration::from_secs(seconds)
+        .saturating_sub(memory.stopping_since.map(spent).unwrap_or_default());
+    // an order counts from its own beginning, however long the pod had been stopping by then
+    let ordered = memory.hurry.map(|(grace, since)| grace.saturating_sub(spent(since)));
+    own.min(ordered.unwrap_or(Duration::MAX)).max(GRACE_MIN)
 }
 
 /// Containers whose probes failed too often.

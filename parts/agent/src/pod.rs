@@ -45,11 +45,24 @@ pub(crate) struct Desired {
     pub(crate) ending: Option<Ending>,
 }
 
+impl Desired {
+    /// Takes the node's order to end the pod: of two the one with less grace stands. Whether it changed anything.
+    pub(crate) fn end(&mut self, ending: Ending) -> bool {
+        let is_news = self.rejection.is_none() && ending.is_sooner_than(self.ending.as_ref());
+        if is_news {
+            self.ending = Some(ending);
+        }
+        is_news
+    }
+}
+
 /// The task's own state.
 pub(crate) struct Worker {
     pub(crate) context: Arc<Context>,
     desired: watch::Receiver<Desired>,
     called: Arc<Notify>,
+    /// Whether the node is short of disk.
+    short: watch::Receiver<bool>,
     memory: Memory,
     /// The last report is on its way; it is repeated there until it was heard.
     is_end_told: bool,
@@ -90,6 +103,7 @@ impl Worker {
     ) -> Self {
         let probes = crate::probe::Probes::new(Arc::clone(&context), Arc::clone(&called));
         Self {
+            short: context.is_disk_short.subscribe(),
             context,
             desired,
             called,
@@ -111,20 +125,26 @@ impl Worker {
 
     /// Works until nothing of the pod is left here or at the server.
     pub(crate) async fn run(mut self) {
+        let mut fetch = None;
         loop {
             let until = match Box::pin(self.round()).await {
                 Round::Again => continue,
                 Round::Done => return,
                 Round::Rest(until) => until,
             };
-            if self.rest(until).await.is_none() {
+            if self.rest(until, &mut fetch).await.is_none() {
                 return;
             }
         }
     }
 
-    /// `None`: the agent ends.
-    async fn rest(&mut self, until: Option<Timestamp>) -> Option<()> {
+    /// `None`: the agent ends. What is fetched from the server meanwhile is kept over several rests: a server that does not
+    /// answer holds up nothing else.
+    async fn rest(
+        &mut self,
+        until: Option<Timestamp>,
+        fetch: &mut Option<files::Fetch>,
+    ) -> Option<()> {
         let clock = self.context.setup.clock.clone();
         let far = tokio::time::Instant::now() + Duration::from_secs(3600);
         let until = until.map_or(far, |until| clock.instant_of(until));
@@ -138,9 +158,16 @@ impl Worker {
             changed = self.desired.changed() => changed.ok()?,
             () = self.called.notified() => {}
             changed = network.changed() => changed.ok()?,
+            changed = self.short.changed() => changed.ok()?,
             () = tokio::time::sleep_until(until) => {}
             () = tokio::time::sleep(PULL_ERROR_SHOWN), if shows_error => self.settle_pulls(),
-            () = tokio::time::sleep_until(self.refresh_at), if has_changing => self.refresh().await,
+            () = tokio::time::sleep_until(self.refresh_at), if has_changing && fetch.is_none() => {
+                *fetch = Some(self.fetch());
+            }
+            fetched = files::fetched(fetch) => {
+                *fetch = None;
+                self.refresh(fetched).await;
+            }
             () = tokio::time::sleep_until(self.measure_at), if is_measured => {
                 self.measure_at = tokio::time::Instant::now() + MEASURE;
                 self.measure().await;
@@ -160,13 +187,10 @@ impl Worker {
 
     async fn round(&mut self) -> Round {
         let desired = self.desired.borrow_and_update().clone();
-        let now = self.context.setup.clock.now();
         if desired.rejection.is_some() {
             self.memory.rejection.clone_from(&desired.rejection);
         }
-        if self.memory.ending.is_none() {
-            self.memory.ending.clone_from(&desired.ending);
-        }
+        let ordered = desired.ending.clone();
         let world = match self.observe(desired).await {
             Ok(world) => world,
             Err(failure) => {
@@ -175,7 +199,9 @@ impl Worker {
                 return Round::Again;
             }
         };
-        if self.end_at_deadline(&world, now) {
+        // read after the look: nothing that was seen lies in the future
+        let now = self.context.setup.clock.now();
+        if self.take_order(ordered, &world, now) || self.end_at_deadline(&world, now) {
             return Round::Again;
         }
         let plan = plan::plan(&world, now);
@@ -261,6 +287,7 @@ impl Worker {
                 status: status.clone(),
                 revision: kit::revision_of(meta.resource_version.as_deref()),
                 written: Arc::clone(&self.written),
+                is_spared: has_own_disruption(at_server) && !has_own_disruption(&status),
                 old_addresses: at_server
                     .pod_ips
                     .iter()
@@ -316,11 +343,12 @@ fn next_look(world: &World, now: Timestamp) -> Option<Timestamp> {
 async fn interrupted(desired: &mut watch::Receiver<Desired>, before: &Desired, is_ending: bool) {
     let urgency = |desired: &Desired| {
         let meta = &desired.pod.metadata;
-        let grace =
-            meta.deletion_grace_period_seconds.filter(|_| meta.deletion_timestamp.is_some());
+        let own = meta.deletion_grace_period_seconds.filter(|_| meta.deletion_timestamp.is_some());
+        let own = own.map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(0)));
+        let ordered = desired.ending.as_ref().and_then(|ending| ending.grace);
         (
             !desired.is_known,
-            std::cmp::Reverse(grace.unwrap_or(i64::MAX)),
+            std::cmp::Reverse(own.into_iter().chain(ordered).min().unwrap_or(Duration::MAX)),
             desired.rejection.is_some()
                 || desired.ending.is_some()
                 || plan::status::final_phase(&desired.pod).is_some(),
@@ -340,6 +368,10 @@ async fn interrupted(desired: &mut watch::Receiver<Desired>, before: &Desired, i
             std::future::pending::<()>().await;
         }
     }
+}
+
+fn has_own_disruption(status: &PodStatus) -> bool {
+    status.conditions.iter().flatten().any(plan::status::is_own_disruption)
 }
 
 /// Conditions that others write are kept as the server shows them.
@@ -389,6 +421,14 @@ impl Worker {
             Step::RemoveSandbox(id) => {
                 let done = self.context.runtime.remove_sandbox(&id).await;
                 self.noted(world, done.map_err(|failure| failure.message))
+            }
+            Step::Empty => {
+                let done = self.empty(world).await;
+                self.noted(world, done)
+            }
+            Step::DropLogs => {
+                let done = self.drop_logs(world).await;
+                self.noted(world, done)
             }
             Step::CleanUp => {
                 let done = self.clean_up(world).await;

@@ -117,11 +117,7 @@ impl Pods {
         let Some(stage) = *self.stage.borrow_and_update() else { return };
         for task in self.tasks.values() {
             task.desired.send_if_modified(|desired| {
-                let is_first = desired.ending.is_none();
-                if is_first {
-                    desired.ending = stage.ending(&desired.pod);
-                }
-                is_first && desired.ending.is_some()
+                stage.ending(&desired.pod).is_some_and(|ending| desired.end(ending))
             });
         }
     }
@@ -131,12 +127,14 @@ impl Pods {
         let Some(task) = self.tasks.get(&order.uid) else { return };
         let mut told = None;
         task.desired.send_if_modified(|desired| {
-            let is_first = desired.ending.is_none();
-            if is_first {
-                told = Some((Arc::clone(&desired.pod), order.ending.message.clone()));
-                desired.ending = Some(order.ending);
+            // the pod may have ended since it was chosen
+            let is_over = crate::plan::status::final_phase(&desired.pod).is_some();
+            let message = order.ending.message.clone();
+            let is_news = !is_over && desired.end(order.ending);
+            if is_news {
+                told = Some((Arc::clone(&desired.pod), message));
             }
-            is_first
+            is_news
         });
         if let Some((pod, message)) = told {
             self.context.tell(&pod, "", true, words::reason::EVICTED, message);

@@ -60,6 +60,13 @@ pub(crate) struct Shortage {
     available: String,
 }
 
+impl Shortage {
+    /// Whether room is gained by removing files.
+    pub(crate) fn is_of_disk(&self) -> bool {
+        matches!(self.scarce, Scarce::Disk | Scarce::Files)
+    }
+}
+
 /// As Kubernetes writes it.
 fn bytes(bytes: u64) -> String {
     Quantity::from_bytes(i64::try_from(bytes).unwrap_or(i64::MAX)).to_string()
@@ -122,6 +129,8 @@ pub(crate) struct ContainerUsage {
     pub(crate) name: String,
     pub(crate) memory: u64,
     pub(crate) disk: u64,
+    /// Files and folders, by number.
+    pub(crate) entries: u64,
 }
 
 /// What a pod uses.
@@ -130,6 +139,8 @@ pub(crate) struct Usage {
     pub(crate) containers: Vec<ContainerUsage>,
     /// Bytes of logs and of volumes that lie on the node's disk.
     pub(crate) files: u64,
+    /// Their number.
+    pub(crate) entries: u64,
     pub(crate) pids: u64,
 }
 
@@ -138,7 +149,8 @@ impl Usage {
         let sum = |of: fn(&ContainerUsage) -> u64| self.containers.iter().map(of).sum::<u64>();
         i128::from(match scarce {
             Scarce::Memory => sum(|one| one.memory),
-            Scarce::Disk | Scarce::Files => sum(|one| one.disk) + self.files,
+            Scarce::Disk => sum(|one| one.disk) + self.files,
+            Scarce::Files => sum(|one| one.entries) + self.entries,
             Scarce::Pids => self.pids,
         })
     }
@@ -147,11 +159,9 @@ impl Usage {
 fn requested(spec: &PodSpec, scarce: Scarce) -> i128 {
     match scarce {
         // nobody can ask for these
-        Scarce::Pids => 0,
+        Scarce::Pids | Scarce::Files => 0,
         Scarce::Memory => fit::Amounts::requested(spec).get("memory") / 1000,
-        Scarce::Disk | Scarce::Files => {
-            fit::Amounts::requested(spec).get("ephemeral-storage") / 1000
-        }
+        Scarce::Disk => fit::Amounts::requested(spec).get("ephemeral-storage") / 1000,
     }
 }
 
@@ -253,8 +263,13 @@ mod tests {
     }
 
     fn uses(memory: u64, disk: u64, pids: u64) -> Usage {
-        let one = ContainerUsage { name: "c".to_owned(), memory: memory << 20, disk: disk << 20 };
-        Usage { containers: vec![one], files: 0, pids }
+        let one = ContainerUsage {
+            name: "c".to_owned(),
+            memory: memory << 20,
+            disk: disk << 20,
+            entries: 0,
+        };
+        Usage { containers: vec![one], pids, ..Usage::default() }
     }
 
     fn order(scarce: Scarce, mut pods: Vec<(&Pod, Usage)>) -> Vec<String> {
@@ -329,6 +344,15 @@ mod tests {
         let pods = vec![(&one, uses(0, 2000, 7)), (&two, logs)];
         assert_eq!(order(Scarce::Disk, pods.clone()), ["two", "one"]);
         assert_eq!(order(Scarce::Pids, pods), ["one", "two"]);
+    }
+
+    #[test]
+    fn who_has_most_files_goes_first_when_files_are_short_however_large_they_are() {
+        let (large, many) = (pod("large", 0, "0"), pod("many", 0, "0"));
+        let files = |files: u64, entries: u64| Usage { files, entries, ..uses(0, 0, 0) };
+        let pods = vec![(&large, files(50 << 30, 3)), (&many, files(1 << 20, 90_000))];
+        assert_eq!(order(Scarce::Files, pods.clone()), ["many", "large"]);
+        assert_eq!(order(Scarce::Disk, pods), ["large", "many"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A report is written on top of the very revision that it was made from, or of one that was read after somebody else
 //! wrote: so a phase that another client made final (`Succeeded`, `Failed`) is never taken back.
 
-use crate::{plan, words};
+use crate::plan;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kit::Backoff;
@@ -37,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) written: Arc<AtomicU64>,
     /// Addresses that the server may still show.
     pub(crate) old_addresses: Vec<String>,
+    /// The server shows a disruption by this node that is none.
+    pub(crate) is_spared: bool,
     /// Nothing of the pod is left: the object may go.
     pub(crate) is_final: bool,
 }
@@ -213,10 +215,7 @@ fn body(report: &Report, revision: u64) -> serde_json::Value {
     let mut status = report.status.clone();
     if let Some(conditions) = &mut status.conditions {
         let is_ours = |condition: &PodCondition| {
-            let by_us = words::reason::TERMINATION_BY_KUBELET;
-            plan::status::is_ours(&condition.type_)
-                || (condition.type_ == "DisruptionTarget"
-                    && condition.reason.as_deref() == Some(by_us))
+            plan::status::is_ours(&condition.type_) || plan::status::is_own_disruption(condition)
         };
         conditions.retain(is_ours);
     }
@@ -232,6 +231,11 @@ fn body(report: &Report, revision: u64) -> serde_json::Value {
                 condition.entry(key).or_insert(serde_json::Value::Null);
             }
         }
+    }
+    if let Some(list) = status.get_mut("conditions").and_then(|list| list.as_array_mut())
+        && report.is_spared
+    {
+        list.push(serde_json::json!({ "$patch": "delete", "type": "DisruptionTarget" }));
     }
     // lists of addresses merge by address: those that are gone have to be named
     if let Some(list) = status.get_mut("podIPs").and_then(|list| list.as_array_mut()) {

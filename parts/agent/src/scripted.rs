@@ -38,6 +38,16 @@ pub(crate) struct State {
     listeners: Vec<mpsc::Sender<Result<v1::ContainerEventResponse, Status>>>,
     /// How long a stop takes.
     pub(crate) stop: Duration,
+    /// Grace of each stop that was asked for, in seconds.
+    pub(crate) graces: Vec<i64>,
+    /// How long a list takes; it shows what is so at its end.
+    pub(crate) slow: Duration,
+    /// Images that are there.
+    pub(crate) images: Vec<v1::Image>,
+    /// Removals that fail, by image id.
+    pub(crate) stuck_images: Vec<String>,
+    /// Answers to the removal of a sandbox before it works.
+    pub(crate) refusals: Vec<Status>,
     /// Lists that were asked for.
     pub(crate) lists: usize,
     made: i64,
@@ -49,6 +59,8 @@ pub(crate) struct State {
 #[derive(Clone)]
 pub(crate) struct Scripted {
     pub(crate) state: Arc<Mutex<State>>,
+    /// The test's.
+    pub(crate) clock: kit::Clock,
     /// While it is true no call is answered.
     pub(crate) hung: watch::Sender<bool>,
     /// Rises with every change.
@@ -59,7 +71,14 @@ impl Scripted {
     pub(crate) fn new() -> Self {
         let (hung, _) = watch::channel(false);
         let (changes, _) = watch::channel(0);
-        Self { state: Arc::default(), hung, changes }
+        let start = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let clock = kit::Clock::starting_at(start);
+        Self { state: Arc::default(), clock, hung, changes }
+    }
+
+    /// Nanoseconds since the epoch.
+    fn nanoseconds(&self) -> i64 {
+        i64::try_from(self.clock.now().as_nanosecond()).expect("before the year 2262")
     }
 
     /// A connection to it; what serves it lives in `tasks`.
@@ -102,7 +121,7 @@ impl Scripted {
         let one = one.expect("it runs");
         one.set_state(v1::ContainerState::ContainerExited);
         one.exit_code = code;
-        one.finished_at = one.started_at + 1_000_000_000;
+        one.finished_at = self.nanoseconds();
         let id = one.id.clone();
         for listener in &state.listeners {
             let event =
@@ -113,10 +132,40 @@ impl Scripted {
         self.changed();
     }
 
+    /// A pod that ended has left its sandbox and its first container.
+    pub(crate) fn left_over(&self, pod: &k8s_openapi::api::core::v1::Pod) {
+        let labels = crate::config::labels("n", pod);
+        let (id, container) = (format!("old-{}", self.nanoseconds()), "old-container".to_owned());
+        let name = pod.spec.as_ref().and_then(|spec| spec.containers.first());
+        let name = name.map(|one| one.name.clone()).unwrap_or_default();
+        let mut state = self.state.lock();
+        state.homes.insert(container.clone(), id.clone());
+        state.containers.push(v1::ContainerStatus {
+            id: container,
+            metadata: Some(v1::ContainerMetadata { name, attempt: 0 }),
+            state: v1::ContainerState::ContainerExited as i32,
+            labels: labels.clone(),
+            ..v1::ContainerStatus::default()
+        });
+        state.sandboxes.push(v1::PodSandbox {
+            id,
+            state: v1::PodSandboxState::SandboxNotready as i32,
+            labels,
+            ..v1::PodSandbox::default()
+        });
+    }
+
     /// Waits until the state is as wanted.
     pub(crate) async fn until(&self, is_so: impl Fn(&State) -> bool) {
         let mut changes = self.changes.subscribe();
         changes.wait_for(|_| is_so(&self.state.lock())).await.expect("its own sender");
+    }
+
+    async fn wait_for_list(&self) {
+        let slow = self.state.lock().slow;
+        if !slow.is_zero() {
+            tokio::time::sleep(slow).await;
+        }
     }
 
     fn changed(&self) {
@@ -179,6 +228,7 @@ impl RuntimeService for Scripted {
         ask: Request<v1::ListPodSandboxRequest>,
     ) -> Reply<v1::ListPodSandboxResponse> {
         let wanted = ask.into_inner().filter.unwrap_or_default().label_selector;
+        self.wait_for_list().await;
         let mut state = self.state.lock();
         state.lists += 1;
         let items = state.sandboxes.iter().filter(|one| carries(&one.labels, &wanted));
@@ -190,6 +240,7 @@ impl RuntimeService for Scripted {
         ask: Request<v1::ListContainersRequest>,
     ) -> Reply<v1::ListContainersResponse> {
         let wanted = ask.into_inner().filter.unwrap_or_default().label_selector;
+        self.wait_for_list().await;
         let state = self.state.lock();
         let list = state.containers.iter().filter(|one| carries(&one.labels, &wanted));
         let containers = list.map(|one| v1::Container {
@@ -245,7 +296,8 @@ impl RuntimeService for Scripted {
         let id = format!("sandbox-{}", state.made);
         let parent = config.linux.unwrap_or_default().cgroup_parent;
         state.parents.push((parent, runtime_handler));
-        let created_at = state.made;
+        // no two are made at the same time
+        let created_at = self.nanoseconds() + state.made;
         state.sandboxes.push(v1::PodSandbox {
             id: id.clone(),
             metadata: config.metadata,
@@ -277,6 +329,9 @@ impl RuntimeService for Scripted {
     ) -> Reply<v1::RemovePodSandboxResponse> {
         let id = ask.into_inner().pod_sandbox_id;
         let mut state = self.state.lock();
+        if !state.refusals.is_empty() {
+            return Err(state.refusals.remove(0));
+        }
         state.sandboxes.retain(|one| one.id != id);
         let homes = state.homes.clone();
         state.containers.retain(|one| homes[&one.id] != id);
@@ -295,7 +350,7 @@ impl RuntimeService for Scripted {
         state.made += 1;
         let id = format!("container-{}", state.made);
         state.homes.insert(id.clone(), pod_sandbox_id);
-        let created_at = state.made;
+        let created_at = self.nanoseconds() + state.made;
         state.containers.push(v1::ContainerStatus {
             id: id.clone(),
             metadata: config.metadata,
@@ -315,7 +370,7 @@ impl RuntimeService for Scripted {
         let id = ask.into_inner().container_id;
         for one in self.state.lock().containers.iter_mut().filter(|one| one.id == id) {
             one.set_state(v1::ContainerState::ContainerRunning);
-            one.started_at = 1_000_000_000;
+            one.started_at = self.nanoseconds();
         }
         self.did("start container");
         Ok(Response::new(v1::StartContainerResponse {}))
@@ -325,13 +380,14 @@ impl RuntimeService for Scripted {
         &self,
         ask: Request<v1::StopContainerRequest>,
     ) -> Reply<v1::StopContainerResponse> {
-        let id = ask.into_inner().container_id;
+        let v1::StopContainerRequest { container_id: id, timeout } = ask.into_inner();
+        self.state.lock().graces.push(timeout);
         self.did("stop container");
         let wait = self.state.lock().stop;
         tokio::time::sleep(wait).await;
         for one in self.state.lock().containers.iter_mut().filter(|one| one.id == id) {
             one.set_state(v1::ContainerState::ContainerExited);
-            one.finished_at = one.started_at + 1;
+            one.finished_at = self.nanoseconds();
         }
         self.changed();
         Ok(Response::new(v1::StopContainerResponse {}))
@@ -362,29 +418,62 @@ impl ImageService for Scripted {
         let image = Some(v1::Image { id: "image".to_owned(), ..v1::Image::default() });
         Ok(Response::new(v1::ImageStatusResponse { image, ..Default::default() }))
     }
+
+    async fn list_images(
+        &self,
+        _: Request<v1::ListImagesRequest>,
+    ) -> Reply<v1::ListImagesResponse> {
+        let images = self.state.lock().images.clone();
+        Ok(Response::new(v1::ListImagesResponse { images }))
+    }
+
+    async fn remove_image(
+        &self,
+        ask: Request<v1::RemoveImageRequest>,
+    ) -> Reply<v1::RemoveImageResponse> {
+        let id = ask.into_inner().image.unwrap_or_default().image;
+        self.did(&format!("remove image {id}"));
+        let mut state = self.state.lock();
+        if state.stuck_images.contains(&id) {
+            return Err(Status::unknown("no such luck"));
+        }
+        state.images.retain(|image| image.id != id);
+        Ok(Response::new(v1::RemoveImageResponse {}))
+    }
 }
 
-/// A server that has every ConfigMap, and a class of runtimes called "odd".
-fn server() -> kube::Client {
-    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| async move {
-        let path = request.uri().path().to_owned();
-        let (code, answer) = if path.contains("/configmaps/") {
-            (200, json!({"metadata": {"name": "m"}, "data": {"key": "value"}}))
-        } else if path.ends_with("/runtimeclasses/odd") {
-            (200, json!({"metadata": {"name": "odd"}, "handler": "unknown"}))
-        } else {
-            (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}))
-        };
-        let body: Full<Bytes> = Full::new(Bytes::from(Value::to_string(&answer)));
-        let response = http::Response::builder().status(code).body(body);
-        Ok::<_, std::convert::Infallible>(response.expect("a response"))
+/// A server that has every ConfigMap, and a class of runtimes called "odd". While it hangs it answers nothing.
+fn server(hung: watch::Receiver<bool>) -> kube::Client {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let mut hung = hung.clone();
+        async move {
+            // the end of the test ends it, too
+            let _ = hung.wait_for(|is_hung| !is_hung).await;
+            Ok::<_, std::convert::Infallible>(answer(&request))
+        }
     });
     kube::Client::new(service, "default")
+}
+
+fn answer(request: &http::Request<kube::client::Body>) -> http::Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    let (code, answer) = if path.contains("/configmaps/") {
+        (200, json!({"metadata": {"name": "m"}, "data": {"key": "value"}}))
+    } else if path.ends_with("/runtimeclasses/odd") {
+        (200, json!({"metadata": {"name": "odd"}, "handler": "unknown"}))
+    } else {
+        (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}))
+    };
+    let body: Full<Bytes> = Full::new(Bytes::from(Value::to_string(&answer)));
+    let response = http::Response::builder().status(code).body(body);
+    response.expect("a response")
 }
 
 /// A node whose runtime is scripted.
 pub(crate) struct Bench {
     pub(crate) context: Arc<Context>,
+    /// While it is true the server answers nothing.
+    pub(crate) server_hung: watch::Sender<bool>,
     _network: watch::Sender<Option<String>>,
     _dir: tempfile::TempDir,
 }
@@ -392,9 +481,9 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) async fn new(runtime: &Scripted) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let start = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let setup = kit::Setup::new(kit::Clock::starting_at(start), 0);
-        let client = server();
+        let setup = kit::Setup::new(runtime.clock.clone(), 0);
+        let (server_hung, hung) = watch::channel(false);
+        let client = server(hung);
         let connected = runtime.connect(&setup.tasks);
         let is_systemd = connected.uses_systemd().await.unwrap_or(false);
         let (network, network_seen) = watch::channel(None);
@@ -415,13 +504,14 @@ impl Bench {
             network: network_seen,
             pulls: Arc::new(Semaphore::new(PULLS_MAX)),
             tokens: crate::tokens::Tokens::default(),
-            images_called: tokio::sync::Notify::new(),
+            is_disk_short: watch::channel(false).0,
+            images: crate::images::Images::default(),
             has_apparmor: false,
             server: ("192.0.2.1".to_owned(), 6443),
             pod_logs: dir.path().join("pod-logs"),
             container_logs: dir.path().join("container-logs"),
             setup,
         };
-        Self { context: Arc::new(context), _network: network, _dir: dir }
+        Self { context: Arc::new(context), server_hung, _network: network, _dir: dir }
     }
 }

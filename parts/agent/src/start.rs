@@ -123,6 +123,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
     setup.tasks.spawn("node status", keeper.run(registered));
     let reports = Reports::default();
     setup.tasks.spawn("pod status", reports.clone().run(client.clone(), setup.salt));
+    let sandbox_image = runtime.setting(&["sandboxImage"]).await;
     let is_systemd = runtime.uses_systemd().await.unwrap_or(false);
     let context = Arc::new(Context {
         setup: setup.clone(),
@@ -142,15 +143,15 @@ async fn begin(options: &Options) -> Result<(), Error> {
         network: network_seen,
         pulls: Arc::new(Semaphore::new(PULLS_MAX)),
         tokens: Tokens::default(),
-        images_called: Notify::new(),
+        is_disk_short: watch::channel(false).0,
+        images: images::Images::new(sandbox_image),
         has_apparmor: host::has_apparmor(),
         server: tls::Server::parse(&options.server)?.address(),
         pod_logs: PathBuf::from("/var/log/pods"),
         container_logs: PathBuf::from("/var/log/containers"),
     });
-    let sandbox_image = context.runtime.setting(&["sandboxImage"]).await;
     setup.tasks.spawn("logs", rotation::keep(Arc::clone(&context)));
-    setup.tasks.spawn("images", images::collect(Arc::clone(&context), sandbox_image));
+    setup.tasks.spawn("images", images::collect(Arc::clone(&context)));
     let own = (health, stages, short, options.cni == "auto");
     let pods = watch_pods(setup, client, Arc::clone(&context), own).await;
     let root = context.root.clone();

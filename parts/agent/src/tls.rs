@@ -27,6 +27,9 @@ use tower::{Service, ServiceExt};
 
 /// Longest wait for a connection to the server.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for the beginning of an answer. Upstream's server gives itself a minute, of which half may go to one
+/// admission webhook; a server that is alive answers an agent's small requests sooner.
+const ANSWER_MAX: Duration = Duration::from_secs(40);
 /// An unused connection is not used again after this time: servers close idle ones, often after half a minute.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 /// A silent connection is tested after this time, so that a server that vanished is noticed.
@@ -384,8 +387,33 @@ pub(crate) fn client(
             }
             request
         })
-        .service(tower::service_fn(move |request| pool.current().request(request)));
+        .service(tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            // a watch may begin late, and says nothing for long
+            let patience = (!is_watch(request.uri())).then_some(ANSWER_MAX);
+            begun(pool.current().request(request), patience)
+        }));
     Ok(kube::Client::new(service, "default"))
+}
+
+fn is_watch(uri: &Uri) -> bool {
+    let parts = uri.query().unwrap_or_default().split('&');
+    parts.into_iter().any(|part| matches!(part, "watch=true" | "watch=1"))
+}
+
+/// Waits for an answer to begin: a server that is stopped still takes requests, and never answers them.
+async fn begun<T, E>(
+    answer: impl Future<Output = Result<T, E>>,
+    patience: Option<Duration>,
+) -> Result<T, tower::BoxError>
+where
+    E: Into<tower::BoxError>,
+{
+    let Some(patience) = patience else { return answer.await.map_err(Into::into) };
+    if let Ok(answer) = tokio::time::timeout(patience, answer).await {
+        return answer.map_err(Into::into);
+    }
+    let text = format!("no answer in {} s", patience.as_secs());
+    Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
 }
 
 #[cfg(test)]
@@ -398,6 +426,17 @@ mod tests {
         assert!(error.contains("https://HOST:PORT"), "{error}");
         assert!(Server::parse("http://10.0.0.1:6443").is_err());
         assert!(Server::parse("https://[::1]:6443/").is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_is_never_answered_ends_and_is_told_plainly() {
+        let silent = std::future::pending::<Result<(), io::Error>>();
+        let error = begun(silent, Some(ANSWER_MAX)).await.unwrap_err();
+        assert!(error.to_string().contains("no answer in 40 s"), "{error}");
+        let plain = crate::fault::plain(&kube::Error::Service(error));
+        assert!(plain.starts_with("the server did not answer in time"), "{plain}");
+        let watch = |text: &str| is_watch(&text.parse().unwrap());
+        assert!(watch("/api/v1/pods?watch=true&x=1") && !watch("/api/v1/watch?x=watch"));
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(crate) fn over_limit(root: &Path, pod: &Pod) -> Option<String> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes.into_iter().filter(|volume| is_limited(volume)).find_map(|volume| {
         let limit = volume.empty_dir.as_ref()?.size_limit.as_ref()?;
-        let used = used(&place_of(root, pod, volume));
+        let used = used(&place_of(root, pod, volume)).bytes;
         (i128::from(used) > empty::bytes(limit)).then(|| {
             format!(
                 "Usage of EmptyDir volume \"{}\" exceeds the limit \"{}\". ",
@@ -205,8 +205,22 @@ fn absolute(path: &str) -> String {
 
 /// Removes everything of a pod. What is still mounted there is unmounted first. Blocks.
 pub(crate) fn remove(root: &Path, uid: &str) -> io::Result<()> {
+    if uid.is_empty() { Ok(()) } else { remove_tree(&pod_dir(root, uid)) }
+}
+
+/// Removes the volumes of a pod that is over, its containers' messages stay. Blocks.
+pub(crate) fn remove_volumes(root: &Path, uid: &str) -> io::Result<()> {
+    if uid.is_empty() {
+        return Ok(());
+    }
     let dir = pod_dir(root, uid);
-    if uid.is_empty() || !dir.exists() {
+    // paths inside volumes are mounted from there
+    [sub_path::PLACES, "volumes"].iter().try_for_each(|name| remove_tree(&dir.join(name)))
+}
+
+/// Unmounts what is mounted at or below a folder, then removes it.
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    if !dir.exists() {
         return Ok(());
     }
     let dir = dir.canonicalize()?;

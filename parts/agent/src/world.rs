@@ -21,6 +21,10 @@ pub(crate) const VOLUME_WAIT: (Duration, Duration) =
 pub(crate) const STEP_WAIT: (Duration, Duration) =
     (Duration::from_secs(1), Duration::from_secs(30));
 
+/// An end that lies no further in the future than this happened while it was looked at: the runtime stamps it with its own
+/// reading of the clock. What lies further off was stamped before the clock was set back.
+const CLOCK_SLACK: Duration = Duration::from_secs(5);
+
 /// A sandbox as the runtime shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sandbox {
@@ -140,11 +144,21 @@ pub(crate) struct Ending {
     pub(crate) disruption: Option<&'static str>,
 }
 
+impl Ending {
+    /// Whether it leaves less time than the other.
+    pub(crate) fn is_sooner_than(&self, other: Option<&Self>) -> bool {
+        let patience = |one: &Self| one.grace.unwrap_or(Duration::MAX);
+        other.is_none_or(|other| patience(self) < patience(other))
+    }
+}
+
 /// What is remembered between two looks. Lost with the process, and nothing that matters is lost with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
     /// Volumes and folders are in place.
     pub(crate) is_prepared: bool,
+    /// The volumes of a pod that is over are gone.
+    pub(crate) is_emptied: bool,
     /// Volumes, folders and cgroups are gone.
     pub(crate) is_cleaned: bool,
     /// By container name.
@@ -159,6 +173,8 @@ pub(crate) struct Memory {
     pub(crate) rejection: Option<(String, String)>,
     /// Why the node ends the pod.
     pub(crate) ending: Option<Ending>,
+    /// The shortest grace that the node has ordered, and when it did.
+    pub(crate) hurry: Option<(Duration, Timestamp)>,
 }
 
 /// Key of troubles with volumes and the sandbox.
@@ -177,7 +193,7 @@ impl Memory {
         let is_stale =
             entry.touched.checked_add(RESTART_WAIT.1 * 2).is_ok_and(|end| finished > end);
         // an end in the future: the clock was set back, and says nothing of how long it has waited
-        let is_known = finished <= now;
+        let is_known = now.checked_add(CLOCK_SLACK).is_ok_and(|soon| finished <= soon);
         (is_known && !is_stale && until > now).then_some((until, entry.wait))
     }
 
@@ -240,6 +256,8 @@ pub(crate) struct World {
     pub(crate) memory: Memory,
     /// Why pods with a network of their own cannot start now.
     pub(crate) network_trouble: Option<String>,
+    /// The node is short of disk or files at this moment.
+    pub(crate) is_disk_short: bool,
     /// This node's addresses.
     pub(crate) host_addresses: Vec<String>,
     /// `containerd`, as in container ids shown to users.

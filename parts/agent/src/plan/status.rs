@@ -1,6 +1,7 @@
 //! What users see of one pod (spec E10 to E14). Pure.
 
 mod conditions;
+pub(crate) use conditions::is_own_disruption;
 
 use crate::text;
 use crate::words;
@@ -199,6 +200,9 @@ fn container_status(
         status.restart_count = before.restart_count;
         status.container_id.clone_from(&before.container_id);
         status.image_id.clone_from(&before.image_id);
+        if before.container_id.is_some() {
+            status.image.clone_from(&before.image);
+        }
     }
     status
 }

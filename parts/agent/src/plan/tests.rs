@@ -21,6 +21,7 @@ fn world(spec: serde_json::Value) -> World {
         containers: Vec::new(),
         memory: Memory::default(),
         network_trouble: None,
+        is_disk_short: false,
         host_addresses: vec!["192.0.2.1".to_owned()],
         runtime_name: "containerd".into(),
     }
@@ -249,8 +250,22 @@ fn a_pod_that_may_not_restart_is_over_when_its_containers_are() {
     world.containers = vec![done];
     assert_eq!(plan(&world, at(6)).steps, [Step::StopSandbox("s".to_owned())]);
     world.sandboxes[0].is_ready = false;
+    assert_eq!(plan(&world, at(6)).steps, [Step::Empty], "nothing can use its volumes any more");
+    world.memory.is_emptied = true;
     assert_eq!(plan(&world, at(6)), Plan::default(), "the log stays until the object goes");
-    assert_eq!(shown(&world, at(6)).phase.as_deref(), Some("Succeeded"));
+    let status = shown(&world, at(6));
+    assert_eq!(status.phase.as_deref(), Some("Succeeded"));
+    world.is_disk_short = true;
+    assert_eq!(plan(&world, at(7)), Plan::default(), "the server does not know it yet");
+    Arc::make_mut(&mut world.pod).status = Some(status.clone());
+    let wanted = [Step::RemoveSandbox("s".to_owned()), Step::DropLogs];
+    assert_eq!(plan(&world, at(7)).steps, wanted, "room is needed more than the log");
+    (world.sandboxes, world.containers) = (Vec::new(), Vec::new());
+    assert_eq!(plan(&world, at(8)), Plan::default());
+    let after = status::status(&world, &status, at(8));
+    let of = |status: &PodStatus| status.container_statuses.clone().unwrap().remove(0);
+    assert_eq!(of(&after).state, of(&status).state, "what it did stays known");
+    assert_eq!(of(&after).image, of(&status).image);
 }
 
 #[test]
@@ -432,6 +447,76 @@ fn a_phase_that_is_final_at_the_server_ends_the_pod_and_stays() {
         }
         world.containers[0].state = State::Running;
     }
+}
+
+#[test]
+fn a_shorter_order_counts_from_its_own_beginning() {
+    let mut world = simple();
+    world.sandboxes = vec![sandbox("s", 0, true)];
+    world.containers = vec![seen("c", "s", 0, State::Running)];
+    deleted(&mut world, 3600);
+    world.memory.stopping_since = Some(at(0));
+    let grace = |world: &World| match &plan(world, at(100)).steps[0] {
+        Step::Stop(stops) => stops[0].grace.as_secs(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(grace(&world), 3500);
+    world.memory.hurry = Some((Duration::from_secs(30), at(90)));
+    assert_eq!(grace(&world), 20);
+    deleted(&mut world, 105);
+    assert_eq!(grace(&world), 5, "the pod's own grace, where that is less");
+}
+
+fn disruption(status: &PodStatus) -> Option<String> {
+    let all = status.conditions.iter().flatten();
+    let mut own = all.filter(|one| one.type_ == "DisruptionTarget");
+    own.next().and_then(|one| one.reason.clone())
+}
+
+#[test]
+fn a_disruption_is_told_when_the_pod_has_ended_by_it_and_not_before() {
+    let by_us = crate::words::reason::TERMINATION_BY_KUBELET;
+    let mut world = simple();
+    world.sandboxes = vec![sandbox("s", 0, true)];
+    world.containers = vec![seen("c", "s", 0, State::Running)];
+    world.memory.ending = Some(crate::world::Ending {
+        reason: "Evicted",
+        message: "why".to_owned(),
+        grace: None,
+        disruption: Some(by_us),
+    });
+    assert_eq!(disruption(&shown(&world, at(1))), None, "it runs");
+    world.containers[0].state = State::Exited;
+    let ended = shown(&world, at(2));
+    assert_eq!(disruption(&ended).as_deref(), Some(by_us));
+    Arc::make_mut(&mut world.pod).status = Some(ended.clone());
+    let again = status::status(&world, &ended, at(3));
+    assert_eq!(disruption(&again).as_deref(), Some(by_us), "it stays told");
+    // somebody else ended it first
+    let failed = PodStatus { phase: Some("Failed".to_owned()), ..PodStatus::default() };
+    Arc::make_mut(&mut world.pod).status = Some(failed.clone());
+    assert_eq!(disruption(&status::status(&world, &failed, at(3))), None);
+    // an agent that started again knows of no order, and the pod goes on
+    let mut alive = simple();
+    alive.sandboxes = vec![sandbox("s", 0, true)];
+    alive.containers = vec![seen("c", "s", 0, State::Running)];
+    let mut left = shown(&alive, at(1));
+    left.conditions.as_mut().unwrap().extend(
+        ended.conditions.unwrap().into_iter().filter(|one| one.type_ == "DisruptionTarget"),
+    );
+    assert_eq!(disruption(&status::status(&alive, &left, at(2))), None);
+    left.conditions.as_mut().unwrap().last_mut().unwrap().reason =
+        Some("PreemptionByScheduler".to_owned());
+    let others = disruption(&status::status(&alive, &left, at(2)));
+    assert_eq!(others.as_deref(), Some("PreemptionByScheduler"), "what others say is theirs");
+}
+
+#[test]
+fn an_end_that_happened_while_it_was_looked_at_is_no_clock_that_was_set_back() {
+    let mut memory = Memory::default();
+    memory.restarted("c", at(0), at(0));
+    let (until, wait) = memory.restart_hold("c", at(5), at(4)).unwrap();
+    assert_eq!((until, wait.as_secs()), (at(15), 10));
 }
 
 #[test]

@@ -14,6 +14,40 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const TIME_OVER: &str = "Pod was active on the node longer than the specified deadline";
 
 impl Worker {
+    /// Takes what the node has ordered, if that leaves less time than what holds already. A pod that has ended by itself
+    /// stays what it is; what still runs of it is only hurried.
+    pub(super) fn take_order(
+        &mut self,
+        ordered: Option<Ending>,
+        world: &World,
+        now: Timestamp,
+    ) -> bool {
+        let Some(ordered) = ordered else { return false };
+        let is_own = self.memory.ending.is_none() && crate::plan::status::is_over(world);
+        if is_own {
+            return self.hurry(ordered.grace, now);
+        }
+        let is_news = ordered.is_sooner_than(self.memory.ending.as_ref());
+        if is_news {
+            self.end(ordered, now);
+        }
+        is_news
+    }
+
+    fn end(&mut self, ending: Ending, now: Timestamp) {
+        self.hurry(ending.grace, now);
+        self.memory.ending = Some(ending);
+    }
+
+    fn hurry(&mut self, grace: Option<Duration>, now: Timestamp) -> bool {
+        let Some(grace) = grace else { return false };
+        let is_news = self.memory.hurry.is_none_or(|(known, _)| grace < known);
+        if is_news {
+            self.memory.hurry = Some((grace, now));
+        }
+        is_news
+    }
+
     /// Ends the pod when its time is over.
     pub(super) fn end_at_deadline(&mut self, world: &World, now: Timestamp) -> bool {
         let is_over = world.deadline().is_some_and(|deadline| deadline <= now);
@@ -29,7 +63,7 @@ impl Worker {
         };
         let text = "Pod was active on the node longer than specified deadline".to_owned();
         self.context.tell(&world.pod, "", false, ending.reason, text);
-        self.memory.ending = Some(ending);
+        self.end(ending, now);
         true
     }
 
@@ -52,11 +86,12 @@ impl Worker {
         let found = blocking(move || crate::volumes::over_limit(&context.root, &measured)).await;
         let Ok(Some(message)) = found else { return };
         self.context.tell(&pod, "", true, reason::EVICTED, message.clone());
-        self.memory.ending = Some(Ending {
+        let ending = Ending {
             reason: reason::EVICTED,
             message,
             grace: Some(AT_ONCE),
             disruption: Some(reason::TERMINATION_BY_KUBELET),
-        });
+        };
+        self.end(ending, self.context.setup.clock.now());
     }
 }

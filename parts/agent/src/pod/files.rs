@@ -3,6 +3,7 @@
 use super::{Done, Worker};
 use crate::config;
 use crate::cri::v1;
+use crate::env::Sources;
 use crate::volumes;
 use crate::words::reason;
 use crate::world::{WHOLE_POD, World};
@@ -11,6 +12,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
@@ -72,6 +74,19 @@ impl FileWork {
     }
 }
 
+/// A pod, and what its volumes hold.
+type Fetched = (Arc<Pod>, Result<Sources, String>);
+/// The same, on its way.
+pub(super) type Fetch = Pin<Box<dyn Future<Output = Fetched> + Send>>;
+
+/// What is fetched, once it is there; never, where nothing is.
+pub(super) async fn fetched(fetch: &mut Option<Fetch>) -> Fetched {
+    match fetch {
+        Some(fetch) => fetch.await,
+        None => std::future::pending().await,
+    }
+}
+
 fn uid(pod: &Pod) -> String {
     pod.metadata.uid.clone().unwrap_or_default()
 }
@@ -113,6 +128,7 @@ impl Worker {
         match problem {
             None => {
                 self.memory.is_prepared = true;
+                self.memory.is_emptied = false;
                 self.memory.troubles.remove(WHOLE_POD);
                 Ok(())
             }
@@ -124,16 +140,33 @@ impl Worker {
         }
     }
 
-    /// Brings volumes whose content can change up to date.
-    pub(super) async fn refresh(&mut self) {
+    /// Begins to fetch what volumes hold whose content can change.
+    pub(super) fn fetch(&mut self) -> Fetch {
         self.refresh_at = tokio::time::Instant::now() + super::REFRESH;
-        let desired = self.desired.borrow().clone();
+        let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.desired.borrow().pod));
+        Box::pin(async move {
+            let sources = context.sources(&pod).await;
+            (pod, sources)
+        })
+    }
+
+    /// Brings those volumes up to date.
+    pub(super) async fn refresh(&mut self, (pod, sources): Fetched) {
+        let sources = match sources {
+            Ok(sources) => sources,
+            Err(problem) => {
+                tracing::debug!("volumes kept as they were: {problem}");
+                return;
+            }
+        };
+        if !self.has_changing_volumes() {
+            return;
+        }
         let context = Arc::clone(&self.context);
         let addresses = self.addresses.values().next().cloned().unwrap_or_default();
-        let Ok(sources) = context.sources(&desired.pod).await else { return };
         let work = self.files.run(move || {
             let place = context.place(addresses);
-            volumes::prepare(&context.root, &desired.pod, &sources, &place)
+            volumes::prepare(&context.root, &pod, &sources, &place)
         });
         if let Ok(Err(missing)) = work.await {
             tracing::debug!("volume kept as it was: {}", missing.message());
@@ -209,6 +242,33 @@ impl Worker {
                 let _ = fs::remove_file(entry.path());
             }
         }
+    }
+
+    /// Removes the volumes of a pod that is over: nothing can use them any more, and they take room.
+    pub(super) async fn empty(&mut self, world: &World) -> Result<(), String> {
+        let context = Arc::clone(&self.context);
+        let uid = uid(&world.pod);
+        // they are not brought up to date any more, nor measured
+        self.memory.is_prepared = false;
+        let done = self.files.run(move || {
+            context.tokens.forget(&uid);
+            volumes::remove_volumes(&context.root, &uid)
+                .map_err(|error| format!("removing the pod's volumes: {error}"))
+        });
+        done.await??;
+        self.memory.is_emptied = true;
+        Ok(())
+    }
+
+    /// Removes the logs of a pod whose containers are gone.
+    pub(super) async fn drop_logs(&mut self, world: &World) -> Result<(), String> {
+        let context = Arc::clone(&self.context);
+        let pod = Arc::clone(&world.pod);
+        let done = self.files.run(move || {
+            remove_logs(&config::log_dir(&context.pod_logs, &pod), &context.container_logs)
+                .map_err(|error| format!("removing the pod's logs: {error}"))
+        });
+        done.await?
     }
 
     /// Removes what the node keeps of a pod: volumes, cgroup, logs.

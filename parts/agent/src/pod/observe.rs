@@ -55,6 +55,7 @@ impl Worker {
             containers: seen,
             memory: self.memory.clone(),
             network_trouble: network,
+            is_disk_short: *self.short.borrow_and_update(),
             host_addresses: context.addresses.clone(),
             runtime_name: Arc::clone(&context.runtime_name),
         })

@@ -166,3 +166,147 @@ async fn a_runtime_that_hangs_in_a_stop_and_comes_back_ends_the_pod_once() {
     assert_eq!((made("start container"), made("run sandbox")), (1, 1), "{asked:?}");
     assert!(!volumes::pod_dir(&bench.context.root, "u").exists());
 }
+
+fn starts(state: &crate::scripted::State) -> usize {
+    state.asked.iter().filter(|what| *what == "start container").count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_ends_while_it_is_looked_at_waits_before_it_starts_again() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| starts(state) == 1).await;
+        runtime.exits("c", 1);
+        task.called.notify_one();
+        // the first restart is at once
+        runtime.until(|state| starts(state) == 2).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        runtime.state.lock().slow = Duration::from_secs(1);
+        task.called.notify_one();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        runtime.exits("c", 1);
+        let ended = tokio::time::Instant::now();
+        runtime.until(|state| starts(state) == 3).await;
+        let waited = ended.elapsed().as_secs();
+        assert!((10..=12).contains(&waited), "{waited} s");
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+}
+
+#[tokio::test(start_paused = true)]
+async fn crashes_in_a_row_wait_longer_each_time() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        let mut waits = Vec::new();
+        for count in 1..=4 {
+            runtime.until(|state| starts(state) == count).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            runtime.exits("c", 1);
+            task.called.notify_one();
+            let ended = tokio::time::Instant::now();
+            runtime.until(|state| starts(state) == count + 1).await;
+            waits.push(ended.elapsed().as_secs());
+        }
+        assert_eq!(waits, [0, 10, 20, 40]);
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_under_way_is_cut_short_by_an_order_with_less_grace() {
+    let runtime = Scripted::new();
+    runtime.state.lock().stop = Duration::from_secs(3600);
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        task.deleted(3600);
+        runtime.until(|state| state.graces == [3600]).await;
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let order = |grace: u64| Ending {
+            reason: words::reason::TERMINATED,
+            message: "the node ends".to_owned(),
+            grace: Some(Duration::from_secs(grace)),
+            disruption: None,
+        };
+        let begun = tokio::time::Instant::now();
+        task.desired.send_if_modified(|desired| desired.end(order(30)));
+        runtime.until(|state| state.graces == [3600, 30]).await;
+        assert!(!task.desired.send_if_modified(|desired| desired.end(order(60))));
+        task.desired.send_if_modified(|desired| desired.end(order(1)));
+        runtime.until(|state| state.graces == [3600, 30, 1]).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        runtime.state.lock().stop = Duration::ZERO;
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_answers_holds_up_neither_the_end_of_a_pod_nor_a_restart() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        bench.server_hung.send_replace(true);
+        tokio::time::sleep(REFRESH + Duration::from_secs(1)).await;
+        let begun = tokio::time::Instant::now();
+        runtime.exits("c", 1);
+        task.called.notify_one();
+        runtime.until(|state| starts(state) == 2).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        tokio::time::sleep(REFRESH * 3).await;
+        let begun = tokio::time::Instant::now();
+        task.deleted(1);
+        runtime.until(|state| state.sandboxes.is_empty()).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        task.gone();
+    };
+    let both = async { tokio::join!(worker.run(), user) };
+    tokio::time::timeout(Duration::from_secs(3600), both).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_over_gives_its_volumes_back_and_keeps_its_log_until_the_disk_is_short() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let mut job = pod();
+    job.spec.as_mut().unwrap().restart_policy = Some("Never".to_owned());
+    let (task, worker) = Task::of(&bench, job);
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        let folder = volumes::pod_dir(&bench.context.root, "u");
+        let message = folder.join("containers/c/0.message");
+        let log = crate::config::log_dir(&bench.context.pod_logs, &pod());
+        assert!(folder.join("volumes").exists() && message.exists() && log.exists());
+        runtime.exits("c", 0);
+        task.called.notify_one();
+        runtime.until(|state| state.asked.last().is_some_and(|what| what == "stop sandbox")).await;
+        tokio::time::sleep(REFRESH * 3).await;
+        assert!(!folder.join("volumes").exists(), "nothing can use them any more");
+        assert!(message.exists() && log.exists(), "what it said stays");
+        assert_eq!(runtime.state.lock().containers.len(), 1);
+        let shown = bench.context.reports.waiting().remove(0).status;
+        assert_eq!(shown.phase.as_deref(), Some("Succeeded"));
+        task.desired.send_modify(|desired| {
+            let mut pod = Pod::clone(&desired.pod);
+            pod.status = Some(shown);
+            desired.pod = Arc::new(pod);
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(runtime.state.lock().containers.len(), 1);
+        bench.context.is_disk_short.send_replace(true);
+        runtime.until(|state| state.sandboxes.is_empty()).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(runtime.state.lock().containers.is_empty() && !log.exists());
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+}

@@ -32,12 +32,22 @@ fn run_in(
     room: &Arc<Mutex<Room>>,
 ) -> watch::Receiver<RuntimeHealth> {
     let room = Arc::clone(room);
+    run_as(bench, pods, move || *room.lock(), watch::channel(None).0)
+}
+
+/// The same, measured like this, while the node may be told to shut down.
+fn run_as(
+    bench: &Bench,
+    pods: Vec<Pod>,
+    room: impl Fn() -> Room + Send + 'static,
+    stage: watch::Sender<Option<Stage>>,
+) -> watch::Receiver<RuntimeHealth> {
     let setup = &bench.context.setup;
     let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"},
         "status": {"allocatable": {"pods": "110", "cpu": "4", "memory": "4Gi"}}}))
     .unwrap();
     let (health, seen) = watch::channel(RuntimeHealth::default());
-    let (stage, stages) = watch::channel(None);
+    let stages = stage.subscribe();
     let (has_events, events_seen) = watch::channel(false);
     let called = Arc::new(Notify::new());
     let listening = listen(Arc::clone(&bench.context), Arc::clone(&called), has_events);
@@ -45,7 +55,7 @@ fn run_in(
     let (pods, nodes) = (Cache::fixed(setup, pods), Cache::fixed(setup, [node]));
     let (watch, told) = crate::pressure::watch::channel();
     let own = Arc::clone(&bench.context);
-    setup.tasks.spawn("pressure", watch.run(own, pods.clone(), move || *room.lock()));
+    setup.tasks.spawn("pressure", watch.run(own, pods.clone(), room));
     let all = Pods::new(Arc::clone(&bench.context), (pods, nodes), health, stages, told);
     setup.tasks.spawn("pods", async move {
         let _kept = stage;
@@ -198,4 +208,90 @@ async fn what_a_killed_agent_left_of_pods_that_are_gone_is_removed_at_the_next_s
     assert!(!logs("gone").exists() && std::fs::symlink_metadata(links.join("gone")).is_err());
     assert!(!crate::volumes::pod_dir(&context.root, "uid-gone").exists());
     assert!(logs("a").exists() && std::fs::symlink_metadata(links.join("a")).is_ok());
+}
+
+fn image(id: &str) -> v1::Image {
+    v1::Image { id: id.to_owned(), ..v1::Image::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_short_of_disk_ends_no_pod_while_unused_images_give_room() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    runtime.state.lock().images = vec![image("one"), image("two")];
+    let short = Arc::new(Mutex::new(false));
+    let (own, is_short) = (runtime.clone(), Arc::clone(&short));
+    // an image makes room enough
+    let room = move || {
+        let is_full = *is_short.lock() && !own.state.lock().images.is_empty();
+        Room { disk_free: if is_full { 1 << 30 } else { 50 << 30 }, ..PLENTY }
+    };
+    let _health = run_as(&bench, vec![pod("a")], room, watch::channel(None).0);
+    runtime.until(|state| running(state) == ["a"]).await;
+    // the first cannot be removed: that is no reason to keep the other, and room has to be made by a pod
+    for (stuck, left) in [("", vec!["a"]), ("one", Vec::new())] {
+        runtime.state.lock().images = vec![image("one"), image("two")];
+        runtime.state.lock().stuck_images = vec![stuck.to_owned()];
+        *short.lock() = true;
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        *short.lock() = false;
+        let state = runtime.state.lock();
+        let images: Vec<&str> = state.images.iter().map(|image| image.id.as_str()).collect();
+        assert_eq!(images, if stuck.is_empty() { vec![] } else { vec![stuck] });
+        assert_eq!(running(&state), left, "{:?}", state.asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_short_of_disk_first_takes_the_containers_of_pods_that_are_over() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let mut done = pod("done");
+    done.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
+    runtime.left_over(&done);
+    let short = Arc::new(Mutex::new(false));
+    let (own, is_short) = (runtime.clone(), Arc::clone(&short));
+    let room = move || {
+        let is_full = *is_short.lock() && own.state.lock().containers.len() > 1;
+        Room { files_free_percent: if is_full { 1 } else { 50 }, ..PLENTY }
+    };
+    let _health = run_as(&bench, vec![pod("a"), done], room, watch::channel(None).0);
+    runtime.until(|state| running(state) == ["a"]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(runtime.state.lock().containers.len(), 2, "there is room");
+    *short.lock() = true;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let state = runtime.state.lock();
+    assert_eq!((state.containers.len(), running(&state)), (1, vec!["a".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_shuts_down_leaves_pods_alone_that_are_over() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (mut local, mut told) = (pod("local"), pod("told"));
+    local.spec.as_mut().unwrap().restart_policy = Some("Never".to_owned());
+    told.status = serde_json::from_value(json!({"phase": "Succeeded"})).unwrap();
+    let stage = watch::channel(None).0;
+    let _health = run_as(&bench, vec![pod("a"), local, told], || PLENTY, stage.clone());
+    runtime.until(|state| running(state).len() == 2).await;
+    runtime.exits("local", 0);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let class = crate::shutdown::Class::Critical;
+    stage.send_replace(Some(Stage { class, grace: Duration::from_secs(5) }));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let waiting = bench.context.reports.waiting();
+    let of = |uid: &str| {
+        let status = waiting.iter().find(|report| report.uid == uid).unwrap().status.clone();
+        let is_disrupted = plan_says_disrupted(&status);
+        (status.phase.unwrap(), status.reason, is_disrupted)
+    };
+    assert_eq!(of("uid-a"), ("Failed".to_owned(), Some("Terminated".to_owned()), true));
+    for uid in ["uid-local", "uid-told"] {
+        assert_eq!(of(uid), ("Succeeded".to_owned(), None, false), "{uid}");
+    }
+}
+
+fn plan_says_disrupted(status: &k8s_openapi::api::core::v1::PodStatus) -> bool {
+    status.conditions.iter().flatten().any(|one| one.type_ == "DisruptionTarget")
 }

@@ -1,8 +1,6 @@
 //! Looks for shortages, and has pods ended while one lasts.
 
-use super::{
-    Conditions, ContainerUsage, Scarce, Seen, Shortage, Usage, ending, first_to_go, shortages,
-};
+use super::{Conditions, ContainerUsage, Seen, Shortage, Usage, ending, first_to_go, shortages};
 use crate::context::Context;
 use crate::host::Room;
 use crate::words;
@@ -10,13 +8,17 @@ use crate::world::Ending;
 use crate::{cgroups, config, volumes};
 use k8s_openapi::api::core::v1::Pod;
 use kit::Cache;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// How often the node is looked at (upstream's number).
 const LOOK: Duration = Duration::from_secs(10);
+/// How long pods that are over may take to give up their containers before images go, and how often that is looked at. A
+/// runtime removes a container in a tenth of a second; what has not gone in ten seconds is stuck.
+const SHED_MAX: Duration = Duration::from_secs(10);
+const SHED_LOOK: Duration = Duration::from_millis(200);
 /// Orders under way: the next shortage is met only when the pod before has been told to end.
 const ORDERS_MAX: usize = 1;
 
@@ -55,9 +57,8 @@ impl Watch {
         room: impl Fn() -> Room + Send,
     ) {
         let mut seen = Seen::default();
-        let mut is_cleared = false;
         loop {
-            let short = shortages(&room());
+            let mut short = shortages(&room());
             let now = context.setup.clock.instant();
             let conditions = seen.note(&short, now);
             self.conditions.send_if_modified(|shown| {
@@ -65,26 +66,53 @@ impl Watch {
                 shown.clone_from(&conditions);
                 is_news
             });
-            match short.first() {
-                None => is_cleared = false,
-                // images that nobody uses go before any pod
-                Some(first)
-                    if matches!(first.scarce, Scarce::Disk | Scarce::Files) && !is_cleared =>
-                {
-                    is_cleared = true;
-                    context.images_called.notify_one();
-                }
-                Some(first) => {
-                    if let Some(order) = choose(&context, &pods, first).await
-                        && self.orders.send(order).await.is_err()
-                    {
-                        return;
-                    }
-                }
+            let is_disk_short = short.iter().any(Shortage::is_of_disk);
+            context
+                .is_disk_short
+                .send_if_modified(|known| std::mem::replace(known, is_disk_short) != is_disk_short);
+            if short.first().is_some_and(Shortage::is_of_disk) {
+                // what nobody uses goes before any pod does, each time
+                reclaim(&context, &pods).await;
+                short = shortages(&room());
+            }
+            if let Some(first) = short.first()
+                && let Some(order) = choose(&context, &pods, first).await
+                && self.orders.send(order).await.is_err()
+            {
+                return;
             }
             tokio::time::sleep(LOOK).await;
         }
     }
+}
+
+/// Has everything removed that takes room and is used by nobody: containers of pods that are over, and images.
+async fn reclaim(context: &Arc<Context>, pods: &Cache<Pod>) {
+    let shed = async {
+        while is_left_over(context, pods).await {
+            tokio::time::sleep(SHED_LOOK).await;
+        }
+    };
+    if tokio::time::timeout(SHED_MAX, shed).await.is_err() {
+        tracing::warn!("containers of pods that are over are still there after {SHED_MAX:?}");
+    }
+    if let Err(failure) = crate::images::reclaim(context).await {
+        tracing::warn!("unused images stay: {failure}");
+    }
+}
+
+/// Whether the runtime has something of a pod that is over. Its own task removes it.
+async fn is_left_over(context: &Arc<Context>, pods: &Cache<Pod>) -> bool {
+    let is_over = |pod: &Arc<Pod>| {
+        crate::plan::status::final_phase(pod).is_some() && pod.metadata.deletion_timestamp.is_none()
+    };
+    let over: BTreeSet<Option<String>> =
+        pods.list().into_iter().filter(is_over).map(|pod| pod.metadata.uid.clone()).collect();
+    let ours: BTreeMap<String, String> =
+        [(words::OUR_NODE.to_owned(), context.name.clone())].into();
+    // a runtime that does not answer is not waited for
+    let sandboxes = context.runtime.sandboxes(&ours).await.unwrap_or_default();
+    sandboxes.iter().any(|one| over.contains(&one.labels.get(words::POD_UID).cloned()))
 }
 
 /// Which pod goes next. `None`: none may, or the one before is still ending.
@@ -92,10 +120,8 @@ async fn choose(context: &Arc<Context>, pods: &Cache<Pod>, shortage: &Shortage) 
     let alive: Vec<Arc<Pod>> = pods
         .list()
         .into_iter()
-        .filter(|pod| {
-            crate::plan::status::final_phase(pod).is_none()
-                && pod.metadata.deletion_timestamp.is_none()
-        })
+        // one that is being deleted may go, too: it is told to be quicker
+        .filter(|pod| crate::plan::status::final_phase(pod).is_none())
         .collect();
     let usages = usages(context, &alive).await;
     let list: Vec<(&Pod, Usage)> = alive
@@ -127,7 +153,7 @@ async fn usages(context: &Arc<Context>, pods: &[Arc<Pod>]) -> BTreeMap<String, U
             let logs = config::log_dir(&own.pod_logs, pod);
             let files = volumes::used(&volumes::empty_dirs(&own.root, &uid)) + volumes::used(&logs);
             let pids = cgroups::pids(&own.layout, &own.cgroup(&uid));
-            (uid, Usage { files, pids, ..Usage::default() })
+            (uid, Usage { files: files.bytes, entries: files.entries, pids, ..Usage::default() })
         };
         list.iter().map(of).collect::<BTreeMap<_, _>>()
     });
@@ -139,10 +165,12 @@ async fn usages(context: &Arc<Context>, pods: &[Arc<Pod>]) -> BTreeMap<String, U
         };
         let number =
             |value: Option<crate::cri::v1::UInt64Value>| value.map_or(0, |value| value.value);
+        let layer = one.writable_layer.unwrap_or_default();
         pod.containers.push(ContainerUsage {
             name: labels.get(words::CONTAINER_NAME).cloned().unwrap_or_default(),
             memory: number(one.memory.and_then(|memory| memory.working_set_bytes)),
-            disk: number(one.writable_layer.and_then(|layer| layer.used_bytes)),
+            disk: number(layer.used_bytes),
+            entries: number(layer.inodes_used),
         });
     }
     all

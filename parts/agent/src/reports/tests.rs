@@ -77,6 +77,7 @@ fn report(revision: u64, phase: &str) -> Report {
         revision,
         written: Arc::default(),
         old_addresses: Vec::new(),
+        is_spared: false,
         is_final: false,
     }
 }

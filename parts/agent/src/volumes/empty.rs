@@ -71,10 +71,27 @@ pub(super) fn make(
     }
 }
 
-/// Bytes that a folder takes on its disk, other file systems below it left out. Blocks.
-pub(crate) fn used(path: &Path) -> u64 {
-    let Ok(top) = fs::symlink_metadata(path) else { return 0 };
-    let (mut sum, mut seen) = (0, 0);
+/// What lies in some folders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Used {
+    pub(crate) bytes: u64,
+    /// Files and folders.
+    pub(crate) entries: u64,
+}
+
+impl std::ops::Add for Used {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, entries: self.entries + other.entries }
+    }
+}
+
+/// What a folder takes on its disk, other file systems below it left out. Blocks.
+pub(crate) fn used(path: &Path) -> Used {
+    let mut sum = Used::default();
+    let Ok(top) = fs::symlink_metadata(path) else { return sum };
+    let mut seen = 0;
     let mut inodes = std::collections::BTreeSet::new();
     let mut dirs = vec![path.to_path_buf()];
     while let Some(dir) = dirs.pop() {
@@ -89,7 +106,8 @@ pub(crate) fn used(path: &Path) -> u64 {
             {
                 continue;
             }
-            sum += meta.blocks() * 512;
+            sum.bytes += meta.blocks() * 512;
+            sum.entries += 1;
             if meta.is_dir() {
                 dirs.push(entry.path());
             }
@@ -123,7 +141,8 @@ mod tests {
         let before = used(dir.path());
         fs::write(dir.path().join("below/file"), vec![1; 100_000]).unwrap();
         let one = used(dir.path());
-        assert!(one >= before + 98_304, "{before} {one}");
+        assert!(one.bytes >= before.bytes + 98_304, "{before:?} {one:?}");
+        assert_eq!((before.entries, one.entries), (1, 2));
         fs::hard_link(dir.path().join("below/file"), dir.path().join("name")).unwrap();
         assert_eq!(used(dir.path()), one);
     }

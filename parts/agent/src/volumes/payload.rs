@@ -16,7 +16,9 @@ pub(super) fn write(dir: &Path, files: &Files, group: Option<i64>) -> io::Result
     let link = dir.join(DATA);
     let old = fs::read_link(&link).ok();
     if old.is_some() && is_same(&link, files)? {
-        return Ok(());
+        // an agent that ended right after the turn has left no links, and the folder before
+        link_names(dir, files)?;
+        return sweep(dir, old.as_deref());
     }
     let name = next_name(dir, old.as_deref());
     let new = dir.join(&name);
@@ -39,8 +41,18 @@ pub(super) fn write(dir: &Path, files: &Files, group: Option<i64>) -> io::Result
     symlink(&name, &turning)?;
     fs::rename(&turning, &link)?;
     link_names(dir, files)?;
-    if let Some(old) = old {
-        fs::remove_dir_all(dir.join(old))?;
+    sweep(dir, Some(&name))
+}
+
+/// Removes what agents that ended on the way have left: folders that the link does not lead to.
+fn sweep(dir: &Path, current: Option<&Path>) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_ours = name.to_string_lossy().starts_with("..");
+        if is_ours && entry.file_type()?.is_dir() && current != Some(Path::new(&name)) {
+            fs::remove_dir_all(entry.path())?;
+        }
     }
     Ok(())
 }

@@ -12,6 +12,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// Folder of a pod's sub-paths, below its own.
+pub(super) const PLACES: &str = "volume-subpaths";
+
 /// What a sub-path is for; its place below the pod's folder follows from it.
 pub(super) struct Wanted<'a> {
     /// The pod's folder.
@@ -81,7 +84,7 @@ pub(super) fn prepare(
     if is_shared {
         return fs::read_link(at(&opened)).map_err(|error| io_text(&error));
     }
-    let place = dir.join("volume-subpaths").join(volume).join(container).join(index.to_string());
+    let place = dir.join(PLACES).join(volume).join(container).join(index.to_string());
     place_it(&opened, &place).map_err(|error| {
         format!("failed to prepare subPath for volumeMount \"{volume}\" of container \"{container}\": {}", io_text(&error))
     })?;

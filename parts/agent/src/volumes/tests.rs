@@ -116,3 +116,41 @@ fn mounts_below_a_folder_are_found_and_others_left() {
     let table = "1 0 0:1 / / rw - x x rw\n2 1 0:2 / /r/pods/u/v rw - tmpfs t rw\n3 1 0:2 / /r/pods/uu rw - t t rw\n";
     assert_eq!(mounts_below(table, Path::new("/r/pods/u")), [PathBuf::from("/r/pods/u/v")]);
 }
+
+#[test]
+fn what_an_agent_left_that_ended_right_after_the_turn_is_mended() {
+    let root = tempfile::tempdir().unwrap();
+    let pod = pod(json!([{"name": "v", "configMap": {"name": "m"}}]), json!([]));
+    let data = json!({"data": {"a": "1", "b": "2"}});
+    let sources = Sources {
+        config_maps: [("m".to_owned(), serde_json::from_value(data).unwrap())].into(),
+        ..Sources::default()
+    };
+    let run = || prepare(root.path(), &pod, &sources, &Place::default()).unwrap();
+    run();
+    let dir = pod_dir(root.path(), "u-1").join("volumes/kubernetes.io~configmap/v");
+    // the links were not made yet, and the folder before was not removed
+    fs::remove_file(dir.join("a")).unwrap();
+    fs::create_dir(dir.join("..7")).unwrap();
+    fs::write(dir.join("..7/a"), "0").unwrap();
+    run();
+    assert_eq!(fs::read_to_string(dir.join("a")).unwrap(), "1");
+    assert!(!dir.join("..7").exists());
+    assert_eq!(fs::read_to_string(dir.join("b")).unwrap(), "2");
+}
+
+#[test]
+fn the_volumes_of_a_pod_that_is_over_go_and_its_messages_stay() {
+    let root = tempfile::tempdir().unwrap();
+    let pod = pod(json!([{"name": "v", "emptyDir": {}}]), json!([]));
+    prepare(root.path(), &pod, &Sources::default(), &Place::default()).unwrap();
+    let dir = pod_dir(root.path(), "u-1");
+    fs::create_dir_all(dir.join("containers/c")).unwrap();
+    fs::create_dir_all(dir.join("volume-subpaths/v/c/0")).unwrap();
+    fs::write(dir.join("containers/c/0.message"), "done").unwrap();
+    for _ in 0..2 {
+        remove_volumes(root.path(), "u-1").unwrap();
+    }
+    assert!(!dir.join("volumes").exists() && !dir.join("volume-subpaths").exists());
+    assert!(dir.join("containers/c/0.message").exists());
+}

@@ -2,6 +2,7 @@
 
 use super::second;
 use crate::text;
+use crate::words;
 use crate::world::{World, is_sidecar};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
@@ -94,8 +95,19 @@ pub(super) fn conditions(
     let is_all_ready = not_ready.is_none();
     add("ContainersReady", not_ready, is_all_ready);
     add("PodScheduled", None, true);
-    if let Some((ending, reason)) =
-        world.memory.ending.as_ref().and_then(|ending| Some((ending, ending.disruption?)))
+    let is_running =
+        |one: &ContainerStatus| one.state.as_ref().is_some_and(|s| s.running.is_some());
+    let is_over =
+        matches!(phase, "Succeeded" | "Failed") && !inits.iter().chain(mains).any(is_running);
+    let told = previous.conditions.iter().flatten().any(is_own_disruption);
+    // whoever made the phase final knows why
+    let is_by_order = is_over && (told || super::final_phase(&world.pod).is_none());
+    if let Some((ending, reason)) = world
+        .memory
+        .ending
+        .as_ref()
+        .filter(|_| is_by_order)
+        .and_then(|ending| Some((ending, ending.disruption?)))
     {
         list.push(PodCondition {
             type_: "DisruptionTarget".to_owned(),
@@ -107,7 +119,15 @@ pub(super) fn conditions(
         });
     }
     keep_times(&mut list, previous, now);
+    // said by an agent that has ended since; the pod goes on
+    list.retain(|one| is_over || !is_own_disruption(one));
     list
+}
+
+/// What this node says of a pod that it ends for its own sake.
+pub(crate) fn is_own_disruption(condition: &PodCondition) -> bool {
+    condition.type_ == "DisruptionTarget"
+        && condition.reason.as_deref() == Some(words::reason::TERMINATION_BY_KUBELET)
 }
 
 /// Times change only when the status does; conditions of others stay (spec E12).
