@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, OwnerReference, Time};
-use kit::Backoff;
+use kit::{Backoff, Cache, Events, Note};
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 mod lease;
+mod news;
 mod seen;
 pub(crate) use lease::renew;
 
@@ -317,12 +318,21 @@ struct Truth {
     conditions: Vec<(&'static str, bool, &'static str, String)>,
     capacity: Option<BTreeMap<String, Quantity>>,
     images: Option<Vec<ContainerImage>>,
+    /// What others gave it, or took away.
+    lent: BTreeMap<String, Option<Quantity>>,
+}
+
+fn is_cordoned(spec: Option<&NodeSpec>) -> bool {
+    spec.and_then(|spec| spec.unschedulable).unwrap_or(false)
 }
 
 /// Keeps the Node's status true for as long as the agent runs.
 pub(crate) struct Keeper {
     pub(crate) facts: Arc<Facts>,
     pub(crate) client: kube::Client,
+    /// This node as the API has it.
+    pub(crate) nodes: Cache<Node>,
+    pub(crate) events: Events,
     pub(crate) runtime: Runtime,
     pub(crate) health: watch::Receiver<RuntimeHealth>,
     /// What the node is short of.
@@ -338,6 +348,8 @@ impl Keeper {
         let mut shown: Option<(Truth, Timestamp)> = None;
         let mut conditions: Vec<NodeCondition> =
             registered.status.and_then(|status| status.conditions).unwrap_or_default();
+        let mut is_cordoned = is_cordoned(registered.spec.as_ref());
+        let mut changes = self.nodes.subscribe();
         let mut backoff = Backoff::new(RETRY.0, RETRY.1, self.facts.setup.salt);
         let mut read = self.facts.setup.clock.now();
         loop {
@@ -347,6 +359,13 @@ impl Keeper {
                 shown.clone_from(&network);
                 is_news
             });
+            let seen = self.nodes.list().first().cloned();
+            if let Some(node) = &seen
+                && self::is_cordoned(node.spec.as_ref()) != is_cordoned
+            {
+                is_cordoned = !is_cordoned;
+                self.tell(news::of_cordon(is_cordoned));
+            }
             let room = Room::read(&self.facts.root);
             let now = self.facts.setup.clock.now();
             // a runtime in trouble is not asked: the images stay as they were told last
@@ -358,6 +377,7 @@ impl Keeper {
                 conditions: self::conditions(&self.pressure.borrow(), trouble.as_deref()).into(),
                 capacity: self.facts.status(&room).capacity,
                 images,
+                lent: seen.map(|node| fit::demand::lent(&node)).unwrap_or_default(),
             };
             let is_older = |at: Timestamp, than: Duration| {
                 // a clock that was set back says nothing about the age
@@ -375,6 +395,9 @@ impl Keeper {
             if is_due {
                 match self.write(&truth, &room, &conditions, now).await {
                     Ok(written) => {
+                        for reason in news::of_conditions(&conditions, &written) {
+                            self.tell(reason);
+                        }
                         conditions = written;
                         shown = Some((truth, now));
                         backoff.succeeded();
@@ -398,9 +421,17 @@ impl Keeper {
                 changed = self.health.changed() => if changed.is_err() { return },
                 changed = self.stage.changed() => if changed.is_err() { return },
                 changed = self.pressure.changed() => if changed.is_err() { return },
+                _ = changes.next() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// An event about the node (spec D7).
+    fn tell(&self, reason: &'static str) {
+        let name = &self.facts.name;
+        let message = format!("Node {name} status is now: {reason}");
+        self.events.publish(Note::normal(crate::start::node_reference(name), reason, message));
     }
 
     /// Why the node is not ready, and why pods with a network of their own cannot start.
@@ -454,7 +485,9 @@ impl Keeper {
         let mut status = self.facts.status(room);
         status.conditions = Some(list.clone());
         status.images.clone_from(&truth.images);
-        let patch = Patch::Strategic(serde_json::json!({ "status": status }));
+        let mut patch = serde_json::json!({ "status": status });
+        news::lend(&mut patch, &truth.lent);
+        let patch = Patch::Strategic(patch);
         api.patch_status(&self.facts.name, &PatchParams::default(), &patch).await?;
         Ok(list)
     }

@@ -111,9 +111,13 @@ async fn begin(options: &Options) -> Result<(), Error> {
     let (health, health_seen) = watch::channel(RuntimeHealth::default());
     let (stages, _) = watch::channel(None);
     let (pressure, short) = pressure::watch::channel();
+    let own_node = Caches::new(client.clone(), setup)
+        .some::<Node>(Scope { fields: Some(format!("metadata.name={name}")), ..Scope::default() });
     let keeper = Keeper {
         facts: Arc::clone(&facts),
         client: client.clone(),
+        nodes: own_node.clone(),
+        events: events.clone(),
         runtime: runtime.clone(),
         health: health_seen,
         stage: stages.subscribe(),
@@ -153,7 +157,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
     setup.tasks.spawn("logs", rotation::keep(Arc::clone(&context)));
     setup.tasks.spawn("images", images::collect(Arc::clone(&context)));
     let own = (health, stages, short, options.cni == "auto");
-    let pods = watch_pods(setup, client, Arc::clone(&context), own).await;
+    let pods = watch_pods(setup, Arc::clone(&context), own_node, own).await;
     let root = context.root.clone();
     let watching =
         pressure.run(Arc::clone(&context), pods.clone(), move || host::Room::read(&root));
@@ -166,14 +170,13 @@ async fn begin(options: &Options) -> Result<(), Error> {
 
 async fn watch_pods(
     setup: &kit::Setup,
-    client: kube::Client,
     context: Arc<Context>,
+    own_node: Cache<Node>,
     (health, stages, short, brings_network): (watch::Sender<RuntimeHealth>, Stages, Told, bool),
 ) -> Cache<Pod> {
-    let caches = Caches::new(client, setup);
+    let caches = Caches::new(context.client.clone(), setup);
     let by = |fields: String| Scope { fields: Some(fields), ..Scope::default() };
     let own_pods = caches.some::<Pod>(by(format!("spec.nodeName={}", context.name)));
-    let own_node = caches.some::<Node>(by(format!("metadata.name={}", context.name)));
     let called = Arc::new(Notify::new());
     let (has_events, events_seen) = watch::channel(false);
     let listen = pods::listen(Arc::clone(&context), Arc::clone(&called), has_events);
@@ -204,7 +207,8 @@ fn port_tls(
     Ok(tls)
 }
 
-fn node_reference(name: &str) -> k8s_openapi::api::core::v1::ObjectReference {
+/// The node, as events name it.
+pub(crate) fn node_reference(name: &str) -> k8s_openapi::api::core::v1::ObjectReference {
     k8s_openapi::api::core::v1::ObjectReference {
         kind: Some("Node".to_owned()),
         name: Some(name.to_owned()),
