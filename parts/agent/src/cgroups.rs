@@ -204,6 +204,35 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Ends every process in a group and below it, at once; how many there were. No error if there is none.
+pub(crate) fn end(layout: &Layout, path: &str) -> usize {
+    let relative = relative(path);
+    if relative.is_empty() {
+        return 0;
+    }
+    // the same processes are in every hierarchy
+    let groups = layout.roots().map(|root| root.join(relative));
+    let all = groups.map(|group| processes(&group)).find(|all| !all.is_empty()).unwrap_or_default();
+    for process in &all {
+        // one that has ended meanwhile is fine
+        let _ = rustix::process::kill_process(*process, rustix::process::Signal::KILL);
+    }
+    all.len()
+}
+
+fn processes(group: &Path) -> Vec<rustix::process::Pid> {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    // a process of another process namespace is shown as zero
+    let numbers = text.lines().filter_map(|line| line.trim().parse().ok());
+    let mut all: Vec<_> = numbers.filter_map(rustix::process::Pid::from_raw).collect();
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            all.extend(processes(&entry.path()));
+        }
+    }
+    all
+}
+
 /// Processes and threads in a group and below it; zero where the kernel does not count them.
 pub(crate) fn pids(layout: &Layout, path: &str) -> u64 {
     let root = layout.v1_of("pids").or(layout.v2.as_deref());
@@ -275,6 +304,20 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0";
         remove(&layout, "/a/podu-1").unwrap();
         assert!(!dir.path().join("a/podu-1").exists());
         remove(&layout, "/a/podu-1").unwrap();
+    }
+
+    #[test]
+    fn the_processes_of_a_group_are_found_at_every_depth_and_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout { v1: Vec::new(), v2: Some(dir.path().to_path_buf()) };
+        let group = dir.path().join("a/podu-1/container");
+        fs::create_dir_all(&group).unwrap();
+        let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        fs::write(group.join("cgroup.procs"), format!("0\n{}\n", sleeper.id())).unwrap();
+        assert_eq!((end(&layout, "/"), end(&layout, "/a/podu-2")), (0, 0));
+        assert_eq!(end(&layout, "/a/podu-1"), 1);
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(sleeper.wait().unwrap().signal(), Some(9));
     }
 
     #[test]

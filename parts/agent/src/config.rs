@@ -323,6 +323,17 @@ pub(crate) fn container(
     })
 }
 
+/// Lets a container see the processes of another, where its processes would else be alone.
+pub(crate) fn join_processes(config: &mut v1::ContainerConfig, target: String) {
+    let security = config.linux.as_mut().and_then(|linux| linux.security_context.as_mut());
+    if let Some(names) = security.and_then(|security| security.namespace_options.as_mut())
+        && names.pid() == v1::NamespaceMode::Container
+    {
+        names.set_pid(v1::NamespaceMode::Target);
+        names.target_id = target;
+    }
+}
+
 fn limits(spec: &PodSpec, container: &Container, memory: u64) -> v1::LinuxContainerResources {
     let request = match resources::milli(container, "cpu", Kind::Request) {
         0 => resources::milli(container, "cpu", Kind::Limit),

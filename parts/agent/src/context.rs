@@ -112,7 +112,13 @@ impl Context {
         if !container.is_empty() {
             let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
             let is_init = inits.into_iter().any(|one| one.name == container);
-            let list = if is_init { "initContainers" } else { "containers" };
+            let added = pod.spec.iter().flat_map(|s| s.ephemeral_containers.iter().flatten());
+            let is_ephemeral = added.into_iter().any(|one| one.name == container);
+            let list = match (is_init, is_ephemeral) {
+                (true, _) => "initContainers",
+                (_, true) => "ephemeralContainers",
+                _ => "containers",
+            };
             regarding.field_path = Some(format!("spec.{list}{{{container}}}"));
         }
         let note = if warning {

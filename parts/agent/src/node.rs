@@ -322,6 +322,13 @@ struct Truth {
     lent: BTreeMap<String, Option<Quantity>>,
 }
 
+impl Truth {
+    /// The node is ready.
+    fn is_well(&self) -> bool {
+        self.conditions.iter().any(|one| one.0 == "Ready" && one.1)
+    }
+}
+
 fn is_cordoned(spec: Option<&NodeSpec>) -> bool {
     spec.and_then(|spec| spec.unschedulable).unwrap_or(false)
 }
@@ -353,32 +360,8 @@ impl Keeper {
         let mut backoff = Backoff::new(RETRY.0, RETRY.1, self.facts.setup.salt);
         let mut read = self.facts.setup.clock.now();
         loop {
-            let (trouble, network) = self.trouble().await;
-            self.network.send_if_modified(|shown| {
-                let is_news = *shown != network;
-                shown.clone_from(&network);
-                is_news
-            });
-            let seen = self.nodes.list().first().cloned();
-            if let Some(node) = &seen
-                && self::is_cordoned(node.spec.as_ref()) != is_cordoned
-            {
-                is_cordoned = !is_cordoned;
-                self.tell(news::of_cordon(is_cordoned));
-            }
-            let room = Room::read(&self.facts.root);
+            let (truth, room) = self.look(&mut is_cordoned).await;
             let now = self.facts.setup.clock.now();
-            // a runtime in trouble is not asked: the images stay as they were told last
-            let images = match &trouble {
-                None => crate::images::shown(&self.runtime).await.ok(),
-                Some(_) => None,
-            };
-            let truth = Truth {
-                conditions: self::conditions(&self.pressure.borrow(), trouble.as_deref()).into(),
-                capacity: self.facts.status(&room).capacity,
-                images,
-                lent: seen.map(|node| fit::demand::lent(&node)).unwrap_or_default(),
-            };
             let is_older = |at: Timestamp, than: Duration| {
                 // a clock that was set back says nothing about the age
                 Duration::try_from(now.duration_since(at)).map_or(true, |age| age >= than)
@@ -391,7 +374,7 @@ impl Keeper {
                 let api = Api::all(self.client.clone());
                 is_due = seen::is_overwritten(&api, &self.facts.name, &conditions).await;
             }
-            let mut pause = if trouble.is_some() { LOOK.0 } else { LOOK.1 };
+            let mut pause = if truth.is_well() { LOOK.1 } else { LOOK.0 };
             if is_due {
                 match self.write(&truth, &room, &conditions, now).await {
                     Ok(written) => {
@@ -425,6 +408,36 @@ impl Keeper {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// Looks at the node, and tells those who wait for it.
+    async fn look(&mut self, is_cordoned: &mut bool) -> (Truth, Room) {
+        let (trouble, network) = self.trouble().await;
+        self.network.send_if_modified(|shown| {
+            let is_news = *shown != network;
+            shown.clone_from(&network);
+            is_news
+        });
+        let seen = self.nodes.list().first().cloned();
+        if let Some(node) = &seen
+            && self::is_cordoned(node.spec.as_ref()) != *is_cordoned
+        {
+            *is_cordoned = !*is_cordoned;
+            self.tell(news::of_cordon(*is_cordoned));
+        }
+        let room = Room::read(&self.facts.root);
+        // a runtime in trouble is not asked: the images stay as they were told last
+        let images = match &trouble {
+            None => crate::images::shown(&self.runtime).await.ok(),
+            Some(_) => None,
+        };
+        let truth = Truth {
+            conditions: conditions(&self.pressure.borrow(), trouble.as_deref()).into(),
+            capacity: self.facts.status(&room).capacity,
+            images,
+            lent: seen.map(|node| fit::demand::lent(&node)).unwrap_or_default(),
+        };
+        (truth, room)
     }
 
     /// An event about the node (spec D7).

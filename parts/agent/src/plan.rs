@@ -3,7 +3,7 @@
 //! There is no phase that is remembered: each look starts from the object and the runtime's state, so an agent that
 //! starts again goes on where the last one stopped.
 
-use crate::world::{Seen, State, WHOLE_POD, World, is_sidecar};
+use crate::world::{Sandbox, Seen, State, WHOLE_POD, World, is_sidecar};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
 use std::time::Duration;
@@ -229,6 +229,27 @@ fn running(world: &World, now: Timestamp) -> Plan {
     let Some(sandbox) = world.ready_sandbox() else {
         return without_sandbox(world, now);
     };
+    let mut plan = ordinary(world, sandbox, now);
+    // those to look into the pod wait for nobody
+    for container in world.ephemerals() {
+        merge(&mut plan, once(world, &container, now));
+    }
+    plan
+}
+
+/// A container that was added to look into the pod: it starts once.
+fn once(world: &World, container: &Container, now: Timestamp) -> Plan {
+    let statuses = world.pod.status.iter().flat_map(|s| s.ephemeral_container_statuses.iter());
+    let mut own = statuses.flatten().filter(|one| one.name == container.name);
+    match world.latest(&container.name) {
+        None if own.any(|one| one.container_id.is_some()) => Plan::default(),
+        None => start(world, &container.name, None, now),
+        Some(seen) if seen.state == State::Created => remove_then_start(world, seen, now),
+        Some(_) => Plan::default(),
+    }
+}
+
+fn ordinary(world: &World, sandbox: &Sandbox, now: Timestamp) -> Plan {
     let spec = world.spec();
     let is_past_init =
         spec.containers.iter().any(|c| world.latest_in(&sandbox.id, &c.name).is_some());

@@ -20,6 +20,7 @@ mod image;
 mod last_words;
 mod observe;
 mod reference;
+mod remove;
 
 pub(crate) use files::remove_logs;
 
@@ -419,8 +420,8 @@ impl Worker {
                 self.noted(world, done.map_err(|failure| failure.message))
             }
             Step::RemoveSandbox(id) => {
-                let done = self.context.runtime.remove_sandbox(&id).await;
-                self.noted(world, done.map_err(|failure| failure.message))
+                let done = self.remove_sandbox(world, &id).await;
+                self.noted(world, done)
             }
             Step::Empty => {
                 let done = self.empty(world).await;

@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) stop: Duration,
     /// Grace of each stop that was asked for, in seconds.
     pub(crate) graces: Vec<i64>,
+    /// Whose processes each container was to see.
+    pub(crate) targets: Vec<String>,
     /// How long a list takes; it shows what is so at its end.
     pub(crate) slow: Duration,
     /// Images that are there.
@@ -350,6 +352,8 @@ impl RuntimeService for Scripted {
         state.made += 1;
         let id = format!("container-{}", state.made);
         state.homes.insert(id.clone(), pod_sandbox_id);
+        let security = config.linux.unwrap_or_default().security_context.unwrap_or_default();
+        state.targets.push(security.namespace_options.unwrap_or_default().target_id);
         let created_at = self.nanoseconds() + state.made;
         state.containers.push(v1::ContainerStatus {
             id: id.clone(),

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod ephemeral;
+
 /// First and longest wait between two starts of a container (spec E33).
 pub(crate) const RESTART_WAIT: (Duration, Duration) =
     (Duration::from_secs(10), Duration::from_secs(300));

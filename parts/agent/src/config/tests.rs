@@ -97,3 +97,24 @@ fn name_servers_are_read_and_added_to() {
     assert_eq!(dns.servers, ["192.0.2.53", "192.0.2.1"]);
     assert_eq!(dns.options, ["ndots:5", "timeout:1"]);
 }
+
+#[test]
+fn a_container_joins_the_processes_of_another_where_its_own_would_be_alone() {
+    for (spec, wanted) in [
+        (json!({}), (v1::NamespaceMode::Target, "id")),
+        (json!({"hostPID": true}), (v1::NamespaceMode::Node, "")),
+        (json!({"shareProcessNamespace": true}), (v1::NamespaceMode::Pod, "")),
+    ] {
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        let security = v1::LinuxContainerSecurityContext {
+            namespace_options: Some(namespaces(&spec)),
+            ..Default::default()
+        };
+        let linux =
+            v1::LinuxContainerConfig { security_context: Some(security), ..Default::default() };
+        let mut config = v1::ContainerConfig { linux: Some(linux), ..Default::default() };
+        join_processes(&mut config, "id".to_owned());
+        let names = config.linux.unwrap().security_context.unwrap().namespace_options.unwrap();
+        assert_eq!((names.pid(), names.target_id.as_str()), wanted);
+    }
+}

@@ -22,6 +22,9 @@ pub(crate) fn is_ours(condition: &str) -> bool {
 
 /// Whether an ended container is to be started again.
 pub(crate) fn restarts(world: &World, container: &Container, seen: &Seen) -> bool {
+    if world.is_ephemeral(&container.name) {
+        return false;
+    }
     if is_sidecar(container) {
         return true;
     }
@@ -92,6 +95,11 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
         .iter()
         .map(|container| container_status(world, previous, container, false, now))
         .collect();
+    let added: Vec<ContainerStatus> = world
+        .ephemerals()
+        .iter()
+        .map(|container| container_status(world, previous, container, false, now))
+        .collect();
     let phase = phase(world, previous, &inits, &mains);
     let addresses = addresses(world, previous);
     // why a pod is over is said by whoever ended it
@@ -117,6 +125,7 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
         qos_class,
         init_container_statuses: (!inits.is_empty()).then_some(inits),
         container_statuses: Some(mains),
+        ephemeral_container_statuses: (!added.is_empty()).then_some(added),
         ..PodStatus::default()
     }
 }
@@ -144,11 +153,16 @@ fn container_status(
     is_init: bool,
     now: Timestamp,
 ) -> ContainerStatus {
-    let before = [&previous.init_container_statuses, &previous.container_statuses]
-        .into_iter()
-        .flatten()
-        .flatten()
-        .find(|status| status.name == container.name);
+    let before = [
+        &previous.init_container_statuses,
+        &previous.container_statuses,
+        &previous.ephemeral_container_statuses,
+    ]
+    .into_iter()
+    .flatten()
+    .flatten()
+    .find(|status| status.name == container.name);
+    let is_ephemeral = world.is_ephemeral(&container.name);
     let latest = world.latest(&container.name);
     let has_init = world.spec().init_containers.as_ref().is_some_and(|list| !list.is_empty());
     let (state, last) = match latest {
@@ -162,7 +176,9 @@ fn container_status(
         })
         .or_else(|| before.and_then(|before| before.last_state.clone()));
     let is_started = latest.is_some_and(|seen| world.is_started(container, seen));
-    let ready = if is_init && !is_sidecar(container) {
+    let ready = if is_ephemeral {
+        false
+    } else if is_init && !is_sidecar(container) {
         latest.is_some_and(|seen| seen.state == State::Exited && seen.exit_code == 0)
     } else {
         !world.is_gone_or_stopped() && latest.is_some_and(|seen| world.is_ready(container, seen))
@@ -170,7 +186,7 @@ fn container_status(
     let mut status = ContainerStatus {
         name: container.name.clone(),
         ready,
-        started: Some(is_started),
+        started: (!is_ephemeral).then_some(is_started),
         state: Some(state),
         last_state,
         resources: container.resources.clone(),
@@ -335,7 +351,11 @@ fn phase(
     let is_running = |status: &ContainerStatus| {
         status.state.as_ref().is_some_and(|state| state.running.is_some())
     };
-    let is_all_ended = !mains.iter().chain(inits).any(is_running);
+    let is_looked_into = world
+        .containers
+        .iter()
+        .any(|seen| seen.state == State::Running && world.is_ephemeral(&seen.name));
+    let is_all_ended = !is_looked_into && !mains.iter().chain(inits).any(is_running);
     if world.memory.ending.is_some() {
         // not before everything has ended
         return if is_all_ended { "Failed" } else { previous_phase(previous) };

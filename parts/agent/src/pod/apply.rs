@@ -51,7 +51,7 @@ impl Worker {
     /// Image, configuration, container, start; each failure has its waiting reason (spec E22, E32).
     pub(super) async fn start(&mut self, world: &World, name: &str, attempt: u32) -> Done {
         let context = Arc::clone(&self.context);
-        let Some(container) = Self::by_name(world, name).cloned() else { return Err(()) };
+        let Some(container) = Self::by_name(world, name) else { return Err(()) };
         let Some(sandbox) = world.ready_sandbox().cloned() else { return Err(()) };
         let uid = world.pod.metadata.uid.clone().unwrap_or_default();
         let setting = context.setting(&uid);
@@ -128,7 +128,12 @@ impl Worker {
             image_user: image.user,
         };
         let uid = world.pod.metadata.uid.clone().unwrap_or_default();
-        config::container(&world.pod, container, parts, &context.setting(&uid))
+        let target = world.target_of(&container.name)?;
+        let mut config = config::container(&world.pod, container, parts, &context.setting(&uid))?;
+        if let Some(target) = target {
+            config::join_processes(&mut config, target);
+        }
+        Ok(config)
     }
 
     fn start_failed(&mut self, world: &World, name: &str, why: &'static str, text: String) -> Done {

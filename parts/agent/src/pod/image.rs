@@ -164,8 +164,8 @@ impl Worker {
     }
 
     /// Looks a container up by name.
-    pub(super) fn by_name<'a>(world: &'a World, name: &str) -> Option<&'a Container> {
-        container(world, name)
+    pub(super) fn by_name(world: &World, name: &str) -> Option<Container> {
+        container(world, name).cloned().or_else(|| world.ephemeral(name))
     }
 }
 

@@ -310,3 +310,53 @@ async fn a_pod_that_is_over_gives_its_volumes_back_and_keeps_its_log_until_the_d
     };
     tokio::join!(worker.run(), user);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sandbox_that_cannot_be_removed_at_once_is_removed_after_what_runs_in_it_was_ended() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let text = "cannot delete running task: failed precondition";
+    runtime.state.lock().refusals = vec![tonic::Status::failed_precondition(text); 3];
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        task.deleted(1);
+        let begun = tokio::time::Instant::now();
+        runtime.until(|state| state.sandboxes.is_empty()).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+    // once in order, once for what the runtime may have left
+    assert_eq!(runtime.state.lock().graces, [1, 0]);
+    assert!(!volumes::pod_dir(&bench.context.root, "u").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_to_look_into_the_pod_is_added_while_it_runs() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        task.desired.send_modify(|desired| {
+            let mut pod = Pod::clone(&desired.pod);
+            let added = json!([{"name": "e", "image": "i:1", "targetContainerName": "c"}]);
+            let spec = pod.spec.as_mut().unwrap();
+            spec.ephemeral_containers = serde_json::from_value(added).unwrap();
+            desired.pod = Arc::new(pod);
+        });
+        runtime.until(|state| running(state) == ["c", "e"]).await;
+        let container = runtime.state.lock().containers[0].id.clone();
+        assert_eq!(runtime.state.lock().targets, ["", container.as_str()]);
+        runtime.exits("e", 0);
+        task.called.notify_one();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(starts(&runtime.state.lock()), 2);
+        let told = bench.context.reports.waiting().remove(0).status;
+        let own = told.ephemeral_container_statuses.unwrap().remove(0);
+        assert!(own.state.unwrap().terminated.is_some());
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+}

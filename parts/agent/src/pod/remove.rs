@@ -1,0 +1,56 @@
+//! Sandboxes that a runtime does not let go at once.
+
+use super::Worker;
+use super::files::blocking;
+use crate::world::World;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Tries after everything in the sandbox was ended, and the pause between them: the runtime hears of the end of a process
+/// from its shim, usually within 50 ms. Two seconds in all; then the step has failed and is taken up again later.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+
+impl Worker {
+    /// Removes a sandbox with its containers. An agent that was killed within the start of a container may leave one that
+    /// runs and that its runtime takes for one that was only made: containerd 1.6 then neither stops nor removes it, nor
+    /// its sandbox ("cannot delete running task"). Nothing of the pod is to run any more: what does is ended by its
+    /// cgroup.
+    pub(super) async fn remove_sandbox(&self, world: &World, id: &str) -> Result<(), String> {
+        let runtime = &self.context.runtime;
+        let mut failure = match runtime.remove_sandbox(id).await {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        if failure.is_late {
+            return Err(failure.message);
+        }
+        tracing::warn!(
+            sandbox = id,
+            "the sandbox cannot be removed, what runs in it is ended: {failure}"
+        );
+        for seen in world.containers.iter().filter(|seen| seen.sandbox == id) {
+            if let Err(failure) = runtime.stop_container(&seen.id, Duration::ZERO).await {
+                tracing::debug!(container = seen.id, "not stopped: {failure}");
+            }
+        }
+        let context = Arc::clone(&self.context);
+        let uid = world.pod.metadata.uid.clone().unwrap_or_default();
+        let ended =
+            blocking(move || crate::cgroups::end(&context.layout, &context.cgroup(&uid))).await;
+        tracing::debug!("processes ended by their cgroup: {ended:?}");
+        for _ in 0..TRIES {
+            tokio::time::sleep(PAUSE).await;
+            for seen in world.containers.iter().filter(|seen| seen.sandbox == id) {
+                if let Err(failure) = runtime.remove_container(&seen.id).await {
+                    tracing::debug!(container = seen.id, "not removed: {failure}");
+                }
+            }
+            match runtime.remove_sandbox(id).await {
+                Ok(()) => return Ok(()),
+                Err(again) => failure = again,
+            }
+        }
+        Err(failure.message)
+    }
+}
