@@ -5,7 +5,10 @@
 
 use crate::company::{Domains, Labels, Namespaces, Spread, Term, add, label, namespace_of};
 use crate::company::{required_near, spreads_that};
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, WeightedPodAffinityTerm};
+use k8s_openapi::api::core::v1::{
+    Node, Pod, PodSpec, TopologySpreadConstraint, WeightedPodAffinityTerm,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -13,6 +16,10 @@ use std::sync::Arc;
 const REQUIRED_WEIGHT: i64 = 1;
 /// The best score of one plugin.
 const SCORE_MAX: i64 = 100;
+
+/// Over which labels pods are spread that name no spread, and how uneven they may be (upstream's system defaults).
+const DEFAULTS: [(&str, i32); 2] =
+    [("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5)];
 
 /// What a pod says about its neighbours that has weight for others.
 #[derive(Clone, Debug)]
@@ -32,6 +39,8 @@ pub struct Leaning<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Evenness {
     spreads: Vec<Spread>,
+    /// Whether nodes without a label that a spread names are left out; not where nobody asked for the spreads.
+    needs_all: bool,
 }
 
 fn preferred(spec: &PodSpec) -> impl Iterator<Item = (&WeightedPodAffinityTerm, i64)> {
@@ -128,7 +137,23 @@ impl Evenness {
         let none = Labels::new();
         let labels = pod.metadata.labels.as_ref().unwrap_or(&none);
         let read = spreads_that(spec, "ScheduleAnyway").map(|one| Spread::read(one, labels));
-        Some(Self { spreads: read.collect() })
+        Some(Self { spreads: read.collect(), needs_all: true })
+    }
+
+    /// Of a pod that names no spread, over those that this selects as its like: upstream's system defaults, hosts and
+    /// zones.
+    pub fn by_default(selector: &LabelSelector) -> Self {
+        let read = DEFAULTS.map(|(topology, max_skew)| {
+            let spread = TopologySpreadConstraint {
+                label_selector: Some(selector.clone()),
+                max_skew,
+                topology_key: topology.to_owned(),
+                when_unsatisfiable: "ScheduleAnyway".to_owned(),
+                ..TopologySpreadConstraint::default()
+            };
+            Spread::read(&spread, &Labels::new())
+        });
+        Self { spreads: read.into(), needs_all: false }
     }
 
     /// Counts the pods of a node for a pod with this spec and namespace.
@@ -138,7 +163,8 @@ impl Evenness {
         node: &Node,
         pods: impl IntoIterator<Item = &'p Pod>,
     ) {
-        if self.spreads.iter().any(|spread| label(node, spread.topology()).is_none()) {
+        let is_known = |spread: &Spread| label(node, spread.topology()).is_some();
+        if self.needs_all && !self.spreads.iter().all(is_known) {
             return;
         }
         let none = Labels::new();
@@ -161,8 +187,9 @@ impl Evenness {
     /// A score from 0 to 100 for each of these nodes: fewer of the like are better, in domains of a kind that there are
     /// many of more so. Nodes without a label that a spread names have 0.
     pub fn scores(&self, nodes: &[&Node]) -> Vec<i64> {
-        let has_labels =
-            |node: &Node| self.spreads.iter().all(|s| label(node, s.topology()).is_some());
+        let has_labels = |node: &Node| {
+            !self.needs_all || self.spreads.iter().all(|s| label(node, s.topology()).is_some())
+        };
         let weights: BTreeMap<&str, f64> = self
             .spreads
             .iter()
@@ -177,7 +204,8 @@ impl Evenness {
         let crowd = |node: &&Node| -> Option<f64> {
             has_labels(node).then(|| {
                 let of = |spread: &Spread| {
-                    let found = label(node, spread.topology()).map_or(0, |at| spread.found(at));
+                    let Some(at) = label(node, spread.topology()) else { return 0.0 };
+                    let found = spread.found(at);
                     let found = f64::from(u32::try_from(found).unwrap_or(u32::MAX));
                     let skew = f64::from(i32::try_from(spread.skew_max() - 1).unwrap_or(i32::MAX));
                     found * weights.get(spread.topology()).copied().unwrap_or(1.0) + skew
@@ -242,6 +270,32 @@ mod tests {
         assert_eq!(leaning.scores(&[&a, &b, &c]), [0, 66, 100]);
         assert_eq!(leaning.scores(&[&b]), [0], "one node is as good as itself");
         assert!(Inclination::of(&pod(json!({}), json!({"containers": []}))).is_none());
+    }
+
+    #[test]
+    fn who_names_no_spread_is_spread_over_hosts_and_zones() {
+        let node = |name: &str, zone: Option<&str>| -> Node {
+            let labels = json!({"kubernetes.io/hostname": name});
+            let mut node = json!({"metadata": {"name": name, "labels": labels}});
+            if let Some(zone) = zone {
+                node["metadata"]["labels"]["topology.kubernetes.io/zone"] = json!(zone);
+            }
+            serde_json::from_value(node).unwrap()
+        };
+        let (a, b, c) = (node("a", Some("x")), node("b", Some("x")), node("c", Some("y")));
+        let bare = node("d", None);
+        let own = pod(json!({"app": "x"}), json!({"containers": []}));
+        let asked = own.spec.as_ref().unwrap();
+        let selector = serde_json::from_value(json!({"matchLabels": {"app": "x"}})).unwrap();
+        let mut evenness = Evenness::by_default(&selector);
+        let other = pod(json!({"app": "y"}), json!({"containers": []}));
+        evenness.see((asked, "d"), &a, [&own, &own, &own]);
+        evenness.see((asked, "d"), &b, []);
+        evenness.see((asked, "d"), &c, [&other, &own]);
+        evenness.see((asked, "d"), &bare, [&own]);
+        let scores = evenness.scores(&[&a, &b, &c, &bare]);
+        assert!(scores[0] < scores[1] && scores[1] < scores[2], "host and zone count: {scores:?}");
+        assert!(scores[3] > scores[2], "a node without a zone has no crowded one: {scores:?}");
     }
 
     #[test]

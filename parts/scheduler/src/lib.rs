@@ -13,12 +13,13 @@
 //!
 //! # Absent
 //! Claims of volumes and devices: a pod that asks for them waits and says why (spec C10). Images that a node has already
-//! are not weighed, nor the spread over hosts and zones that upstream adds where a pod names none. Several profiles, sampling of nodes: an unpinned pod looks at all of them.
+//! are not weighed. Several profiles, sampling of nodes: an unpinned pod looks at all of them.
 //!
 //! Start with [`run`], then `plan`.
 
 mod apply;
 mod backlog;
+mod kin;
 mod observe;
 mod plan;
 mod snapshot;
@@ -33,7 +34,7 @@ use kit::{Caches, Events, Setup};
 pub struct Options {
     /// Time, tasks, figures.
     pub setup: Setup,
-    /// Shared caches of pods, nodes, namespaces and disruption budgets.
+    /// Shared caches of pods, nodes, namespaces, disruption budgets, Services and what owns pods.
     pub caches: Caches,
 }
 

@@ -2,6 +2,7 @@
 
 use crate::apply::{Done, Hand};
 use crate::backlog::Backlog;
+use crate::kin::Kin;
 use crate::plan::{self, Outlook, Plan};
 use crate::snapshot::{Snapshot, bound_to, uid};
 use crate::{Options, words};
@@ -23,6 +24,7 @@ pub(crate) struct Scheduler {
     nodes: Cache<Node>,
     budgets: Cache<PodDisruptionBudget>,
     namespaces: Cache<Namespace>,
+    kin: Kin,
     /// Pods without a node whose neighbours matter: tried again when pods come, go or change their labels anywhere.
     company: BTreeSet<Key>,
     pod_changes: Changes<Pod>,
@@ -43,6 +45,7 @@ impl Scheduler {
             nodes,
             budgets: options.caches.of(),
             namespaces: options.caches.of(),
+            kin: Kin::new(&options.caches),
             company: BTreeSet::new(),
             snapshot: Snapshot::default(),
             backlog: Backlog::default(),
@@ -54,6 +57,7 @@ impl Scheduler {
         self.pods.synced().await;
         self.nodes.synced().await;
         self.namespaces.synced().await;
+        self.kin.synced().await;
         loop {
             let due = self.backlog.tick(Instant::now());
             let ready = self.backlog.has_next() && self.requests.len() < REQUESTS_MAX;
@@ -189,7 +193,11 @@ impl Scheduler {
             return self.backlog.forget(&key);
         };
         let namespaces = || Arc::new(labels_of(&self.namespaces));
-        let sources = plan::Sources { budgets: &|| self.budgets.list(), namespaces: &namespaces };
+        let sources = plan::Sources {
+            budgets: &|| self.budgets.list(),
+            namespaces: &namespaces,
+            like: &|pod| self.kin.selector(pod),
+        };
         match plan::plan(&pod, &self.snapshot, sources) {
             Plan::Bind(node) => {
                 let kept = self.snapshot.assume(&pod, &node);

@@ -10,6 +10,7 @@ use fit::victims::{may_preempt, priority};
 use fit::{Company, Guard, Incoming, Reason, Reasons};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::sync::Arc;
 
 /// Nodes on which victims are tried out for one pod: upstream tries at least 100.
@@ -62,6 +63,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) budgets: Budgets<'a>,
     /// The labels of all namespaces.
     pub(crate) namespaces: &'a dyn Fn() -> Arc<Namespaces>,
+    /// What selects a pod's like, for one that names no spread.
+    pub(crate) like: &'a dyn Fn(&Pod) -> Option<LabelSelector>,
 }
 
 /// Decides about one pod.

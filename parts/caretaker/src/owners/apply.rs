@@ -35,6 +35,9 @@ impl Owners {
         if seen.metadata.owner_references.iter().flatten().next().is_none() {
             return Ok(());
         }
+        if self.is_kept(item, &seen) {
+            return Ok(());
+        }
         // decided on what is there now, not on what the cache remembers
         let api = self.api(&kind, &item.key.namespace);
         let Some(live) = api.get_metadata_opt(&item.key.name).await? else { return Ok(()) };
@@ -62,6 +65,19 @@ impl Owners {
                 self.delete(item, &kind, &meta, Policy::Foreground).await
             }
         }
+    }
+
+    /// Whether all owners of an object are there, as far as the caches know: then nothing is to be done, and nobody is
+    /// asked, as upstream's has it. News of the object or of an owner bring it back.
+    fn is_kept(&self, item: &Item, seen: &Meta) -> bool {
+        let is_there = |owner: &OwnerReference| {
+            let kind = self.graph.kind(&id_of_owner(owner))?;
+            let namespace = if kind.namespaced { item.key.namespace.as_str() } else { "" };
+            let found = kind.cache.find(namespace, &owner.name)?;
+            let is_same = found.metadata.uid.as_deref() == Some(&owner.uid);
+            Some(is_same && standing(&found) == Owner::Solid)
+        };
+        seen.metadata.owner_references.iter().flatten().all(|owner| is_there(owner) == Some(true))
     }
 
     /// How an owner stands, by the cache if it is there, else by a live look (spec B132).
@@ -242,6 +258,72 @@ fn standing(owner: &Meta) -> Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::owners::graph::Graph;
+    use kit::{Cache, Caches, Clock, Events, Queue, QueueLimits, Setup};
+    use kube::core::{ApiResource, GroupVersionKind};
+    use parking_lot::Mutex;
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn meta(name: &str, more: &serde_json::Value) -> Meta {
+        let mut object =
+            json!({"metadata": {"namespace": "n", "name": name, "uid": format!("uid-{name}")}});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            object["metadata"][key] = value.clone();
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// The duty over these sets and pods, with a server that knows nothing, and the number of requests it got.
+    fn duty(sets: Vec<Meta>, pods: Vec<Meta>) -> (Owners, Arc<AtomicUsize>) {
+        let setup = Setup::new(Clock::starting_at(jiff::Timestamp::UNIX_EPOCH), 0);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                "reason": "NotFound", "message": "not found", "details": {"name": "p"}});
+            let answer = http::Response::builder().status(404).body(status.to_string());
+            std::future::ready(
+                answer.map(|answer| answer.map(|text| kube::client::Body::from(text.into_bytes()))),
+            )
+        });
+        let client = kube::Client::new(service, "default");
+        let graph = Graph::default();
+        for (group, kind, objects) in [("apps", "DaemonSet", sets), ("", "Pod", pods)] {
+            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+            let cache = Cache::fixed(&setup, objects);
+            let id = crate::owners::graph::id_of(group, kind);
+            graph.add(id, Kind { resource, namespaced: true, cache });
+        }
+        let owners = Owners {
+            caches: Caches::new(client.clone(), &setup),
+            tasks: setup.tasks.clone(),
+            events: Events::start(client.clone(), &setup, words::COMPONENT_OWNERS, ""),
+            client,
+            graph,
+            queue: Queue::new("owners", QueueLimits::default(), &setup),
+            absent: Mutex::new(BTreeMap::new()),
+        };
+        (owners, asked)
+    }
+
+    #[tokio::test]
+    async fn an_object_whose_owners_are_there_costs_no_request() {
+        let owner = |uid: &str| json!({"ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "s", "uid": uid}]});
+        let draining = json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["foregroundDeletion"]});
+        for (set, uid, requests) in [
+            (Some(meta("s", &json!({}))), "uid-s", 0),
+            (Some(meta("s", &json!({}))), "uid-before", 1),
+            (Some(meta("s", &draining)), "uid-s", 1),
+            (None, "uid-s", 1),
+        ] {
+            let (duty, asked) = duty(set.into_iter().collect(), vec![meta("p", &owner(uid))]);
+            let pod = duty.graph.by_uid("uid-p").expect("the pod").0;
+            duty.reconcile(&pod).await.expect("an answer");
+            assert_eq!(asked.load(Ordering::Relaxed), requests, "{uid}");
+        }
+    }
 
     #[test]
     fn only_an_answer_about_the_object_says_that_it_is_absent() {

@@ -87,9 +87,9 @@ impl Graph {
 
     /// The object with a uid.
     pub(crate) fn by_uid(&self, uid: &str) -> Option<(Item, Arc<Meta>)> {
-        self.kinds().into_iter().find_map(|(id, kind)| {
+        self.kinds.read().iter().find_map(|(id, kind)| {
             let found = kind.cache.by(&Index::UID, uid).into_iter().next()?;
-            Some((item_of(&id, &found.metadata), found))
+            Some((item_of(id, &found.metadata), found))
         })
     }
 
@@ -100,13 +100,13 @@ impl Graph {
                 || meta.metadata.namespace.as_deref() == Some(&owner.key.namespace)
         };
         let mut all = Vec::new();
-        for (id, kind) in self.kinds() {
+        for (id, kind) in self.kinds.read().iter() {
             let found = kind.cache.by(&Index::OWNERS, &owner.uid);
             all.extend(
                 found
                     .into_iter()
                     .filter(|meta| reaches(meta))
-                    .map(|meta| (item_of(&id, &meta.metadata), meta)),
+                    .map(|meta| (item_of(id, &meta.metadata), meta)),
             );
         }
         all

@@ -24,6 +24,12 @@ fn scheduler(pods: &[Value]) -> Scheduler {
         nodes,
         budgets: Cache::fixed(&setup, []),
         namespaces: Cache::fixed(&setup, []),
+        kin: Kin {
+            services: Cache::fixed(&setup, []),
+            replica_sets: Cache::fixed(&setup, []),
+            stateful_sets: Cache::fixed(&setup, []),
+            controllers: Cache::fixed(&setup, []),
+        },
         company: BTreeSet::new(),
         snapshot: Snapshot::default(),
         backlog: Backlog::default(),

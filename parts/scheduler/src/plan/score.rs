@@ -1,6 +1,5 @@
 //! Which of several fitting nodes: the emptiest, away from taints that ask for it, near what the pod prefers, with the
-//! neighbours it would like. Upstream's scores but that of images and, of spreads, the two that upstream adds where a pod
-//! names none (its system defaults over host and zone).
+//! neighbours it would like. Upstream's scores but that of images.
 
 use super::Sources;
 use crate::snapshot::{Seat, Snapshot};
@@ -50,7 +49,7 @@ pub(super) fn best<'a>(
     let taints_max = taints.iter().copied().max().unwrap_or(0);
     let wishes_max = wishes.iter().copied().max().unwrap_or(0);
     let company = company(pod, &here, neighbours);
-    let spread = spread(pod, spec, &here, neighbours.snapshot);
+    let spread = spread(pod, spec, &here, neighbours);
     let weighed = |of: &Option<Vec<i64>>, at: usize| {
         of.as_ref().and_then(|scores| scores.get(at)).map_or(0, |score| i128::from(*score))
     };
@@ -79,11 +78,21 @@ fn company(pod: &Pod, nodes: &[&Node], neighbours: &Neighbours<'_>) -> Option<Ve
     Some(leaning.scores(nodes))
 }
 
-/// How much better each node is for an even spread; `None` where the pod does not ask.
-fn spread(pod: &Pod, spec: &PodSpec, nodes: &[&Node], snapshot: &Snapshot) -> Option<Vec<i64>> {
-    let mut evenness = Evenness::of(pod).filter(|_| spreads(spec))?;
+/// How much better each node is for an even spread: the one the pod asks for, else of the pods of its Services and its
+/// controller over hosts and zones; `None` where there is neither.
+fn spread(
+    pod: &Pod,
+    spec: &PodSpec,
+    nodes: &[&Node],
+    neighbours: &Neighbours<'_>,
+) -> Option<Vec<i64>> {
+    let mut evenness = if spec.topology_spread_constraints.iter().flatten().next().is_some() {
+        Evenness::of(pod).filter(|_| spreads(spec))?
+    } else {
+        Evenness::by_default(&(neighbours.sources.like)(pod)?)
+    };
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    for seat in snapshot.seats.values() {
+    for seat in neighbours.snapshot.seats.values() {
         if let Some(node) = &seat.node {
             evenness.see((spec, namespace), node, seat.pods.values().map(AsRef::as_ref));
         }

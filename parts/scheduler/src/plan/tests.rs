@@ -45,7 +45,7 @@ fn sources(budgets: Budgets<'_>) -> Sources<'_> {
             ("e".to_owned(), labels("two")),
         ]))
     };
-    Sources { budgets, namespaces }
+    Sources { budgets, namespaces, like: &|_| None }
 }
 
 /// Without budgets.
@@ -98,6 +98,23 @@ fn an_unpinned_pod_goes_to_the_emptiest_node() {
     let taken = [("a", pod("o", "2", 0, None)), ("b", pod("o2", "100m", 0, None))];
     let busy = snapshot(&nodes, &taken);
     assert!(matches!(plan(&pod("p", "1", 0, None), &busy), Plan::Bind(node) if node == "c"));
+}
+
+#[test]
+fn pods_of_one_kin_are_spread_though_none_of_them_asks() {
+    let of_app = |name: &str, app: &str, cpu: &str| {
+        let mut pod = Pod::clone(&pod(name, cpu, 0, None));
+        pod.metadata.labels = Some(BTreeMap::from([("app".into(), app.into())]));
+        Arc::new(pod)
+    };
+    // `a` has more room, and a pod of the kin
+    let taken = [("a", of_app("o", "x", "10m")), ("b", of_app("o2", "y", "100m"))];
+    let busy = snapshot(&[("a", "4"), ("b", "4")], &taken);
+    let new = of_app("p", "x", "10m");
+    assert!(matches!(plan(&new, &busy), Plan::Bind(node) if node == "a"));
+    let like = |_: &Pod| serde_json::from_value(json!({"matchLabels": {"app": "x"}})).unwrap();
+    let sources = Sources { like: &like, ..sources(&Vec::new) };
+    assert!(matches!(super::plan(&new, &busy, sources), Plan::Bind(node) if node == "b"));
 }
 
 #[test]
