@@ -223,7 +223,8 @@ impl Writer {
 
     fn event(&self, note: &Note, message: &str, now: Timestamp) -> Event {
         let object = note.regarding.name.clone().unwrap_or_default();
-        let action = if note.action.is_empty() { None } else { Some(note.action.to_owned()) };
+        let action = Some(note.action.to_owned()).filter(|action| !action.is_empty());
+        let instance = if self.host.is_empty() { &self.component } else { &self.host };
         Event {
             metadata: ObjectMeta {
                 name: Some(format!("{object}.{:x}", self.last_name)),
@@ -241,11 +242,7 @@ impl Writer {
             message: Some(message.to_owned()),
             reason: Some(note.reason.to_owned()),
             reporting_component: Some(self.component.clone()),
-            reporting_instance: Some(if self.host.is_empty() {
-                self.component.clone()
-            } else {
-                self.host.clone()
-            }),
+            reporting_instance: Some(instance.clone()),
             series: None,
             source: Some(EventSource {
                 component: Some(self.component.clone()),
