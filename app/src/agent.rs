@@ -31,6 +31,7 @@ pub(crate) async fn run(flags: AgentFlags) -> anyhow::Result<ExitCode> {
         cgroup_root: flags.cgroup_root,
         cni: flags.cni,
         max_pods: flags.max_pods,
+        pod_max_pids: flags.pod_max_pids,
         reserved: flags.reserved,
         port: flags.port,
     };

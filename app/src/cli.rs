@@ -260,6 +260,9 @@ pub(crate) struct AgentFlags {
     /// Most pods on this node
     #[arg(long, default_value_t = 110)]
     pub(crate) max_pods: u32,
+    /// Most processes and threads of one pod, where the agent makes the cgroups; -1 for no limit but the kernel's
+    #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+    pub(crate) pod_max_pids: i64,
     /// Kept from pods: cpu=100m,memory=256Mi,ephemeral-storage=1Gi
     #[arg(long)]
     pub(crate) reserved: Option<String>,

@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Pods that are deleted while they run, once they are ready; they leave their evidence on the node.
 const DELETED: &[&str] = &["stops-hook", "stops-grace", "stops-long", "stops-order"];
 /// Pods to which something happens while they run.
-const CHANGED: &[&str] = &["changes", "gate-open"];
+const CHANGED: &[&str] = &["changes", "gate-open", "debugged"];
 
 #[test]
 fn every_feature_of_real_daemons_works_and_its_twin_does_not() {

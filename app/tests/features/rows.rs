@@ -4,6 +4,7 @@ use crate::node::Node;
 use crate::table::Row;
 
 mod changes;
+mod isolation;
 mod life;
 mod more;
 mod node_side;
@@ -12,7 +13,16 @@ mod volumes;
 
 /// All of them.
 pub(crate) fn all() -> Vec<Row> {
-    [volumes::ROWS, security::ROWS, life::ROWS, node_side::ROWS, more::ROWS, changes::ROWS].concat()
+    [
+        volumes::ROWS,
+        security::ROWS,
+        life::ROWS,
+        node_side::ROWS,
+        more::ROWS,
+        changes::ROWS,
+        isolation::ROWS,
+    ]
+    .concat()
 }
 
 /// A condition of a pod has this status and reason.

@@ -54,6 +54,8 @@ pub(crate) const USED: &[&str] = &[
     "node figures",
     "runtimeClassName",
     "hostIPC",
+    "isolation",
+    "ephemeral containers",
 ];
 
 /// Kinds and fields of some of those, as manifests spell them: each is in a manifest of one of the feature's rows.

@@ -113,6 +113,9 @@ pub(crate) fn make(layout: &Layout, path: &str, limits: &PodLimits) -> io::Resul
             fs::write(dir.join("cpu.cfs_quota_us"), quota.to_string())?;
         }
     }
+    if let (Some(root), Some(pids)) = (layout.v1_of("pids"), limits.pids) {
+        fs::write(root.join(relative).join("pids.max"), pids.to_string())?;
+    }
     if let (Some(root), Some(memory)) = (layout.v1_of("memory"), limits.memory) {
         fs::write(root.join(relative).join("memory.limit_in_bytes"), memory.to_string())?;
     }
@@ -167,6 +170,9 @@ fn limit_v2(dir: &Path, limits: &PodLimits) -> io::Result<()> {
     write("cpu.weight", weight(limits.shares).to_string())?;
     if let Some(quota) = limits.quota {
         write("cpu.max", format!("{quota} {CPU_PERIOD}"))?;
+    }
+    if let Some(pids) = limits.pids {
+        write("pids.max", pids.to_string())?;
     }
     if let Some(memory) = limits.memory {
         write("memory.max", memory.to_string())?;
@@ -318,6 +324,21 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0";
         assert_eq!(end(&layout, "/a/podu-1"), 1);
         use std::os::unix::process::ExitStatusExt;
         assert_eq!(sleeper.wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn a_pod_may_have_so_many_processes_in_either_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = PodLimits { pids: Some(64), ..PodLimits::default() };
+        let of = |name: &str| fs::read_to_string(dir.path().join(name).join("pids.max")).unwrap();
+        let v1 = Layout { v1: vec![(vec!["pids".to_owned()], dir.path().to_path_buf())], v2: None };
+        make(&v1, "/one", &limits).unwrap();
+        assert_eq!(of("one"), "64");
+        let v2 = Layout { v1: Vec::new(), v2: Some(dir.path().to_path_buf()) };
+        fs::create_dir(dir.path().join("two")).unwrap();
+        fs::write(dir.path().join("two/pids.max"), "max").unwrap();
+        make(&v2, "/two", &limits).unwrap();
+        assert_eq!(of("two"), "64");
     }
 
     #[test]

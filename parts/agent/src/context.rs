@@ -44,6 +44,8 @@ pub(crate) struct Context {
     pub(crate) is_systemd: bool,
     pub(crate) addresses: Vec<String>,
     pub(crate) cpu_milli: i128,
+    /// `--pod-max-pids`.
+    pub(crate) pod_max_pids: Option<u64>,
     /// Bytes.
     pub(crate) memory: u64,
     /// `containerd`, as in `containerd://ID`.

@@ -411,6 +411,7 @@ mod tests {
             cgroup_root: None,
             cni: "auto".to_owned(),
             max_pods: 110,
+            pod_max_pids: -1,
             reserved: None,
             port: 0,
         }

@@ -38,6 +38,8 @@ pub struct Options {
     pub cni: String,
     /// `--max-pods`
     pub max_pods: u32,
+    /// `--pod-max-pids`: most processes and threads of one pod; below one for no limit but the kernel's.
+    pub pod_max_pids: i64,
     /// `--reserved`: `cpu=100m,memory=256Mi,ephemeral-storage=1Gi`, kept from pods.
     pub reserved: Option<String>,
     /// `--port`: logs, health and metrics; 0 for none.

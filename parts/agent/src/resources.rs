@@ -99,6 +99,8 @@ pub(crate) struct PodLimits {
     pub(crate) quota: Option<i64>,
     /// Memory in bytes, if every container has a limit.
     pub(crate) memory: Option<i64>,
+    /// Processes and threads; the node's word, as no pod asks for them.
+    pub(crate) pids: Option<u64>,
 }
 
 /// The sum over all containers that run together.
@@ -120,6 +122,7 @@ pub(crate) fn pod_limits(spec: &PodSpec) -> PodLimits {
         shares: shares(requested.get("cpu")),
         quota: sum("cpu").map(quota),
         memory: sum("memory").map(|milli| small(milli / 1000)),
+        pids: None,
     }
 }
 
@@ -167,7 +170,7 @@ mod tests {
             spec(serde_json::json!({"limits": {"memory": "200Mi"}, "requests": {"cpu": "100m"}}));
         assert_eq!(
             pod_limits(&one),
-            PodLimits { shares: 102, quota: None, memory: Some(200 << 20) }
+            PodLimits { shares: 102, quota: None, memory: Some(200 << 20), pids: None }
         );
     }
 }

@@ -508,6 +508,7 @@ impl Bench {
             network: network_seen,
             pulls: Arc::new(Semaphore::new(PULLS_MAX)),
             tokens: crate::tokens::Tokens::default(),
+            pod_max_pids: None,
             is_disk_short: watch::channel(false).0,
             images: crate::images::Images::default(),
             has_apparmor: false,

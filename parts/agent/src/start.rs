@@ -147,6 +147,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
         network: network_seen,
         pulls: Arc::new(Semaphore::new(PULLS_MAX)),
         tokens: Tokens::default(),
+        pod_max_pids: u64::try_from(options.pod_max_pids).ok().filter(|most| *most > 0),
         is_disk_short: watch::channel(false).0,
         images: images::Images::new(sandbox_image),
         has_apparmor: host::has_apparmor(),

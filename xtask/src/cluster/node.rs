@@ -265,6 +265,7 @@ fn agent_command(spec: &Spec) -> Command {
         .arg("--ca-file")
         .arg(&spec.ca_file)
         .args(["--cgroup-root", &spec.cgroup_root])
+        .args(["--pod-max-pids", "512"])
         .args(&spec.agent_flags);
     command
 }

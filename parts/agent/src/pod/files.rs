@@ -108,8 +108,10 @@ impl Worker {
                             .map_err(|error| format!("making {}: {error}", path.display()))?;
                     }
                     if !context.is_systemd {
-                        let limits =
-                            crate::resources::pod_limits(&pod.spec.clone().unwrap_or_default());
+                        let limits = crate::resources::PodLimits {
+                            pids: context.pod_max_pids,
+                            ..crate::resources::pod_limits(&pod.spec.clone().unwrap_or_default())
+                        };
                         crate::cgroups::make(&context.layout, &context.cgroup(&uid), &limits)
                             .map_err(|error| {
                                 format!("making the cgroup {}: {error}", context.cgroup(&uid))
