@@ -87,6 +87,42 @@ fn forget_old(path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_never_has_more_than_its_share_of_logs_and_a_quiet_one_is_left_alone() {
+        let runtime = crate::scripted::Scripted::new();
+        let bench = crate::scripted::Bench::new(&runtime).await;
+        let context = &bench.context;
+        let most = 1000;
+        for name in ["flood", "quiet"] {
+            let pod = serde_json::from_value(serde_json::json!({
+                "metadata": {"name": name, "namespace": "ns", "uid": name},
+                "spec": {"containers": [{"name": "c"}]}}))
+            .unwrap();
+            runtime.left_over(&pod);
+            let mut state = runtime.state.lock();
+            let one = state.containers.last_mut().unwrap();
+            one.set_state(crate::cri::v1::ContainerState::ContainerRunning);
+            one.labels.insert(words::CONTAINER_NAME.to_owned(), "c".to_owned());
+        }
+        let dir = |name: &str| context.pod_logs.join(format!("ns_{name}_{name}/c"));
+        let sizes = |name: &str| -> Vec<u64> {
+            let entries = fs::read_dir(dir(name)).unwrap();
+            entries.map(|entry| entry.unwrap().metadata().unwrap().len()).collect()
+        };
+        for name in ["flood", "quiet"] {
+            fs::create_dir_all(dir(name)).unwrap();
+            fs::write(dir(name).join("0.log"), "x").unwrap();
+        }
+        for _ in 0..12 {
+            fs::write(dir("flood").join("0.log"), vec![b'x'; 1500]).unwrap();
+            assert!(sizes("flood").len() <= FILES_MAX, "{:?}", sizes("flood"));
+            look(context, most).await.unwrap();
+            tokio::time::sleep(LOOK).await;
+        }
+        assert_eq!(sizes("flood"), vec![1500; FILES_MAX - 1]);
+        assert_eq!(sizes("quiet"), [1]);
+    }
+
     #[test]
     fn the_newest_logs_are_kept_and_those_of_other_attempts_are_left() {
         let dir = tempfile::tempdir().unwrap();

@@ -137,7 +137,8 @@ impl Scripted {
     /// A pod that ended has left its sandbox and its first container.
     pub(crate) fn left_over(&self, pod: &k8s_openapi::api::core::v1::Pod) {
         let labels = crate::config::labels("n", pod);
-        let (id, container) = (format!("old-{}", self.nanoseconds()), "old-container".to_owned());
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let (id, container) = (format!("old-sandbox-{uid}"), format!("old-{uid}"));
         let name = pod.spec.as_ref().and_then(|spec| spec.containers.first());
         let name = name.map(|one| one.name.clone()).unwrap_or_default();
         let mut state = self.state.lock();
@@ -395,6 +396,13 @@ impl RuntimeService for Scripted {
         }
         self.changed();
         Ok(Response::new(v1::StopContainerResponse {}))
+    }
+
+    async fn reopen_container_log(
+        &self,
+        _: Request<v1::ReopenContainerLogRequest>,
+    ) -> Reply<v1::ReopenContainerLogResponse> {
+        Ok(Response::new(v1::ReopenContainerLogResponse {}))
     }
 
     async fn exec_sync(&self, _: Request<v1::ExecSyncRequest>) -> Reply<v1::ExecSyncResponse> {
