@@ -6,8 +6,9 @@ use api::resource::{ALL, Resource, Subresource};
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, VARY};
+use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 /// The media type of the aggregated form.
@@ -47,8 +48,10 @@ impl Tagged {
 
 /// What documents are made from.
 struct Maker {
-    rows: Vec<&'static Resource>,
-    going: Vec<&'static Resource>,
+    /// Rows by group and version, in the order in which they came.
+    groups: IndexMap<&'static str, IndexMap<&'static str, Vec<&'static Resource>>>,
+    /// Names of the kinds, by group, of which nothing new may be made.
+    going: BTreeSet<(&'static str, &'static str, &'static str)>,
 }
 
 /// The answer for a discovery path (without a slash at its end); `None` for every other path, also for versions and
@@ -63,8 +66,12 @@ impl Catalog {
     /// Documents of the table and of custom kinds, which come in the order given; of those `going` nothing new may be
     /// made.
     pub fn with(custom: &[&'static Resource], going: &[&'static Resource]) -> Self {
-        let rows = ALL.iter().chain(custom.iter().copied()).collect();
-        let maker = Maker { rows, going: going.to_vec() };
+        let mut groups: IndexMap<_, IndexMap<_, Vec<_>>> = IndexMap::new();
+        for row in ALL.iter().chain(custom.iter().copied()) {
+            groups.entry(row.group).or_default().entry(row.version).or_default().push(row);
+        }
+        let going = going.iter().map(|row| (row.group, row.version, row.plural)).collect();
+        let maker = Maker { groups, going };
         Self {
             documents: maker.documents(),
             core: Tagged::of(&maker.aggregated(true)),
@@ -133,22 +140,9 @@ fn api_version(group: &str, version: &str) -> String {
 }
 
 impl Maker {
-    /// Groups and versions in the order of the rows.
-    fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
-        let mut found: Vec<(&str, &str)> = Vec::new();
-        for row in &self.rows {
-            if !found.contains(&(row.group, row.version)) {
-                found.push((row.group, row.version));
-            }
-        }
-        found
-    }
-
     fn documents(&self) -> BTreeMap<String, Bytes> {
         let mut found = BTreeMap::new();
-        let versions = self.group_versions();
-        let core: Vec<&str> =
-            versions.iter().filter(|(group, _)| group.is_empty()).map(|(_, v)| *v).collect();
+        let core: Vec<&str> = self.versions("").map(|(version, _)| version).collect();
         let addresses = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": ""}]);
         found.insert(
             "/api".to_owned(),
@@ -167,12 +161,15 @@ impl Maker {
         }
         let list = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups});
         found.insert("/apis".to_owned(), list);
-        for (group, version) in versions {
+        let all = self.groups.iter().flat_map(|(group, versions)| {
+            versions.iter().map(|(version, rows)| (*group, *version, rows))
+        });
+        for (group, version, rows) in all {
             let prefix = if group.is_empty() { "/api" } else { "/apis" };
             let mut list = json!({
                 "kind": "APIResourceList",
                 "groupVersion": api_version(group, version),
-                "resources": self.resources(group, version),
+                "resources": self.resources(rows),
             });
             // Upstream's core list has no apiVersion of its own, for clients older than the field.
             if let (Some(fields), false) = (list.as_object_mut(), group.is_empty()) {
@@ -184,44 +181,38 @@ impl Maker {
     }
 
     /// Named groups in the order of the rows.
-    fn group_names(&self) -> Vec<&'static str> {
-        let mut names: Vec<&str> = Vec::new();
-        for (group, _) in self.group_versions() {
-            if !group.is_empty() && !names.contains(&group) {
-                names.push(group);
-            }
-        }
-        names
+    fn group_names(&self) -> impl Iterator<Item = &'static str> {
+        self.groups.keys().copied().filter(|group| !group.is_empty())
+    }
+
+    /// The versions of a group and their rows, in the order of the rows.
+    fn versions(&self, group: &str) -> impl Iterator<Item = (&'static str, &[&'static Resource])> {
+        let all = self.groups.get(group).into_iter().flatten();
+        all.map(|(version, rows)| (*version, rows.as_slice()))
     }
 
     fn group_entry(&self, name: &str) -> Value {
         let versions: Vec<Value> = self
-            .group_versions()
-            .into_iter()
-            .filter(|(group, _)| *group == name)
-            .map(|(group, version)| {
-                json!({"groupVersion": api_version(group, version), "version": version})
+            .versions(name)
+            .map(|(version, _)| {
+                json!({"groupVersion": api_version(name, version), "version": version})
             })
             .collect();
         json!({"name": name, "versions": versions, "preferredVersion": versions.first()})
     }
 
-    fn rows(&self, group: &str, version: &str) -> impl Iterator<Item = &'static Resource> {
-        self.rows.iter().copied().filter(move |row| row.group == group && row.version == version)
-    }
-
     fn verbs(&self, row: &'static Resource) -> &'static [&'static str] {
         match row.custom {
             None => row.verbs,
-            Some(_) if self.going.contains(&row) => GOING_VERBS,
+            Some(_) if self.going.contains(&(row.group, row.version, row.plural)) => GOING_VERBS,
             Some(_) => CUSTOM_VERBS,
         }
     }
 
     /// Entries sorted by name, each resource followed by what is below it.
-    fn resources(&self, group: &str, version: &str) -> Vec<Value> {
+    fn resources(&self, rows: &[&'static Resource]) -> Vec<Value> {
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
-        for row in self.rows(group, version) {
+        for row in rows.iter().copied() {
             let mut entry = json!({
                 "name": row.plural,
                 "singularName": row.singular,
@@ -245,7 +236,7 @@ impl Maker {
     }
 
     fn aggregated(&self, core: bool) -> Value {
-        let names: Vec<&str> = if core { vec![""] } else { self.group_names() };
+        let names: Vec<&str> = if core { vec![""] } else { self.group_names().collect() };
         let items: Vec<Value> = names.into_iter().map(|name| self.aggregated_group(name)).collect();
         json!({
             "kind": "APIGroupDiscoveryList",
@@ -257,11 +248,9 @@ impl Maker {
 
     fn aggregated_group(&self, name: &str) -> Value {
         let versions: Vec<Value> = self
-            .group_versions()
-            .into_iter()
-            .filter(|(group, _)| *group == name)
-            .map(|(group, version)| {
-                let mut listed: Vec<&'static Resource> = self.rows(group, version).collect();
+            .versions(name)
+            .map(|(version, rows)| {
+                let mut listed = rows.to_vec();
                 listed.sort_by_key(|row| row.plural);
                 let listed: Vec<Value> =
                     listed.into_iter().map(|row| self.aggregated_resource(row)).collect();

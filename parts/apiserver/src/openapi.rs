@@ -75,8 +75,8 @@ impl Documents {
     fn versions(&self) -> &BTreeMap<String, Document> {
         self.versions.get_or_init(|| {
             let said = Descriptions::read();
-            let versions = versions(&self.rows).into_iter();
-            versions
+            self.rows_by_name()
+                .into_iter()
                 .map(|(name, rows)| {
                     (name, Document::of(document(&rows, &said).to_string().as_bytes()))
                 })
@@ -121,10 +121,24 @@ impl Documents {
         })
     }
 
+    /// These kinds by the name of their document, with those of the table that it is about too: a custom kind may lie
+    /// in a group of ours.
+    fn rows_by_name(&self) -> BTreeMap<String, Vec<&'static Resource>> {
+        let mut found = versions(&self.rows);
+        let is_own = self.rows.iter().any(|row| row.custom.is_some());
+        for (name, rows) in versions(&TABLE.rows).into_iter().filter(|_| is_own) {
+            if let Some(own) = found.get_mut(&name) {
+                let known = std::mem::replace(own, rows);
+                own.extend(known.into_iter().filter(|row| row.custom.is_some()));
+            }
+        }
+        found
+    }
+
     fn legacy_value(&self) -> Value {
         let said = Descriptions::read();
         let mut all = versions(&TABLE.rows);
-        all.extend(versions(&self.rows));
+        all.extend(self.rows_by_name());
         legacy::of(all.values().map(|rows| document(rows, &said)))
     }
 }

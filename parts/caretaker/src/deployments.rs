@@ -180,6 +180,7 @@ impl Keeper {
         }
         let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
+        let mut marked = None;
         if let Some(mark) = &plan.mark {
             let patch = json!({
                 "metadata": {
@@ -189,13 +190,18 @@ impl Keeper {
                 "spec": {"minReadySeconds": mark.min_ready_seconds},
             });
             let name = mark.set.metadata.name.as_deref().unwrap_or_default();
-            api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            let is = api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+            marked = is.metadata.uid.zip(is.metadata.resource_version);
         }
         if let Some(new) = &plan.make {
             self.make(world, &api, new).await?;
         }
         for resize in &plan.resize {
-            self.resize(deployment, &api, resize).await?;
+            // a set that was marked a moment ago has another version since
+            let version =
+                marked.as_ref().filter(|(uid, _)| resize.set.metadata.uid.as_ref() == Some(uid));
+            let version = version.map(|(_, version)| version);
+            self.resize(deployment, &api, resize, version).await?;
         }
         for set in &plan.delete {
             let preconditions = Preconditions {
@@ -252,10 +258,11 @@ impl Keeper {
         deployment: &Deployment,
         api: &Api<ReplicaSet>,
         resize: &Resize,
+        version: Option<&String>,
     ) -> Result<(), kube::Error> {
         let patch = json!({
             "metadata": {
-                "resourceVersion": resize.set.metadata.resource_version,
+                "resourceVersion": version.or(resize.set.metadata.resource_version.as_ref()),
                 "annotations": resize.annotations,
             },
             "spec": {"replicas": resize.to},

@@ -129,7 +129,9 @@ impl<K: Kind> Keeper<K> {
         if set.metadata.deletion_timestamp.is_some() {
             return Ok(None);
         }
-        self.claim(&set).await?;
+        if !self.claim(&set).await? {
+            return Ok(Some(CATCH_UP));
+        }
         let uid = set.metadata.uid.clone().unwrap_or_default();
         let owned: Vec<Arc<Pod>> = self
             .pods
@@ -142,7 +144,10 @@ impl<K: Kind> Keeper<K> {
         let plan = plan::plan(&world, now);
         let outcome = self.act(&world, &plan, key).await;
         let failure = outcome.as_ref().err().map(|(reason, error)| (*reason, error.to_string()));
-        let status = plan::status(&world, failure.as_ref().map(|(r, m)| (*r, m.as_str())), now);
+        let mut status = plan::status(&world, failure.as_ref().map(|(r, m)| (*r, m.as_str())), now);
+        if !K::COUNTS_TERMINATING {
+            status.terminating_replicas = None;
+        }
         if set.status.as_ref() != Some(&status) {
             self.write_status(&found, status).await?;
         }
@@ -150,8 +155,10 @@ impl<K: Kind> Keeper<K> {
         Ok(plan.again_in)
     }
 
-    /// Takes over orphans that match, lets go of pods that match no more.
-    async fn claim(&self, set: &ReplicaSet) -> Result<(), kube::Error> {
+    /// Takes over orphans that match, lets go of pods that match no more. Whether the set itself, asked for anew
+    /// before it takes anything, is still the one that is known: pods that a deleted set has just let go of are not
+    /// its own again.
+    async fn claim(&self, set: &ReplicaSet) -> Result<bool, kube::Error> {
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let uid = set.metadata.uid.as_deref().unwrap_or_default();
         for pod in self.pods.by(&Index::CONTROLLER, uid).iter().filter(|pod| !selects(set, pod)) {
@@ -159,16 +166,28 @@ impl<K: Kind> Keeper<K> {
                 "ownerReferences": [{"$patch": "delete", "uid": uid}]}});
             self.patch_pod(namespace, pod, &patch).await?;
         }
-        let orphans = self.pods.list_in(namespace).into_iter().filter(|pod| {
+        let is_orphan = |pod: &Arc<Pod>| {
             controller_of(&pod.metadata).is_none()
                 && pod.metadata.deletion_timestamp.is_none()
                 && selects(set, pod)
+        };
+        let orphans: Vec<_> = self.pods.list_in(namespace).into_iter().filter(is_orphan).collect();
+        if orphans.is_empty() {
+            return Ok(true);
+        }
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let now = api.get_opt(set.metadata.name.as_deref().unwrap_or_default()).await?;
+        let is_same = now.is_some_and(|now| {
+            now.meta().uid.as_deref() == Some(uid) && now.meta().deletion_timestamp.is_none()
         });
+        if !is_same {
+            return Ok(false);
+        }
         for pod in orphans {
             let patch = json!({"metadata": {"uid": pod.metadata.uid, "ownerReferences": [owner::<K>(set)]}});
             self.patch_pod(namespace, &pod, &patch).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn patch_pod(

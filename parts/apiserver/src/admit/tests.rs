@@ -4,6 +4,8 @@ use super::json::{Json, JsonMut};
 use super::*;
 use serde_json::json;
 
+mod changes;
+mod columns;
 mod definitions;
 mod rare;
 
@@ -400,91 +402,6 @@ fn defaults_applied_twice_are_applied_once() {
     }
 }
 
-/// Spec A21–A23, A30, A31.
-#[test]
-fn generations_follow_the_spec_and_the_template() {
-    let kind = row("apps/daemonsets");
-    let mut old = daemonset(&json!({}));
-    create(kind, &mut old).expect("accepted");
-    let counters = |of: &Value| {
-        let meta = of.at("metadata");
-        let template = meta.at("annotations").text("deprecated.daemonset.template.generation");
-        (meta.int("generation").unwrap_or(0), template.to_owned())
-    };
-    let changed = |patch: Value, subresource: &str| {
-        let mut new = old.clone();
-        merge(&mut new, &patch);
-        update(kind, &mut new, &old, subresource).expect("accepted");
-        new
-    };
-    let labels = changed(json!({"metadata": {"labels": {"a": "b"}, "generation": 9}}), "");
-    assert_eq!(counters(&labels), (1, "1".into()), "labels alone");
-    let removed = json!({"metadata": {"annotations": null}, "spec": {"minReadySeconds": 5}});
-    assert_eq!(counters(&changed(removed, "")), (2, "1".into()), "spec but not template");
-    let template = json!({"spec": {"template": {"spec": {"hostPID": true}}}});
-    assert_eq!(counters(&changed(template, "")), (2, "2".into()), "template");
-    let status = json!({"metadata": {"labels": {"x": "y"}}, "spec": {"minReadySeconds": 7}, "status": {"numberReady": 2}});
-    let new = changed(status.clone(), "status");
-    assert_eq!((new.at("spec"), new.at("status").int("numberReady")), (old.at("spec"), Some(2)));
-    assert_eq!(new.at("metadata").at("labels").text("x"), "y", "A31");
-    assert_eq!(changed(status, "").at("status"), old.at("status"), "A30");
-}
-
-/// Spec A46, A32.
-#[test]
-fn what_may_not_change_is_refused() {
-    let kind = row("apps/daemonsets");
-    let mut old = daemonset(&json!({}));
-    create(kind, &mut old).expect("accepted");
-    let mut new = old.clone();
-    let labels = json!({"matchLabels": {"app": "new"}});
-    merge(
-        &mut new,
-        &json!({"spec": {"selector": labels, "template": {"metadata": {"labels": {"app": "new"}}}}}),
-    );
-    assert_eq!(
-        faults(update(kind, &mut new, &old, "")),
-        ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"new\"}}: field is immutable"]
-    );
-    old["status"].set("collisionCount", 3);
-    let mut new = old.clone();
-    new["status"].set("collisionCount", 2);
-    assert_eq!(
-        faults(update(kind, &mut new, &old, "status")),
-        ["status.collisionCount: Invalid value: 2: cannot be decremented"]
-    );
-}
-
-/// Spec A90.
-#[test]
-fn a_pods_spec_may_hardly_change() {
-    let kind = row("pods");
-    let mut old = json!({
-        "metadata": {"name": "p", "namespace": "default"},
-        "spec": {"containers": [{"name": "c", "image": "i:1"}], "tolerations": [{"key": "k", "operator": "Exists"}]},
-    });
-    create(kind, &mut old).expect("accepted");
-    let mut image = old.clone();
-    image["spec"]["containers"][0]["image"] = json!("i:2");
-    update(kind, &mut image, &old, "").expect("images may change");
-    assert_eq!(image.at("metadata").int("generation"), Some(2));
-    let mut node = old.clone();
-    node["spec"]["nodeName"] = json!("n");
-    let all = faults(update(kind, &mut node, &old, ""));
-    assert!(
-        all[0].starts_with("spec: Forbidden: pod updates may not change fields other than"),
-        "{all:?}"
-    );
-    let mut less = old.clone();
-    less["spec"].unset("tolerations");
-    assert_eq!(
-        faults(update(kind, &mut less, &old, "")),
-        [
-            "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
-        ]
-    );
-}
-
 /// Spec A40, A41, A81.
 #[test]
 fn metadata_is_judged_for_every_kind() {
@@ -517,72 +434,4 @@ fn metadata_is_judged_for_every_kind() {
             .starts_with("metadata.finalizers: Forbidden: no new finalizers can be added")),
         "{late:?}"
     );
-}
-
-/// Spec A101.
-#[test]
-fn a_pods_status_is_told_in_one_word() {
-    let cells = |patch: Value| {
-        let mut pod = json!({
-            "metadata": {"name": "p", "creationTimestamp": "2026-11-21T03:00:00Z"},
-            "spec": {"containers": [{"name": "a"}, {"name": "b"}]},
-            "status": {"phase": "Running"},
-        });
-        merge(&mut pod, &patch);
-        let cells = strategy_for(row("pods")).cells(&pod, now());
-        let text = |i: usize| cells[i].as_str().unwrap_or_default().to_owned();
-        (text(1), text(2), text(3))
-    };
-    let told =
-        |ready: &str, status: &str, restarts: &str| (ready.into(), status.into(), restarts.into());
-    let waiting = json!([
-        {"name": "a", "ready": false, "restartCount": 3, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"finishedAt": "2026-11-21T02:55:20Z"}}},
-        {"name": "b", "ready": true, "restartCount": 0, "state": {"running": {}}},
-    ]);
-    assert_eq!(
-        cells(json!({"status": {"containerStatuses": waiting}})),
-        told("1/2", "CrashLoopBackOff", "3 (5m ago)")
-    );
-    assert_eq!(
-        cells(json!({"metadata": {"deletionTimestamp": "2026-11-21T03:00:10Z"}})),
-        told("0/2", "Terminating", "0")
-    );
-    let init = json!({"spec": {"initContainers": [{"name": "i"}]}, "status": {"initContainerStatuses": [{"name": "i", "state": {"terminated": {"exitCode": 2}}}]}});
-    assert_eq!(cells(init), told("0/2", "Init:ExitCode:2", "0"));
-    assert_eq!(
-        cells(json!({"status": {"reason": "Evicted", "phase": "Failed"}})),
-        told("0/2", "Evicted", "0")
-    );
-}
-
-/// Spec A106.
-#[test]
-fn ages_are_told_shortly() {
-    for (seconds, told) in [
-        (0, "0s"),
-        (119, "119s"),
-        (120, "2m"),
-        (125, "2m5s"),
-        (600, "10m"),
-        (10_799, "179m"),
-        (10_800, "3h"),
-        (10_860, "3h1m"),
-        (28_800, "8h"),
-        (172_799, "47h"),
-        (172_800, "2d"),
-        (176_400, "2d1h"),
-        (691_200, "8d"),
-        (63_072_000, "2y"),
-    ] {
-        assert_eq!(table::human(seconds), told, "{seconds}");
-    }
-}
-
-#[test]
-fn every_kind_has_as_many_cells_as_columns() {
-    for resource in api::resource::ALL {
-        let strategy = strategy_for(resource);
-        let cells = strategy.cells(&json!({"metadata": {"name": "x"}}), now());
-        assert_eq!(cells.len(), strategy.columns().len(), "{}", resource.qualified());
-    }
 }

@@ -44,6 +44,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Bytes that the regular expressions which stand in it are counted as.
+    pub(crate) fn patterns(&self) -> usize {
+        self.patterns.bytes()
+    }
+
     /// Whether it compares with what was there before.
     pub(crate) fn compares(&self) -> bool {
         self.changes
@@ -104,7 +109,7 @@ impl Rule {
     /// Bytes that its regular expressions are counted as.
     pub(crate) fn patterns(&self) -> usize {
         let programs = self.program.as_ref().ok().into_iter().chain(&self.speaking);
-        programs.map(|program| program.patterns.bytes()).sum()
+        programs.map(Program::patterns).sum()
     }
 
     /// Reads one of the rules of a schema; `whole` says that it describes an object with metadata. Validation of the

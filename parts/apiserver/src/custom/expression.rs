@@ -1,5 +1,10 @@
 //! Regular expressions as Go reads them (RE2), in the words of the library that we have: classes such as `\w` are
-//! ASCII's, and a bracket within brackets is itself.
+//! ASCII's, a bracket within brackets is itself, and a brace that repeats nothing is one.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+type Rest<'t> = Peekable<Chars<'t>>;
 
 /// The words of Go's Perl classes without their brackets.
 fn class(letter: char) -> Option<(&'static str, bool)> {
@@ -14,60 +19,155 @@ fn class(letter: char) -> Option<(&'static str, bool)> {
     })
 }
 
-/// An expression of Go's in the syntax of `regex`.
+/// An expression of Go's in the syntax of `regex`. What Go refuses need not come out as something that `regex` refuses.
 pub(super) fn from_go(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
     let mut rest = text.chars().peekable();
-    let mut inside = false;
     while let Some(letter) = rest.next() {
         match letter {
-            '\\' => {
-                let Some(next) = rest.next() else {
-                    out.push(letter);
-                    break;
-                };
-                match (class(next), inside) {
-                    (Some((words, false)), true) => out.push_str(words),
-                    (Some((words, not)), _) => {
-                        let not = if not { "^" } else { "" };
-                        out.extend(["[", not, words, "]"]);
-                    }
-                    (None, false) if matches!(next, 'b' | 'B') => {
-                        out.extend(["(?-u:\\", if next == 'b' { "b" } else { "B" }, ")"]);
-                    }
-                    (None, _) => out.extend([letter, next]),
+            '\\' => match rest.next() {
+                Some('Q') => quoted(&mut rest, &mut out),
+                Some(bound @ ('b' | 'B')) => {
+                    out.extend(["(?-u:\\", if bound == 'b' { "b" } else { "B" }, ")"]);
                 }
-            }
-            '[' if !inside => {
-                inside = true;
-                out.push(letter);
-                // a caret, and then a closing bracket, are the first of their class and do not end it
-                for first in ['^', ']'] {
-                    if rest.next_if_eq(&first).is_some() {
-                        out.push_str(if first == ']' { "\\]" } else { "^" });
-                    }
-                }
-            }
-            '[' if rest.peek() == Some(&':') => {
-                // a class by name, `[:alpha:]`, up to its own end
-                out.push(letter);
-                for named in rest.by_ref() {
-                    out.push(named);
-                    if named == ']' {
-                        break;
-                    }
-                }
-            }
-            ']' if inside => {
-                inside = false;
-                out.push(letter);
-            }
-            // what would be a class in a class, or an operation on two
-            '[' | '&' | '~' if inside => out.extend(['\\', letter]),
+                Some(next) => escaped(next, &mut rest, &mut out),
+                None => out.push('\\'),
+            },
+            '[' => brackets(&mut rest, &mut out),
+            '{' if !repeats(rest.clone()) => out.push_str("\\{"),
             letter => out.push(letter),
         }
     }
     out
+}
+
+/// `\Q…\E`: everything is itself.
+fn quoted(rest: &mut Rest<'_>, out: &mut String) {
+    while let Some(letter) = rest.next() {
+        if letter == '\\' && rest.next_if_eq(&'E').is_some() {
+            return;
+        }
+        itself(letter, out);
+    }
+}
+
+/// Whether what follows a brace makes it a repetition: `n}`, `n,}` or `n,m}`.
+fn repeats(mut rest: Rest<'_>) -> bool {
+    let number = |rest: &mut Rest<'_>| {
+        let mut count = 0;
+        while rest.next_if(char::is_ascii_digit).is_some() {
+            count += 1;
+        }
+        count > 0
+    };
+    if !number(&mut rest) {
+        return false;
+    }
+    if rest.next_if_eq(&',').is_some() {
+        number(&mut rest);
+    }
+    rest.next() == Some('}')
+}
+
+/// A letter that means nothing but itself.
+fn itself(letter: char, out: &mut String) {
+    let mut bytes = [0; 4];
+    out.push_str(&regex::escape(letter.encode_utf8(&mut bytes)));
+}
+
+/// What stands after a backslash: a class, a letter told by its number, or a letter. The same within brackets.
+fn escaped(next: char, rest: &mut Rest<'_>, out: &mut String) {
+    if let Some((words, not)) = class(next) {
+        out.extend(["[", if not { "^" } else { "" }, words, "]"]);
+    } else if matches!(next, '0'..='7') && (next == '0' || rest.peek().is_some_and(is_octal)) {
+        let mut code = next.to_digit(8).unwrap_or(0);
+        for _ in 0..2 {
+            let Some(digit) = rest.next_if(is_octal) else { break };
+            code = code * 8 + digit.to_digit(8).unwrap_or(0);
+        }
+        out.push_str(&format!("\\x{{{code:x}}}"));
+    } else if next.is_ascii_alphanumeric() {
+        out.extend(['\\', next]);
+        if matches!(next, 'p' | 'P' | 'x') && rest.peek() == Some(&'{') {
+            named(rest, out, '}');
+        } else if next == 'x' {
+            out.extend(rest.next_if(char::is_ascii_hexdigit));
+            out.extend(rest.next_if(char::is_ascii_hexdigit));
+        } else if matches!(next, 'p' | 'P') {
+            out.extend(rest.next());
+        }
+    } else {
+        itself(next, out);
+    }
+}
+
+fn is_octal(letter: &char) -> bool {
+    ('0'..='7').contains(letter)
+}
+
+/// Everything up to an end, as it is.
+fn named(rest: &mut Rest<'_>, out: &mut String, end: char) {
+    for letter in rest.by_ref() {
+        out.push(letter);
+        if letter == end {
+            return;
+        }
+    }
+}
+
+/// A class of letters, after its opening bracket. A minus is a range only between two letters: after a class, after a
+/// range, at the start and at the end it is itself, or begins a range.
+fn brackets(rest: &mut Rest<'_>, out: &mut String) {
+    out.push('[');
+    if rest.next_if_eq(&'^').is_some() {
+        out.push('^');
+    }
+    let mut first = true;
+    while let Some(letter) = rest.next() {
+        match letter {
+            ']' if !first => {
+                out.push(']');
+                return;
+            }
+            '[' if rest.peek() == Some(&':') => {
+                out.push('[');
+                named(rest, out, ']');
+            }
+            '\\' if rest.peek().is_some_and(|next| is_set(*next)) => {
+                if let Some(next) = rest.next() {
+                    escaped(next, rest, out);
+                }
+            }
+            letter => {
+                member(letter, rest, out);
+                let mut ahead = rest.clone();
+                if ahead.next() == Some('-') && ahead.peek().is_some_and(|next| *next != ']') {
+                    rest.next();
+                    out.push('-');
+                    if let Some(last) = rest.next() {
+                        member(last, rest, out);
+                    }
+                }
+            }
+        }
+        first = false;
+    }
+}
+
+/// Whether a backslash and this letter are many letters.
+fn is_set(letter: char) -> bool {
+    class(letter).is_some() || matches!(letter, 'p' | 'P')
+}
+
+/// One letter of a class.
+fn member(letter: char, rest: &mut Rest<'_>, out: &mut String) {
+    match letter {
+        '\\' => match rest.next() {
+            Some(next) => escaped(next, rest, out),
+            None => out.push('\\'),
+        },
+        letter => itself(letter, out),
+    }
 }
 
 #[cfg(test)]
@@ -95,5 +195,34 @@ mod tests {
         assert!(fits(r"^[]a]$", "]") && fits(r"^[^]a]$", "b") && !fits(r"^[^]a]$", "]"));
         assert!(fits(r"^[[:alpha:]_]+$", "a_b") && !fits(r"^[[:alpha:]]$", "1"));
         assert!(fits(r"^[\]]$", "]") && fits(r"^\[a\]$", "[a]"));
+    }
+
+    #[test]
+    fn a_minus_is_a_range_only_between_two_letters() {
+        for (go, yes, no) in [
+            (r"^[\w-.]+$", "a-b.c_", "a/b"),
+            (r"^[\w-\.]+@x$", "a.b-c@x", "a,b@x"),
+            (r"^[\s-a]+$", " a-", "0"),
+            (r"^[\w-~]+$", "a-~", "`"),
+            (r"^[a-c-e]+$", "b-e", "d"),
+            (r"^[\w--/]+$", "a-./", ","),
+            (r"^[+--]+$", "+,-", "."),
+            (r"^[-a]+$", "-a", "b"),
+            (r"^[^-a]+$", "b", "-"),
+            (r"^[a-]+$", "a-", "b"),
+            (r"^[\x41-\x43]+$", "ABC", "D"),
+            (r"^[\p{Greek}-]+$", "α-", "a"),
+        ] {
+            assert!(fits(go, yes), "{go} {yes} as {}", from_go(go));
+            assert!(!fits(go, no), "{go} {no} as {}", from_go(go));
+        }
+    }
+
+    #[test]
+    fn what_repeats_nothing_is_a_brace_and_what_is_no_letter_is_itself() {
+        assert!(fits(r"^{.*}$", "{x}") && fits(r"^\w{a}$", "b{a}") && fits(r"^a{,2}$", "a{,2}"));
+        assert!(fits(r"^a{2}b{1,}c{1,2}$", "aabcc") && !fits(r"^a{2}$", "a{2}"));
+        assert!(fits(r"^\<a\>$", "<a>") && fits(r"^\Qa.b\E$", "a.b") && !fits(r"^\Qa.b\E$", "axb"));
+        assert!(fits(r"^\101\x42\x{43}$", "ABC") && fits(r"^\-\/\_$", "-/_"));
     }
 }

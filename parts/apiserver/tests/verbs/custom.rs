@@ -280,3 +280,47 @@ async fn regular_expressions_of_a_schema_have_a_bound_together() {
     let refused = world.post(DEFINITIONS, &second).await.ok(422);
     assert!(refused.at("/message").contains("regular expressions of a schema"), "{}", refused.text);
 }
+
+#[tokio::test(start_paused = true)]
+async fn regular_expressions_of_rules_have_a_bound_together() {
+    let world = World::new().await;
+    let spec = |count: usize| {
+        let rule =
+            |at: usize| json!({"rule": format!("self.all(f, self[f].matches('^a{{{at}}}$'))")});
+        let rules: Vec<Value> = (1..=count).map(rule).collect();
+        json!({"all": {"type": "object", "maxProperties": 3, "x-kubernetes-validations": rules,
+            "additionalProperties": {"type": "string", "maxLength": 9}}})
+    };
+    world.post(DEFINITIONS, &definition(&spec(20))).await.ok(201);
+    let mut second = definition(&spec(300));
+    second["metadata"]["name"] = "gadgets.example.com".into();
+    second["spec"]["names"] = json!({"plural": "gadgets", "kind": "Gadget"});
+    let refused = world.post(DEFINITIONS, &second).await.ok(422);
+    assert!(
+        refused.at("/message").contains("regular expressions of a schema's rules"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(refused.body["details"]["causes"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_kind_in_a_group_of_ours_leaves_the_documents_of_ours() {
+    let world = World::new().await;
+    let mut volumes = definition(&json!({}));
+    volumes["metadata"] = json!({"name": "volumes.storage.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, a test"}});
+    volumes["spec"]["group"] = "storage.k8s.io".into();
+    volumes["spec"]["names"] = json!({"plural": "volumes", "kind": "Volume"});
+    world.post(DEFINITIONS, &volumes).await.ok(201);
+    until(&world, "/apis/storage.k8s.io/v1/namespaces/default/volumes", 200).await;
+    let paths = world.get("/openapi/v3/apis/storage.k8s.io/v1").await.ok(200);
+    for kind in ["csidrivers", "namespaces/{namespace}/volumes"] {
+        let path = format!("/apis/storage.k8s.io/v1/{kind}");
+        assert!(paths.body["paths"].get(&path).is_some(), "{path}");
+    }
+    let listed = world.get("/apis/storage.k8s.io/v1").await.ok(200);
+    let names: Vec<_> =
+        listed.body["resources"].as_array().unwrap().iter().map(|r| r["name"].clone()).collect();
+    assert_eq!(names, ["csidrivers", "volumes", "volumes/status"]);
+}

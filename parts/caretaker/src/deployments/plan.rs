@@ -18,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bytes of a set's name (RFC 1123 subdomain).
+const NAME_MAX: usize = 253;
+
 /// What is seen of one Deployment.
 #[derive(Debug)]
 pub(super) struct World {
@@ -215,7 +218,7 @@ impl<'a> Parts<'a> {
         selector.match_labels = labelled(selector.match_labels);
         let replicas = self.first_size();
         let revision = marks::next(self);
-        let full = format!("{name}-{hash}");
+        let full = set_name(name, &hash);
         let set = ReplicaSet {
             metadata: ObjectMeta {
                 name: Some(full.clone()),
@@ -259,6 +262,13 @@ impl<'a> Parts<'a> {
         };
         kept.iter().take(excess).filter(is_settled).map(|set| Arc::clone(set)).collect()
     }
+}
+
+/// `<deployment>-<hash>`; a name that is too long is cut so that the hash fits and what is left ends in a letter or digit.
+fn set_name(deployment: &str, hash: &str) -> String {
+    let most = NAME_MAX.saturating_sub(1 + hash.len());
+    let cut = deployment.get(..most.min(deployment.len())).unwrap_or(deployment);
+    format!("{}-{hash}", cut.trim_end_matches(['-', '.']))
 }
 
 /// Oldest first; the name decides at last.

@@ -26,6 +26,9 @@ pub(super) trait Kind:
     /// Name of its queue.
     const QUEUE: &'static str;
 
+    /// Whether its status has `terminatingReplicas`.
+    const COUNTS_TERMINATING: bool;
+
     /// It as a ReplicaSet.
     fn view(this: &Arc<Self>) -> Arc<ReplicaSet>;
     /// Whether it selects the pod.
@@ -48,6 +51,7 @@ impl Kind for ReplicaSet {
     const API_VERSION: &'static str = "apps/v1";
     const CONTROLLER: &'static str = "replicaset-controller";
     const QUEUE: &'static str = "replicaset";
+    const COUNTS_TERMINATING: bool = true;
 
     fn view(this: &Arc<Self>) -> Arc<ReplicaSet> {
         Arc::clone(this)
@@ -67,6 +71,7 @@ impl Kind for ReplicationController {
     const API_VERSION: &'static str = "v1";
     const CONTROLLER: &'static str = "replication-controller";
     const QUEUE: &'static str = "replicationcontroller";
+    const COUNTS_TERMINATING: bool = false;
 
     fn view(this: &Arc<Self>) -> Arc<ReplicaSet> {
         let spec = this.spec.clone().map(|spec| ReplicaSetSpec {

@@ -57,10 +57,14 @@ fn identity(pod: &Arc<Pod>) -> (String, String) {
 
 /// Neither finished nor under deletion.
 fn is_active(pod: &Pod, deleting: &BTreeSet<String>) -> bool {
-    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    !matches!(phase, Some("Succeeded" | "Failed"))
+    !has_finished(pod)
         && pod.metadata.deletion_timestamp.is_none()
         && pod.metadata.uid.as_ref().is_none_or(|uid| !deleting.contains(uid))
+}
+
+fn has_finished(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Pods in the order in which they are given up: unbound first, then not running, not ready, cheap, on a node with
@@ -163,6 +167,8 @@ pub(super) fn status(
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let count = |holds: &dyn Fn(&Pod) -> bool| number(active.iter().filter(|p| holds(p)).count());
     let some = |n: i32| (n > 0).then_some(n);
+    let is_going =
+        |pod: &&Arc<Pod>| pod.metadata.deletion_timestamp.is_some() && !has_finished(pod);
     let labelled = |pod: &Pod| {
         template.iter().all(|(k, v)| pod.metadata.labels.as_ref().and_then(|l| l.get(k)) == Some(v))
     };
@@ -172,6 +178,7 @@ pub(super) fn status(
         fully_labeled_replicas: some(count(&labelled)),
         ready_replicas: some(count(&|p| ready_since(p).is_some())),
         available_replicas: some(count(&|p| is_available(p, min_ready, now))),
+        terminating_replicas: Some(number(world.owned.iter().filter(is_going).count())),
         observed_generation: set.metadata.generation,
         conditions: conditions(old.conditions, failure, now),
         ..ReplicaSetStatus::default()
@@ -273,6 +280,17 @@ mod tests {
         let mut seen = world(0, &[pod("a", Some("n"), "Running", None)]);
         seen.deleting.insert("a".into());
         assert_eq!(plan(&seen, now()), Plan::default());
+    }
+
+    #[test]
+    fn pods_on_their_way_out_are_counted_until_they_have_finished() {
+        let mut going = pod("a", Some("n"), "Running", None);
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T01:00:30Z");
+        let mut gone = going.clone();
+        gone["status"]["phase"] = json!("Failed");
+        let count = |pods: &[Value]| status(&world(1, pods), None, now()).terminating_replicas;
+        assert_eq!(count(&[going, gone, pod("b", None, "Pending", None)]), Some(1));
+        assert_eq!(count(&[]), Some(0));
     }
 
     #[test]

@@ -163,6 +163,8 @@ pub(super) fn below<'v>(
 struct Found {
     words: Faults,
     rules: Faults,
+    /// Bytes of regular expressions in rules so far.
+    patterns: usize,
 }
 
 /// Where a part of a schema stands.
@@ -218,7 +220,7 @@ fn walk(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
         rule_words(&mut found.words, rule, schema, &at);
     }
     if found.words.len() == before && place.compiled {
-        rules(&mut found.rules, schema, path, place);
+        rules(found, schema, path, place);
     }
 }
 
@@ -336,15 +338,22 @@ fn defaults(faults: &mut Faults, schema: &Value, path: &Path) {
 }
 
 /// Rules in CEL must be rules, and about fields that are there.
-fn rules(faults: &mut Faults, schema: &Value, path: &Path, place: &Place) {
+fn rules(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
     let list = path.child("x-kubernetes-validations");
     for (at, rule) in schema.list("x-kubernetes-validations").iter().enumerate() {
         let at = list.index(at);
+        if found.patterns > custom::PATTERNS_BYTES_MAX {
+            return;
+        }
         let mut refuse = |key: &str, why: &str| {
-            faults.push(invalid_shown(at.child(key), &shown::rule(rule), why));
+            found.rules.push(invalid_shown(at.child(key), &shown::rule(rule), why));
         };
+        let mut patterns = 0;
         let compares = match compile(rule.text("rule"), schema, place.root, Aim::Rule) {
-            Ok(program) => program.compares(),
+            Ok(program) => {
+                patterns += program.patterns();
+                program.compares()
+            }
             Err(why) => {
                 refuse("rule", &why);
                 // Nothing more is known of it, so nothing more is said.
@@ -352,11 +361,23 @@ fn rules(faults: &mut Faults, schema: &Value, path: &Path, place: &Place) {
             }
         };
         let speaking = rule.text("messageExpression");
-        if !speaking.is_empty()
-            && let Err(why) = compile(speaking, schema, place.root, Aim::Message)
-        {
-            refuse("messageExpression", &why);
+        if !speaking.is_empty() {
+            match compile(speaking, schema, place.root, Aim::Message) {
+                Ok(program) => patterns += program.patterns(),
+                Err(why) => refuse("messageExpression", &why),
+            }
         }
+        found.patterns += patterns;
+        if found.patterns > custom::PATTERNS_BYTES_MAX {
+            // Said once; what comes after is not built any more.
+            let why = format!(
+                "the regular expressions of a schema's rules may need {} bytes in all; this one exceeds them",
+                custom::PATTERNS_BYTES_MAX
+            );
+            found.rules.push(FieldError::forbidden(at.child("rule"), &why));
+            return;
+        }
+        let faults = &mut found.rules;
         let unrelated = place.unrelated.as_ref().filter(|_| rule.text("rule").contains("oldSelf"));
         if let Some(list) = unrelated.filter(|_| compares) {
             let why = format!(

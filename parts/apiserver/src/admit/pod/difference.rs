@@ -19,15 +19,14 @@ pub(super) fn unified(old: &[String], new: &[String]) -> String {
     let steps = steps(old, new);
     let changed = |i: &usize| steps[*i].0 != Fate::Kept;
     let changes: Vec<usize> = (0..steps.len()).filter(changed).collect();
+    let (of_old, of_new) = (counted(&steps, Fate::New), counted(&steps, Fate::Gone));
     let mut out = String::new();
     for hunk in changes.chunk_by(|a, b| b - a <= 2 * AROUND + 1) {
         let (Some(first), Some(last)) = (hunk.first(), hunk.last()) else { continue };
         let from = first.saturating_sub(AROUND);
         let until = (last + AROUND + 1).min(steps.len());
-        let before = |fate: Fate| steps[..from].iter().filter(|(f, _)| *f != fate).count();
-        let within = |fate: Fate| steps[from..until].iter().filter(|(f, _)| *f != fate).count();
-        let old_range = range(before(Fate::New), within(Fate::New));
-        let new_range = range(before(Fate::Gone), within(Fate::Gone));
+        let old_range = range(of_old[from], of_old[until] - of_old[from]);
+        let new_range = range(of_new[from], of_new[until] - of_new[from]);
         out.extend(["@@ -", &old_range, " +", &new_range, " @@\n"]);
         for (fate, line) in &steps[from..until] {
             out.push(match fate {
@@ -40,6 +39,19 @@ pub(super) fn unified(old: &[String], new: &[String]) -> String {
         }
     }
     out
+}
+
+/// How many lines stand before each step, and before the end, but for those of one fate.
+fn counted(steps: &[(Fate, &str)], but: Fate) -> Vec<usize> {
+    let mut count = 0;
+    let each = steps.iter().map(|(fate, _)| {
+        let before = count;
+        count += usize::from(*fate != but);
+        before
+    });
+    let mut all: Vec<usize> = each.collect();
+    all.push(count);
+    all
 }
 
 fn range(start: usize, count: usize) -> String {
@@ -56,11 +68,26 @@ type Run = (usize, usize, usize);
 /// Lines that come up more often than in a hundredth of a text this long begin no run.
 const LONG: usize = 200;
 
+/// Lines of a text beyond which only what both texts begin and end with is looked for: looking for every run may cost the
+/// square of the lines, and nobody reads so long a message.
+const LINES_MAX: usize = 2_000;
+
+/// The runs at the start and at the end of both texts, and the empty one.
+fn outer_runs(old: &[String], new: &[String]) -> Vec<Run> {
+    let most = old.len().min(new.len());
+    let start = old.iter().zip(new).take_while(|(a, b)| a == b).count();
+    let both = old.iter().rev().zip(new.iter().rev());
+    let end = both.take_while(|(a, b)| a == b).count().min(most - start);
+    let last = (old.len() - end, new.len() - end, end);
+    vec![(0, 0, start), last, (old.len(), new.len(), 0)]
+}
+
 /// What became of each line; of a replaced run the old lines come first.
 fn steps<'l>(old: &'l [String], new: &'l [String]) -> Vec<(Fate, &'l str)> {
     let (mut i, mut j) = (0, 0);
     let mut found: Vec<(Fate, &str)> = Vec::new();
-    for (at, to, size) in runs(old, new) {
+    let is_long = old.len().max(new.len()) > LINES_MAX;
+    for (at, to, size) in if is_long { outer_runs(old, new) } else { runs(old, new) } {
         found.extend(old[i..at].iter().map(|line| (Fate::Gone, line.as_str())));
         found.extend(new[j..to].iter().map(|line| (Fate::New, line.as_str())));
         found.extend(old[at..at + size].iter().map(|line| (Fate::Kept, line.as_str())));
@@ -131,6 +158,21 @@ mod tests {
 
     fn lines(text: &str) -> Vec<String> {
         text.chars().map(String::from).collect()
+    }
+
+    #[test]
+    fn of_long_texts_only_what_stands_between_equal_ends_is_shown() {
+        let text = |middle: &str| -> Vec<String> {
+            let line =
+                |at: usize| format!("{}{at}", if (20..40_000).contains(&at) { middle } else { "" });
+            (0..40_020).map(line).collect()
+        };
+        let shown = unified(&text("a"), &text("b"));
+        assert!(shown.starts_with("@@ -18,39986 +18,39986 @@\n 17\n 18\n 19\n-a20\n-a21\n"));
+        assert!(shown.ends_with("+b39999\n 40000\n 40001\n 40002\n"));
+        assert_eq!(unified(&text("a"), &text("a")), "");
+        let grown = unified(&text("a"), &[text("a"), text("a")].concat());
+        assert_eq!(grown.lines().filter(|line| line.starts_with('-')).count(), 0);
     }
 
     #[test]

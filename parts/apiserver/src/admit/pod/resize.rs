@@ -5,6 +5,7 @@ use crate::admit::faults::Faults;
 use crate::admit::json::{Json, JsonMut};
 use api::{FieldError, Path};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The only resources that may change.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
@@ -19,9 +20,11 @@ pub(super) fn keep_the_rest(object: &mut Value, old: &Value) {
     let spec = object.object("spec");
     spec.restore("resources", &asked);
     for list in LISTS {
+        // of several with one name the first
+        let all = asked.list(list).iter().rev();
+        let all: BTreeMap<&str, &Value> = all.map(|new| (new.text("name"), new)).collect();
         for container in spec.items(list) {
-            let mut all = asked.list(list).iter();
-            if let Some(new) = all.find(|new| new.text("name") == container.text("name")) {
+            if let Some(new) = all.get(container.text("name")).copied() {
                 container.restore("resources", new);
                 container.restore("resizePolicy", new);
             }

@@ -127,7 +127,8 @@ fn addresses(
         let every = format!("[{}]", every.join(","));
         faults.push(faults::invalid_shown(path.clone(), &every, why));
     }
-    let twice = (0..all.len()).filter(|i| all[..*i].contains(&all[*i]));
+    let mut seen = BTreeSet::new();
+    let twice = (0..all.len()).filter(|i| !seen.insert(all[*i]));
     let twice = twice.map(|i| faults::duplicate_shown(path.index(i), &shown(all[i])));
     // Upstream looks for these first among addresses of hosts, and last among those of pods.
     if single == "hostIP" {

@@ -100,6 +100,7 @@ impl<'v> Env<'v> {
                 let arguments = self.all(arguments)?;
                 self.step(weight(&of).saturating_add(arguments.iter().map(weight).sum()))?;
                 self.step(made(&of, name, &arguments))?;
+                self.step(built(name, &arguments, self.patterns))?;
                 return calls::method(&of, name, &arguments, self.patterns);
             }
             Kind::Over(name, of, variable, bodies) => return self.over(name, of, variable, bodies),
@@ -250,6 +251,21 @@ fn deep(value: &Val<'_>) -> u64 {
         Val::List(items) => items.iter().map(|item| 1 + deep(item)).sum(),
         Val::Map(entries) => entries.iter().map(|(key, value)| 1 + deep(key) + deep(value)).sum(),
         other => copied(other),
+    }
+}
+
+/// Steps of a regular expression that is built when it is run, whatever it is matched with: its program has up to 64 KiB.
+const BUILD_STEPS: u64 = 1_000;
+
+/// What it costs to build a function's regular expression, if it does not stand in the rule itself.
+fn built(name: &str, arguments: &[Val<'_>], patterns: &Patterns) -> u64 {
+    match (name, arguments) {
+        ("matches" | "find" | "findAll", [Val::Text(pattern)])
+            if patterns.get(pattern).is_none() =>
+        {
+            BUILD_STEPS
+        }
+        _ => 0,
     }
 }
 

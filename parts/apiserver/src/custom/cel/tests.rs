@@ -187,3 +187,12 @@ fn regular_expressions_of_a_rule_are_built_with_it() {
     assert!(fault("self.name.matches('(')").contains("invalid matches argument"));
     assert!(fault("self.name.matches('((a{99}){99}){99}')").contains("invalid matches argument"));
 }
+
+#[test]
+fn patterns_that_come_with_the_value_are_paid_for() {
+    let rule = "self.tags.all(t, self.name.matches(t) || true)";
+    let tags = |count: usize| json!({"name": "", "tags": vec!["a{9}"; count]});
+    assert!(holds(rule, &tags(500)));
+    assert!(!holds(rule, &tags(5_000)), "each is built anew");
+    assert!(holds("self.tags.all(t, t.matches('^a.9.$'))", &tags(5_000)), "built once");
+}

@@ -53,7 +53,8 @@ impl Parts<'_> {
     /// A size of the current set that the fence above allows.
     fn grown(&self, from: i32) -> i32 {
         let room = self.wanted().saturating_add(self.surge()).saturating_sub(self.total());
-        if room <= 0 { from } else { from + room.min(self.wanted() - from) }
+        let left = self.wanted().saturating_sub(from);
+        if room <= 0 { from } else { from.saturating_add(room.min(left)) }
     }
 
     /// The next size of the current set, if it changes.
@@ -65,9 +66,9 @@ impl Parts<'_> {
 
     /// Sizes of old sets after one step down: pods that do not work first, then as many as the fence below allows.
     pub(super) fn shrunk(&self) -> Vec<Resize> {
-        let least = self.wanted() - self.may_be_missing();
-        let coming = self.new.map_or(0, |new| size(new) - available(new));
-        let most = self.total() - least - coming;
+        let least = self.wanted().saturating_sub(self.may_be_missing());
+        let coming = self.new.map_or(0, |new| size(new).saturating_sub(available(new)));
+        let most = self.total().saturating_sub(least).saturating_sub(coming);
         if most <= 0 {
             return Vec::new();
         }
@@ -75,11 +76,11 @@ impl Parts<'_> {
             self.active_old().map(|set| (set, size(set))).collect();
         let mut broken = most;
         for (set, to) in &mut sizes {
-            let drop = (*to - available(set)).clamp(0, broken);
+            let drop = (*to).saturating_sub(available(set)).clamp(0, broken);
             *to -= drop;
             broken -= drop;
         }
-        let mut spare = (self.available() - least).max(0);
+        let mut spare = self.available().saturating_sub(least).max(0);
         for (_, to) in &mut sizes {
             let drop = (*to).min(spare);
             *to -= drop;
@@ -175,6 +176,7 @@ impl Parts<'_> {
         let noted = set.metadata.annotations.as_ref();
         let noted = noted.and_then(|all| all.get(words::ANNOTATION_MAX)?.parse::<i64>().ok());
         let status = || self.deployment.status.as_ref().and_then(|s| s.replicas).map(i64::from);
+        let noted = noted.filter(|before| *before > 0);
         let Some(before) = noted.or_else(status).filter(|before| *before > 0) else { return 0 };
         // to the nearest, halves away from zero
         let share = (2 * is * most + before) / (2 * before);

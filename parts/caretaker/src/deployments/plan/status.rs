@@ -76,7 +76,7 @@ pub(super) fn counted(
     let available = parts.available();
     let asked = sum(&|set| super::size(set));
     let mut conditions = conditions.to_vec();
-    let enough = available >= parts.wanted() - parts.may_be_missing();
+    let enough = available >= parts.wanted().saturating_sub(parts.may_be_missing());
     set(
         &mut conditions,
         if enough {
@@ -95,10 +95,17 @@ pub(super) fn counted(
         ready_replicas: some(sum(&ready)),
         available_replicas: some(available),
         unavailable_replicas: some(asked.saturating_sub(available)),
+        terminating_replicas: terminating(parts),
         collision_count: old.and_then(|old| old.collision_count),
         conditions: Some(conditions),
         ..DeploymentStatus::default()
     }
+}
+
+/// Pods on their way out, if all sets have counted theirs.
+fn terminating(parts: &Parts<'_>) -> Option<i32> {
+    let counts = parts.all.iter().map(|set| set.status.as_ref()?.terminating_replicas);
+    counts.sum::<Option<i32>>()
 }
 
 fn there(set: &ReplicaSet) -> i32 {

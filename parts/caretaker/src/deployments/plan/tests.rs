@@ -205,3 +205,61 @@ fn a_selector_for_everything_does_nothing() {
     assert!(plan.selects_everything && plan.make.is_none());
     assert_eq!(plan.status.unwrap().observed_generation, Some(1));
 }
+
+#[test]
+fn a_long_name_is_cut_so_that_the_hash_fits() {
+    let name = format!("{}.{}", "a".repeat(240), "b".repeat(12));
+    let cut = set_name(&name, "7f469d4856");
+    assert_eq!(cut, format!("{}.b-7f469d4856", "a".repeat(240)));
+    assert_eq!(set_name(&"a".repeat(253), "7f469d4856").len(), NAME_MAX);
+    assert_eq!(set_name("web", "x"), "web-x");
+}
+
+#[test]
+fn pods_on_their_way_out_are_told_once_all_sets_have_counted_theirs() {
+    let counting = |count: Option<i32>| {
+        let mut counting = Arc::unwrap_or_clone(set("a", "i:1", [1, 1, 1], 1, 1));
+        counting.metadata.name = Some(format!("{count:?}"));
+        counting.status.as_mut().unwrap().terminating_replicas = count;
+        Arc::new(counting)
+    };
+    let told = |counts: &[Option<i32>]| {
+        let sets: Vec<_> = counts.iter().map(|count| counting(*count)).collect();
+        let plan = decided(&deployment(1, "i:1", &json!({})), &sets.iter().collect::<Vec<_>>());
+        plan.status.unwrap().terminating_replicas
+    };
+    assert_eq!(told(&[Some(2), Some(1)]), Some(3));
+    assert_eq!(told(&[Some(2), None]), None);
+    assert_eq!(told(&[]), Some(0));
+}
+
+#[test]
+fn numbers_that_somebody_else_wrote_into_a_status_do_no_harm() {
+    let old = set("old", "i:1", [5, 5, 5], 1, 5);
+    let new = set("new", "i:2", [1, i32::MAX, i32::MAX], 2, 5);
+    let most = decided(&deployment(5, "i:2", &json!({})), &[&old, &new]);
+    assert!(sizes(&most).iter().all(|(_, size)| (0..=7).contains(size)), "{:?}", sizes(&most));
+    let least = set("new", "i:2", [1, 1, i32::MIN], 2, 5);
+    decided(&deployment(5, "i:2", &json!({})), &[&old, &least]);
+}
+
+#[test]
+fn a_noted_maximum_of_nothing_does_not_count() {
+    let sets = [set("a", "i:1", [4, 4, 4], 1, 8), set("b", "i:2", [4, 4, 4], 2, 8)];
+    let zero = |set: &Arc<ReplicaSet>| {
+        let mut set = ReplicaSet::clone(set);
+        let noted = set.metadata.annotations.as_mut().unwrap();
+        noted.insert(words::ANNOTATION_MAX.to_owned(), "0".to_owned());
+        Arc::new(set)
+    };
+    let sets: Vec<_> = sets.iter().map(zero).collect();
+    let mut deployment = deployment(
+        16,
+        "i:2",
+        &json!({"strategy": {"type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}}),
+    );
+    deployment.status = Some(DeploymentStatus { replicas: Some(8), ..DeploymentStatus::default() });
+    let plan = decided(&deployment, &sets.iter().collect::<Vec<_>>());
+    assert_eq!(sizes(&plan), [named("b", 8), named("a", 8)]);
+}
