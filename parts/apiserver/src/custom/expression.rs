@@ -79,13 +79,14 @@ fn itself(letter: char, out: &mut String) {
 fn escaped(next: char, rest: &mut Rest<'_>, out: &mut String) {
     if let Some((words, not)) = class(next) {
         out.extend(["[", if not { "^" } else { "" }, words, "]"]);
-    } else if matches!(next, '0'..='7') && (next == '0' || rest.peek().is_some_and(is_octal)) {
+    } else if matches!(next, '0'..='7') && (next == '0' || rest.peek().copied().is_some_and(is_octal)) {
         let mut code = next.to_digit(8).unwrap_or(0);
         for _ in 0..2 {
-            let Some(digit) = rest.next_if(is_octal) else { break };
+            let Some(digit) = rest.next_if(|letter| is_octal(*letter)) else { break };
             code = code * 8 + digit.to_digit(8).unwrap_or(0);
         }
-        out.push_str(&format!("\\x{{{code:x}}}"));
+        let digit = |shift: u32| char::from_digit(code >> shift & 15, 16).unwrap_or('0');
+        out.extend(["\\x{", &String::from_iter([8, 4, 0].map(digit)), "}"]);
     } else if next.is_ascii_alphanumeric() {
         out.extend(['\\', next]);
         if matches!(next, 'p' | 'P' | 'x') && rest.peek() == Some(&'{') {
@@ -101,8 +102,8 @@ fn escaped(next: char, rest: &mut Rest<'_>, out: &mut String) {
     }
 }
 
-fn is_octal(letter: &char) -> bool {
-    ('0'..='7').contains(letter)
+fn is_octal(letter: char) -> bool {
+    ('0'..='7').contains(&letter)
 }
 
 /// Everything up to an end, as it is.
@@ -223,6 +224,6 @@ mod tests {
         assert!(fits(r"^{.*}$", "{x}") && fits(r"^\w{a}$", "b{a}") && fits(r"^a{,2}$", "a{,2}"));
         assert!(fits(r"^a{2}b{1,}c{1,2}$", "aabcc") && !fits(r"^a{2}$", "a{2}"));
         assert!(fits(r"^\<a\>$", "<a>") && fits(r"^\Qa.b\E$", "a.b") && !fits(r"^\Qa.b\E$", "axb"));
-        assert!(fits(r"^\101\x42\x{43}$", "ABC") && fits(r"^\-\/\_$", "-/_"));
+        assert!(fits(r"^\101\x42\x{43}\777$", "ABC\u{1ff}") && fits(r"^\-\/\_$", "-/_"));
     }
 }

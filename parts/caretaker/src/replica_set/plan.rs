@@ -181,7 +181,6 @@ pub(super) fn status(
         terminating_replicas: Some(number(world.owned.iter().filter(is_going).count())),
         observed_generation: set.metadata.generation,
         conditions: conditions(old.conditions, failure, now),
-        ..ReplicaSetStatus::default()
     }
 }
 

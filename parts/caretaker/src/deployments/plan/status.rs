@@ -98,7 +98,6 @@ pub(super) fn counted(
         terminating_replicas: terminating(parts),
         collision_count: old.and_then(|old| old.collision_count),
         conditions: Some(conditions),
-        ..DeploymentStatus::default()
     }
 }
 
