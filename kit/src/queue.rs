@@ -148,11 +148,6 @@ impl<K: Ord + Clone + fmt::Debug> Queue<K> {
         }
     }
 
-    /// A key that is ready now, if any.
-    pub fn try_next(&self) -> Option<Job<K>> {
-        self.take().ok().map(|key| Job { queue: self.clone(), key, failed: None })
-    }
-
     /// How many keys wait, delayed ones included.
     pub fn len(&self) -> usize {
         let state = self.shared.state.lock();
@@ -321,7 +316,7 @@ mod tests {
         let job = queue.next().await;
         assert!(queue.is_empty());
         queue.add("a");
-        assert!(queue.try_next().is_none(), "still being worked on");
+        assert!(queue.take().is_err(), "still being worked on");
         job.succeeded();
         assert_eq!(queue.next().await.key, "a");
         assert!(queue.is_empty());

@@ -181,11 +181,6 @@ impl<K: Object> Cache<K> {
         self.len() == 0
     }
 
-    /// Whether the first list is there.
-    pub fn is_synced(&self) -> bool {
-        self.shared.progress.borrow().synced
-    }
-
     /// Waits for the first list.
     pub async fn synced(&self) {
         let mut progress = self.shared.progress.subscribe();

@@ -79,7 +79,9 @@ fn itself(letter: char, out: &mut String) {
 fn escaped(next: char, rest: &mut Rest<'_>, out: &mut String) {
     if let Some((words, not)) = class(next) {
         out.extend(["[", if not { "^" } else { "" }, words, "]"]);
-    } else if matches!(next, '0'..='7') && (next == '0' || rest.peek().copied().is_some_and(is_octal)) {
+    } else if matches!(next, '0'..='7')
+        && (next == '0' || rest.peek().copied().is_some_and(is_octal))
+    {
         let mut code = next.to_digit(8).unwrap_or(0);
         for _ in 0..2 {
             let Some(digit) = rest.next_if(|letter| is_octal(*letter)) else { break };
