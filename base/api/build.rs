@@ -19,7 +19,9 @@ const ROOTS: &[&str] = &[
 fn main() -> Outcome<()> {
     println!("cargo:rerun-if-changed=data/schema.json");
     println!("cargo:rerun-if-changed=data/order.json");
+    println!("cargo:rerun-if-changed=data/numbers.json");
     println!("cargo:rerun-if-changed=src/resource/table.rs");
+    let wire: Value = serde_json::from_str(&std::fs::read_to_string("data/numbers.json")?)?;
     let order: Value = serde_json::from_str(&std::fs::read_to_string("data/order.json")?)?;
     let document: Value = serde_json::from_str(&std::fs::read_to_string("data/schema.json")?)?;
     let types = document["types"].as_object().ok_or("schema.json has no types")?;
@@ -43,7 +45,8 @@ fn main() -> Outcome<()> {
         reached.iter().enumerate().map(|(number, name)| (name.as_str(), number)).collect();
     let mut out = String::new();
     for (name, number) in &numbers {
-        write_type(&mut out, (*number, name), &types[*name], &order["order"][*name], &numbers)?;
+        let more = (&order["order"][*name], &wire["numbers"][*name]);
+        write_type(&mut out, (*number, name), &types[*name], more, &numbers)?;
     }
     let all: Vec<String> = (0..numbers.len()).map(|number| format!("&T{number}")).collect();
     writeln!(
@@ -76,7 +79,7 @@ fn write_type(
     out: &mut String,
     (number, name): (usize, &str),
     value: &Value,
-    order: &Value,
+    (order, wire): (&Value, &Value),
     numbers: &BTreeMap<&str, usize>,
 ) -> Outcome<()> {
     let none = serde_json::Map::new();
@@ -118,13 +121,29 @@ fn write_type(
         .collect();
     writeln!(
         out,
-        "static T{number}: Type = Type {{ name: {name:?}, fields: &[{}], declared: &[{}], atomic: {}, origin: Origin::Kubernetes, kinds: &[{}] }};",
+        "static T{number}: Type = Type {{ name: {name:?}, fields: &[{}], declared: &[{}], numbers: &[{}], atomic: {}, origin: Origin::Kubernetes, kinds: &[{}] }};",
         lines.join(", "),
         declared.join(", "),
+        wire_numbers(wire, fields)?,
         value["x-kubernetes-map-type"] == "atomic",
         kinds.join(", "),
     )?;
     Ok(())
+}
+
+/// `(field of the message that JSON writes in place, or 0; number; place of the field)` for each.
+fn wire_numbers(wire: &Value, fields: &serde_json::Map<String, Value>) -> Outcome<String> {
+    let mut all = Vec::new();
+    for pair in wire.as_str().unwrap_or_default().split_whitespace() {
+        let (field, number) = pair.split_once('=').ok_or("name=number")?;
+        let (outer, inner) = number.split_once('.').unwrap_or(("0", number));
+        let (outer, inner): (u16, u16) = (outer.parse()?, inner.parse()?);
+        if let Some(place) = fields.keys().position(|known| known == field) {
+            all.push((outer, inner, place));
+        }
+    }
+    all.sort_unstable();
+    Ok(all.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", "))
 }
 
 fn node(facts: &Value, numbers: &BTreeMap<&str, usize>) -> Outcome<String> {

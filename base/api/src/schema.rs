@@ -15,6 +15,8 @@ pub struct Type {
     pub fields: &'static [Field],
     /// Places in `fields` in the order in which Go declares them; empty where that is the alphabet's.
     declared: &'static [u16],
+    /// Numbers in protobuf, sorted: (field of a message that JSON writes in place, or 0; number; place in `fields`).
+    numbers: &'static [(u16, u16, u16)],
     /// Owned as a whole in apply.
     pub atomic: bool,
     /// Where the type comes from.
@@ -141,7 +143,7 @@ impl Type {
     ) -> Self {
         fields.sort_by_key(|field| field.name);
         let fields: &'static [Field] = Vec::leak(fields);
-        Self { name, fields, declared: &[], atomic, origin, kinds: &[] }
+        Self { name, fields, declared: &[], numbers: &[], atomic, origin, kinds: &[] }
     }
 
     /// Whether it comes from the schema of a custom resource.
@@ -169,6 +171,20 @@ impl Type {
         let alphabet = if self.declared.is_empty() { fields } else { &[] };
         let places = self.declared.iter().filter_map(|place| fields.get(usize::from(*place)));
         alphabet.iter().chain(places)
+    }
+
+    /// The field with that number in the type's protobuf message, or, where `outer` is not 0, in the message in its field
+    /// `outer`, which JSON writes in place (`volumeSource`).
+    pub fn numbered(&self, outer: u16, number: u16) -> Option<&'static Field> {
+        let fields: &'static [Field] = self.fields;
+        let found =
+            self.numbers.binary_search_by_key(&(outer, number), |one| (one.0, one.1)).ok()?;
+        fields.get(usize::from(self.numbers.get(found)?.2))
+    }
+
+    /// Whether a number of the protobuf message is that of a message which JSON writes in place.
+    pub fn is_in_place(&self, number: u16) -> bool {
+        number != 0 && self.numbers.iter().any(|one| one.0 == number)
     }
 
     /// The last part of the name, which is the Go struct's: `DaemonSetSpec`.
@@ -270,6 +286,25 @@ mod tests {
         assert_eq!(port.field("protocol").unwrap().default, Some("\"TCP\""));
         assert!(pod.field("volumes").unwrap().strategy.retain_keys);
         assert!(pod.field("Volumes").is_none(), "names have a case");
+    }
+
+    #[test]
+    fn fields_of_served_kinds_have_their_numbers_in_protobuf() {
+        let volume = by_name("io.k8s.api.core.v1.Volume").unwrap();
+        assert_eq!(volume.numbered(0, 1).map(|field| field.name), Some("name"));
+        assert_eq!(volume.numbered(2, 1).map(|field| field.name), Some("hostPath"));
+        assert!(volume.is_in_place(2) && !volume.is_in_place(1));
+        let metadata = by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap();
+        assert_eq!(metadata.numbered(0, 17).map(|field| field.name), Some("managedFields"));
+        for row in crate::resource::ALL {
+            let found = of(row).unwrap();
+            assert_eq!(
+                found.numbered(0, 1).map(|field| field.name),
+                Some("metadata"),
+                "{}",
+                row.kind
+            );
+        }
     }
 
     #[test]

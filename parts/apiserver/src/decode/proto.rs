@@ -1,191 +1,21 @@
-//! Protobuf bodies of the few kinds that kubectl 1.32 and later send so: `kubectl create namespace` and its like,
-//! access reviews, evictions, and those in [`more`]. Answers are JSON, which these clients take as well. All other kinds are 415.
+//! Protobuf bodies: client-go's typed clients send them where they are told to, as Kubernetes' own parts, its end-to-end
+//! suite and some verbs of kubectl are. Answers are JSON, which these clients take as well.
 //!
 //! The wire: the four bytes `k8s\0`, then an envelope (1: {1: apiVersion, 2: kind}, 2: the object). Go writes
-//! every field that is no pointer, set or not, so empty texts, empty messages and zero counts mean "not set".
-
-mod more;
+//! every field that is no pointer, set or not. What that leaves here, zeros and empty messages, is dropped
+//! later, as it is from JSON; only empty texts and the zero time are dropped here. A field without a known number is
+//! refused rather than lost.
 
 use super::node::Node;
+use api::schema::{self, Type};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// How every protobuf body of Kubernetes begins.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// Deepest nesting of messages; the kinds below need six.
-const DEPTH_MAX: usize = 16;
-
-/// A field: number, name in JSON, what it holds.
-type Field = (u64, &'static str, Holds);
-
-/// What a field holds.
-#[derive(Clone, Copy)]
-enum Holds {
-    Text,
-    Bool,
-    /// False is the same as not set.
-    Flag,
-    Int,
-    /// Zero is the same as not set.
-    Count,
-    Time,
-    Texts,
-    One(&'static [Field]),
-    Many(&'static [Field]),
-    /// Map from text to text.
-    Map,
-    /// Map from text to bytes.
-    ByteMap,
-    /// Map from text to a list of texts.
-    ListMap,
-    /// Map from text to quantities.
-    Quantities,
-    /// A number or a text.
-    Either,
-    /// The server's own business.
-    Ignored,
-}
-
-use Holds::{
-    Bool, ByteMap, Count, Either, Flag, Ignored, Int, ListMap, Many, Map, One, Quantities, Text,
-    Texts, Time,
-};
-
-const OWNER: &[Field] = &[
-    (1, "kind", Text),
-    (3, "name", Text),
-    (4, "uid", Text),
-    (5, "apiVersion", Text),
-    (6, "controller", Bool),
-    (7, "blockOwnerDeletion", Bool),
-];
-const META: &[Field] = &[
-    (1, "name", Text),
-    (2, "generateName", Text),
-    (3, "namespace", Text),
-    (4, "selfLink", Ignored),
-    (5, "uid", Text),
-    (6, "resourceVersion", Text),
-    (7, "generation", Count),
-    (8, "creationTimestamp", Time),
-    (9, "deletionTimestamp", Time),
-    (10, "deletionGracePeriodSeconds", Int),
-    (11, "labels", Map),
-    (12, "annotations", Map),
-    (13, "ownerReferences", Many(OWNER)),
-    (14, "finalizers", Texts),
-    (17, "managedFields", Ignored),
-];
-const METADATA: Field = (1, "metadata", One(META));
-const NAMESPACE: &[Field] =
-    &[METADATA, (2, "spec", One(&[(1, "finalizers", Texts)])), (3, "status", Ignored)];
-const CONFIG_MAP: &[Field] =
-    &[METADATA, (2, "data", Map), (3, "binaryData", ByteMap), (4, "immutable", Bool)];
-const SECRET: &[Field] = &[
-    METADATA,
-    (2, "data", ByteMap),
-    (3, "type", Text),
-    (4, "stringData", Map),
-    (5, "immutable", Bool),
-];
-const SERVICE_ACCOUNT: &[Field] = &[
-    METADATA,
-    (3, "imagePullSecrets", Many(&[(1, "name", Text)])),
-    (4, "automountServiceAccountToken", Bool),
-];
-const PRIORITY_CLASS: &[Field] = &[
-    METADATA,
-    (2, "value", Int),
-    (3, "globalDefault", Flag),
-    (4, "description", Text),
-    (5, "preemptionPolicy", Text),
-];
-const RULE: &[Field] = &[
-    (1, "verbs", Texts),
-    (2, "apiGroups", Texts),
-    (3, "resources", Texts),
-    (4, "resourceNames", Texts),
-    (5, "nonResourceURLs", Texts),
-];
-const SELECTOR: &[Field] = &[
-    (1, "matchLabels", Map),
-    (2, "matchExpressions", Many(&[(1, "key", Text), (2, "operator", Text), (3, "values", Texts)])),
-];
-const ROLE: &[Field] = &[METADATA, (2, "rules", Many(RULE))];
-const CLUSTER_ROLE: &[Field] = &[
-    METADATA,
-    (2, "rules", Many(RULE)),
-    (3, "aggregationRule", One(&[(1, "clusterRoleSelectors", Many(SELECTOR))])),
-];
-const SUBJECT: &[Field] =
-    &[(1, "kind", Text), (2, "apiGroup", Text), (3, "name", Text), (4, "namespace", Text)];
-const BINDING: &[Field] = &[
-    METADATA,
-    (2, "subjects", Many(SUBJECT)),
-    (3, "roleRef", One(&[(1, "apiGroup", Text), (2, "kind", Text), (3, "name", Text)])),
-];
-const RESOURCE_ATTRIBUTES: &[Field] = &[
-    (1, "namespace", Text),
-    (2, "verb", Text),
-    (3, "group", Text),
-    (4, "version", Text),
-    (5, "resource", Text),
-    (6, "subresource", Text),
-    (7, "name", Text),
-];
-const PATH_ATTRIBUTES: &[Field] = &[(1, "path", Text), (2, "verb", Text)];
-const SELF_ACCESS: &[Field] = &[
-    (1, "resourceAttributes", One(RESOURCE_ATTRIBUTES)),
-    (2, "nonResourceAttributes", One(PATH_ATTRIBUTES)),
-];
-const ACCESS: &[Field] = &[
-    (1, "resourceAttributes", One(RESOURCE_ATTRIBUTES)),
-    (2, "nonResourceAttributes", One(PATH_ATTRIBUTES)),
-    (3, "user", Text),
-    (4, "groups", Texts),
-    (5, "extra", ListMap),
-    (6, "uid", Text),
-];
-const DELETE_OPTIONS: &[Field] = &[
-    (1, "gracePeriodSeconds", Int),
-    (2, "preconditions", One(&[(1, "uid", Text), (2, "resourceVersion", Text)])),
-    (3, "orphanDependents", Bool),
-    (4, "propagationPolicy", Text),
-    (5, "dryRun", Texts),
-];
-
-/// The kinds that are read.
-fn fields(kind: &str) -> Option<&'static [Field]> {
-    Some(match kind {
-        "Namespace" => NAMESPACE,
-        "ConfigMap" => CONFIG_MAP,
-        "Secret" => SECRET,
-        "ServiceAccount" => SERVICE_ACCOUNT,
-        "PriorityClass" => PRIORITY_CLASS,
-        "Role" => ROLE,
-        "ClusterRole" => CLUSTER_ROLE,
-        "RoleBinding" | "ClusterRoleBinding" => BINDING,
-        "SelfSubjectAccessReview" => {
-            &[METADATA, (2, "spec", One(SELF_ACCESS)), (3, "status", Ignored)]
-        }
-        "SubjectAccessReview" | "LocalSubjectAccessReview" => {
-            &[METADATA, (2, "spec", One(ACCESS)), (3, "status", Ignored)]
-        }
-        "SelfSubjectRulesReview" => {
-            &[METADATA, (2, "spec", One(&[(1, "namespace", Text)])), (3, "status", Ignored)]
-        }
-        "SelfSubjectReview" => &[METADATA, (2, "status", Ignored)],
-        "Eviction" => &[METADATA, (2, "deleteOptions", One(DELETE_OPTIONS))],
-        "DeleteOptions" => DELETE_OPTIONS,
-        "Deployment" => more::DEPLOYMENT,
-        "PodDisruptionBudget" => more::BUDGET,
-        "ResourceQuota" => more::RESOURCE_QUOTA,
-        "Service" => more::SERVICE,
-        "TokenRequest" => more::TOKEN_REQUEST,
-        _ => return None,
-    })
-}
+/// Deepest nesting of messages: a pod's needs twelve, a schema within a definition some more for each level.
+const DEPTH_MAX: usize = 64;
 
 /// Reads a body; the error says why not.
 pub fn read(body: &[u8]) -> Result<Node, String> {
@@ -207,11 +37,19 @@ pub fn read(body: &[u8]) -> Result<Node, String> {
             _ => {}
         }
     }
-    let fields = fields(&kind).ok_or_else(|| format!("{kind} is read as JSON or YAML only"))?;
+    let found =
+        shape(&version, &kind).ok_or_else(|| format!("{kind} is read as JSON or YAML only"))?;
     let mut object =
         vec![("kind".to_owned(), Node::Text(kind)), ("apiVersion".to_owned(), Node::Text(version))];
-    object.extend(message(raw, fields, 0)?);
+    message(raw, (found, 0), 0, &mut object)?;
     Ok(Node::Object(object))
+}
+
+/// The type of a kind. Where the version does not fit, the kind's own: what is wrong is said later, as for JSON.
+fn shape(version: &str, kind: &str) -> Option<&'static Type> {
+    let (group, version) = version.rsplit_once('/').unwrap_or(("", version));
+    let named = |found: &&Type| found.kinds.iter().any(|(_, _, name)| *name == kind);
+    schema::by_kind(group, version, kind).or_else(|| schema::all().find(named))
 }
 
 enum Part<'a> {
@@ -271,87 +109,117 @@ fn text(bytes: &[u8]) -> Result<String, String> {
     String::from_utf8(bytes.to_vec()).map_err(|error| error.to_string())
 }
 
-fn message(bytes: &[u8], fields: &[Field], depth: usize) -> Result<Vec<(String, Node)>, String> {
+/// Reads the fields of a message: the type's own, or those of one that JSON writes in place.
+fn message(
+    bytes: &[u8],
+    (found, outer): (&'static Type, u16),
+    depth: usize,
+    out: &mut Vec<(String, Node)>,
+) -> Result<(), String> {
     if depth > DEPTH_MAX {
         return Err("messages are nested too deep".to_owned());
     }
-    let mut out: Vec<(String, Node)> = Vec::new();
     for part in Parts(bytes) {
         let (number, part) = part?;
-        let field = fields.iter().find(|(known, ..)| *known == number);
-        let (_, name, holds) =
-            field.ok_or_else(|| format!("field {number} is read as JSON or YAML only"))?;
-        let Some(value) = value(part, *holds, depth)? else { continue };
-        let there = out.iter_mut().find(|(key, _)| key == name).map(|(_, value)| value);
+        let unknown =
+            || format!("field {number} of {} is read as JSON or YAML only", found.go_name());
+        let number = u16::try_from(number).map_err(|_| unknown())?;
+        if outer == 0 && found.is_in_place(number) {
+            let Part::Bytes(bytes) = part else { return Err(WRONG_TYPE.to_owned()) };
+            message(bytes, (found, number), depth + 1, out)?;
+            continue;
+        }
+        let field = found.numbered(outer, number).ok_or_else(unknown)?;
+        let Some(value) = value(part, &field.node, depth)? else { continue };
+        let there = out.iter_mut().find(|(key, _)| key == field.name).map(|(_, value)| value);
         match (there, value) {
             (Some(Node::List(items)), Node::List(more)) => items.extend(more),
             (Some(Node::Object(entries)), Node::Object(more)) => entries.extend(more),
             (Some(place), value) => *place = value,
-            (None, value) => out.push(((*name).to_owned(), value)),
+            (None, value) => out.push((field.name.to_owned(), value)),
         }
     }
-    Ok(out)
+    Ok(())
 }
 
+const WRONG_TYPE: &str = "a field is of a wrong wire type";
+
 /// One occurrence of a field; `None` when it says nothing.
-fn value(part: Part<'_>, holds: Holds, depth: usize) -> Result<Option<Node>, String> {
-    Ok(match (holds, part) {
-        (Ignored, _) => None,
-        (Text, Part::Bytes(bytes)) => {
-            Some(text(bytes)?).filter(|text| !text.is_empty()).map(Node::Text)
+fn value(part: Part<'_>, holds: &schema::Node, depth: usize) -> Result<Option<Node>, String> {
+    use schema::Node as Holds;
+    let bytes = match (holds, part) {
+        (Holds::Bool, Part::Number(number)) => return Ok(Some(Node::Bool(number != 0))),
+        (Holds::Int32 | Holds::Int64, Part::Number(number)) => {
+            return Ok(Some(Node::Number(number.cast_signed().into())));
         }
-        (Bool, Part::Number(number)) => Some(Node::Bool(number != 0)),
-        (Flag, Part::Number(number)) => (number != 0).then_some(Node::Bool(true)),
-        (Int, Part::Number(number)) => Some(Node::Number(number.cast_signed().into())),
-        (Count, Part::Number(number)) => {
-            (number != 0).then(|| Node::Number(number.cast_signed().into()))
+        (Holds::List(list), part) => {
+            let item = value_of_list(part, &list.items, depth)?;
+            return Ok(Some(Node::List(vec![item])));
         }
-        (Texts, Part::Bytes(bytes)) => Some(Node::List(vec![Node::Text(text(bytes)?)])),
-        (Time, Part::Bytes(bytes)) => time(bytes)?,
-        (One(fields), Part::Bytes(bytes)) => Some(message(bytes, fields, depth + 1)?)
-            .filter(|fields| !fields.is_empty())
-            .map(Node::Object),
-        (Many(fields), Part::Bytes(bytes)) => {
-            Some(Node::List(vec![Node::Object(message(bytes, fields, depth + 1)?)]))
+        (_, Part::Bytes(bytes)) => bytes,
+        (_, Part::Number(_)) => return Err(WRONG_TYPE.to_owned()),
+    };
+    Ok(match holds {
+        Holds::Text => Some(text(bytes)?).filter(|text| !text.is_empty()).map(Node::Text),
+        Holds::Bytes => Some(Node::Text(STANDARD.encode(bytes))),
+        Holds::Time => moment(bytes, false)?,
+        Holds::MicroTime => moment(bytes, true)?,
+        Holds::Quantity => {
+            Some(Node::Text(text(first(bytes)?)?)).filter(|text| text != &Node::Text(String::new()))
         }
-        (Either, Part::Bytes(bytes)) => Some(either(bytes)?),
-        (Map | ByteMap | ListMap | Quantities, Part::Bytes(bytes)) => {
-            Some(Node::Object(vec![entry(bytes, holds)?]))
+        Holds::IntOrString => Some(either(bytes)?),
+        Holds::Any | Holds::Deduced => raw(first(bytes)?)?,
+        Holds::Struct(found) => {
+            let mut fields = Vec::new();
+            message(bytes, (found, 0), depth + 1, &mut fields)?;
+            Some(Node::Object(fields))
         }
-        _ => return Err("a field is of a wrong wire type".to_owned()),
+        Holds::Map(map) => Some(Node::Object(vec![entry(bytes, &map.values, depth)?])),
+        _ => return Err("a field of this type is read as JSON or YAML only".to_owned()),
     })
 }
 
-fn entry(bytes: &[u8], holds: Holds) -> Result<(String, Node), String> {
-    let (mut key, mut held) = (String::new(), &[][..]);
+/// One item of a list: an empty text is one too.
+fn value_of_list(part: Part<'_>, holds: &schema::Node, depth: usize) -> Result<Node, String> {
+    Ok(value(part, holds, depth)?.unwrap_or_else(|| match holds {
+        schema::Node::Text => Node::Text(String::new()),
+        _ => Node::Null,
+    }))
+}
+
+fn entry(bytes: &[u8], holds: &schema::Node, depth: usize) -> Result<(String, Node), String> {
+    let (mut key, mut held) = (String::new(), Part::Bytes(&[]));
     for part in Parts(bytes) {
         match part? {
             (1, Part::Bytes(bytes)) => key = text(bytes)?,
-            (2, Part::Bytes(bytes)) => held = bytes,
+            (2, part) => held = part,
             _ => {}
         }
     }
-    let value = match holds {
-        ByteMap => Node::Text(STANDARD.encode(held)),
-        ListMap => {
-            let items = Parts(held).map(|part| match part? {
-                (_, Part::Bytes(bytes)) => text(bytes).map(Node::Text),
-                (_, Part::Number(_)) => Err("a field is of a wrong wire type".to_owned()),
-            });
-            Node::List(items.collect::<Result<_, _>>()?)
-        }
-        Quantities => {
-            let mut amount = String::new();
-            for part in Parts(held) {
-                if let (1, Part::Bytes(bytes)) = part? {
-                    amount = text(bytes)?;
-                }
-            }
-            Node::Text(amount)
-        }
-        _ => Node::Text(text(held)?),
+    let schema::Node::List(list) = holds else {
+        return Ok((key, value_of_list(held, holds, depth)?));
     };
-    Ok((key, value))
+    // a list in a map is a message of its own, with the items in its first field
+    let Part::Bytes(bytes) = held else { return Err(WRONG_TYPE.to_owned()) };
+    let items = Parts(bytes).map(|part| value_of_list(part?.1, &list.items, depth));
+    Ok((key, Node::List(items.collect::<Result<_, _>>()?)))
+}
+
+/// The bytes in a message's first field, which is all that quantities and raw JSON have.
+fn first(bytes: &[u8]) -> Result<&[u8], String> {
+    for part in Parts(bytes) {
+        if let (1, Part::Bytes(bytes)) = part? {
+            return Ok(bytes);
+        }
+    }
+    Ok(&[])
+}
+
+fn raw(bytes: &[u8]) -> Result<Option<Node>, String> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    serde_json::from_slice(bytes).map(Some).map_err(|error| error.to_string())
 }
 
 /// A number or a text: which of the two, then both.
@@ -368,19 +236,23 @@ fn either(bytes: &[u8]) -> Result<Node, String> {
     Ok(if is_text { Node::Text(held) } else { Node::Number(number.into()) })
 }
 
-/// A moment, to the second; nothing for the zero one.
-fn time(bytes: &[u8]) -> Result<Option<Node>, String> {
-    let mut seconds = 0;
+/// A moment, to the second or with six digits; nothing for the zero one.
+fn moment(bytes: &[u8], is_fine: bool) -> Result<Option<Node>, String> {
+    let (mut seconds, mut nanoseconds) = (0, 0);
     for part in Parts(bytes) {
-        if let (1, Part::Number(number)) = part? {
-            seconds = number.cast_signed();
+        match part? {
+            (1, Part::Number(number)) => seconds = number.cast_signed(),
+            (2, Part::Number(number)) => nanoseconds = number.cast_signed(),
+            _ => {}
         }
     }
     if seconds == 0 {
         return Ok(None);
     }
-    let at = jiff::Timestamp::from_second(seconds).map_err(|error| error.to_string())?;
-    Ok(Some(Node::Text(crate::verbs::delete::seconds(at))))
+    let nanoseconds = i32::try_from(nanoseconds).map_err(|error| error.to_string())?;
+    let at = jiff::Timestamp::new(seconds, nanoseconds).map_err(|error| error.to_string())?;
+    let form = if is_fine { "%Y-%m-%dT%H:%M:%S%.6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+    Ok(Some(Node::Text(at.strftime(form).to_string())))
 }
 
 #[cfg(test)]
@@ -407,7 +279,7 @@ mod tests {
         let object = [field(1, &meta), field(2, &data), field(2, &more)].concat();
         assert_eq!(
             read(&body("ConfigMap", &object)).expect("read").into_value(),
-            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"k": "v", "l": "w"}})
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x", "generation": 0}, "data": {"k": "v", "l": "w"}})
         );
     }
 
@@ -437,8 +309,40 @@ mod tests {
                 assert_ne!(node, read(&whole).expect("read"));
             }
         }
-        read(&body("Pod", b"")).expect_err("not read as protobuf");
+        read(&body("Nonsense", b"")).expect_err("no such kind");
         read(&body("Namespace", &field(9, b"x"))).expect_err("a field we do not know");
         read(b"{}").expect_err("no protobuf");
+    }
+
+    #[test]
+    fn what_json_writes_in_place_raw_json_and_lists_in_maps_are_read() {
+        let directory = field(2, &[field(1, b"/x"), field(2, b"Directory")].concat());
+        let volume = [field(1, b"v"), field(2, &field(1, &directory[2..]))].concat();
+        let limits = [field(1, b"cpu"), field(2, &field(1, b"250m"))].concat();
+        let container =
+            [field(1, b"c"), field(4, b""), field(8, &field(1, &limits)), field(3, b"")].concat();
+        let spec = [field(1, &volume), field(2, &container), vec![4 << 3, 30, 11 << 3, 0]].concat();
+        assert_eq!(
+            read(&body("Pod", &field(2, &spec))).expect("read").into_value()["spec"],
+            json!({
+                "volumes": [{"name": "v", "hostPath": {"path": "/x", "type": "Directory"}}],
+                "containers": [{"name": "c", "args": [""], "resources": {"limits": {"cpu": "250m"}}, "command": [""]}],
+                "terminationGracePeriodSeconds": 30, "hostNetwork": false,
+            })
+        );
+        let object = [field(2, &field(1, br#"{"spec":[1]}"#)), vec![3 << 3, 7]].concat();
+        let revision = read(&body("ControllerRevision", &object)).expect("read").into_value();
+        assert_eq!((&revision["data"], &revision["revision"]), (&json!({"spec": [1]}), &json!(7)));
+        let extra = [field(1, b"scopes"), field(2, &[field(1, b"a"), field(1, b"b")].concat())];
+        let asked = field(2, &field(5, &extra.concat()));
+        assert_eq!(
+            read(&body("SubjectAccessReview", &asked)).expect("read").into_value()["spec"],
+            json!({"extra": {"scopes": ["a", "b"]}})
+        );
+        let renewed = field(4, &[vec![1 << 3, 1, 2 << 3], vec![0xc0, 0x84, 0x3d]].concat());
+        assert_eq!(
+            read(&body("Lease", &field(2, &renewed))).expect("read").into_value()["spec"],
+            json!({"renewTime": "1970-01-01T00:00:01.001000Z"})
+        );
     }
 }
