@@ -131,13 +131,18 @@ fn write_type(
     Ok(())
 }
 
-/// `(field of the message that JSON writes in place, or 0; number; place of the field)` for each.
+/// `(name of the message that JSON writes in place, or 0; number; place of the field)` for each; the name is the
+/// message's number, and of one in another `256 * outer + number`.
 fn wire_numbers(wire: &Value, fields: &serde_json::Map<String, Value>) -> Outcome<String> {
     let mut all = Vec::new();
     for pair in wire.as_str().unwrap_or_default().split_whitespace() {
         let (field, number) = pair.split_once('=').ok_or("name=number")?;
-        let (outer, inner) = number.split_once('.').unwrap_or(("0", number));
-        let (outer, inner): (u16, u16) = (outer.parse()?, inner.parse()?);
+        let (outer, inner) = number.rsplit_once('.').unwrap_or(("0", number));
+        let mut name = 0_u16;
+        for one in outer.split('.') {
+            name = name * 256 + u16::from(one.parse::<u8>()?);
+        }
+        let (outer, inner): (u16, u16) = (name, inner.parse()?);
         if let Some(place) = fields.keys().position(|known| known == field) {
             all.push((outer, inner, place));
         }

@@ -15,7 +15,7 @@ pub struct Type {
     pub fields: &'static [Field],
     /// Places in `fields` in the order in which Go declares them; empty where that is the alphabet's.
     declared: &'static [u16],
-    /// Numbers in protobuf, sorted: (field of a message that JSON writes in place, or 0; number; place in `fields`).
+    /// Numbers in protobuf, sorted: (name of a message that JSON writes in place, or 0; number; place in `fields`).
     numbers: &'static [(u16, u16, u16)],
     /// Owned as a whole in apply.
     pub atomic: bool,
@@ -173,8 +173,8 @@ impl Type {
         alphabet.iter().chain(places)
     }
 
-    /// The field with that number in the type's protobuf message, or, where `outer` is not 0, in the message in its field
-    /// `outer`, which JSON writes in place (`volumeSource`).
+    /// The field with that number in the type's protobuf message, or, where `outer` is not 0, in the message that JSON
+    /// writes in place (`volumeSource`) and that [`Self::in_place`] named so.
     pub fn numbered(&self, outer: u16, number: u16) -> Option<&'static Field> {
         let fields: &'static [Field] = self.fields;
         let found =
@@ -182,9 +182,20 @@ impl Type {
         fields.get(usize::from(self.numbers.get(found)?.2))
     }
 
-    /// Whether a number of the protobuf message is that of a message which JSON writes in place.
-    pub fn is_in_place(&self, number: u16) -> bool {
-        number != 0 && self.numbers.iter().any(|one| one.0 == number)
+    /// The name of a message that JSON writes in place, where a number is that of one: its number, and of one in
+    /// another `256 * outer + number`.
+    pub fn in_place(&self, outer: u16, number: u16) -> Option<u16> {
+        let number = u8::try_from(number).ok().filter(|number| *number != 0)?;
+        let name = outer.checked_mul(256)?.checked_add(u16::from(number))?;
+        let is_within = |one: &(u16, u16, u16)| one.0 == name || one.0 / 256 == name;
+        self.numbers.iter().any(is_within).then_some(name)
+    }
+
+    /// Whether the protobuf number of every field is known.
+    pub fn is_numbered(&self) -> bool {
+        let named = |field: &&Field| !matches!(field.name, "apiVersion" | "kind");
+        self.numbers.iter().filter(|one| self.fields.get(usize::from(one.2)).as_ref().is_some_and(named)).count()
+            == self.fields.iter().filter(named).count()
     }
 
     /// The last part of the name, which is the Go struct's: `DaemonSetSpec`.
@@ -293,7 +304,7 @@ mod tests {
         let volume = by_name("io.k8s.api.core.v1.Volume").unwrap();
         assert_eq!(volume.numbered(0, 1).map(|field| field.name), Some("name"));
         assert_eq!(volume.numbered(2, 1).map(|field| field.name), Some("hostPath"));
-        assert!(volume.is_in_place(2) && !volume.is_in_place(1));
+        assert_eq!((volume.in_place(0, 2), volume.in_place(0, 1)), (Some(2), None));
         let metadata = by_name("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta").unwrap();
         assert_eq!(metadata.numbered(0, 17).map(|field| field.name), Some("managedFields"));
         for row in crate::resource::ALL {

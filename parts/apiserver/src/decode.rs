@@ -33,7 +33,7 @@ pub enum Media {
     Json,
     /// YAML.
     Yaml,
-    /// Protobuf, of a few kinds.
+    /// Protobuf, of every kind but custom ones.
     Protobuf,
 }
 
@@ -147,6 +147,10 @@ pub fn object(
     wanted: Wanted,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
+    if media == Media::Protobuf && wanted.custom.is_some() {
+        let why = format!("{} is read as JSON or YAML only", wanted.kind);
+        return Err(unreadable(&Unreadable::Protobuf(why), body, wanted));
+    }
     let read = node::read(body, media).map_err(|fault| unreadable(&fault, body, wanted))?;
     let about = kind_of(&read.node).map_err(|fault| unrecognized(&fault, body, wanted))?;
     if wanted.custom.is_some() && about.0.is_empty() {

@@ -60,6 +60,7 @@ const FLAGS_DROPPED: &[&str] = &[
     "hostPID",
     "nullable",
     "paused",
+    "preserveUnknownFields",
     "publishNotReadyAddresses",
     "sslEnabled",
     "stdin",
@@ -129,7 +130,8 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
         if name == "managedFields" {
             return true;
         }
-        let flag_of_mount = name == "readOnly" && kind.name.ends_with("VolumeMount");
+        let flag_of_mount = name == "readOnly"
+            && !matches!(kind.go_name(), "CSIVolumeSource" | "AzureDiskVolumeSource");
         within(&field.node, value);
         // A default in the schema stands at what Go always writes, but for names in references.
         let of_reference = name == "name" && matches!(field.node, Node::Text);

@@ -3,8 +3,9 @@
 //!
 //! The wire: the four bytes `k8s\0`, then an envelope (1: {1: apiVersion, 2: kind}, 2: the object). Go writes
 //! every field that is no pointer, set or not. What that leaves here, zeros and empty messages, is dropped
-//! later, as it is from JSON; only empty texts and the zero time are dropped here. A field without a known number is
-//! refused rather than lost.
+//! later, as it is from JSON; only empty texts and the zero time are dropped here. A number that no field has is passed
+//! over, as upstream does with what older and newer clients send; where it may be that of a field whose number we do
+//! not know, the body is refused rather than a field lost.
 
 use super::node::Node;
 use api::schema::{self, Type};
@@ -54,6 +55,10 @@ fn shape(version: &str, kind: &str) -> Option<&'static Type> {
 
 enum Part<'a> {
     Number(u64),
+    /// The bits of a `double`.
+    Double(u64),
+    /// Four bytes, which no field of Kubernetes has.
+    Four,
     Bytes(&'a [u8]),
 }
 
@@ -74,10 +79,18 @@ impl<'a> Parts<'a> {
         Err("a number is longer than 64 bits".to_owned())
     }
 
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N], String> {
+        let (bytes, rest) = self.0.split_first_chunk::<N>().ok_or("unexpected EOF")?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+
     fn part(&mut self) -> Result<(u64, Part<'a>), String> {
         let tag = self.varint()?;
         let part = match tag & 7 {
             0 => Part::Number(self.varint()?),
+            1 => Part::Double(u64::from_le_bytes(self.fixed()?)),
+            5 => self.fixed::<4>().map(|_| Part::Four)?,
             2 => {
                 let length = usize::try_from(self.varint()?).map_err(|error| error.to_string())?;
                 let (bytes, rest) = self.0.split_at_checked(length).ok_or("unexpected EOF")?;
@@ -121,16 +134,25 @@ fn message(
     }
     for part in Parts(bytes) {
         let (number, part) = part?;
-        let unknown =
-            || format!("field {number} of {} is read as JSON or YAML only", found.go_name());
-        let number = u16::try_from(number).map_err(|_| unknown())?;
-        if outer == 0 && found.is_in_place(number) {
+        let Some(number) = u16::try_from(number).ok().filter(|number| *number != 0) else {
+            continue;
+        };
+        if let Some(inner) = found.in_place(outer, number) {
             let Part::Bytes(bytes) = part else { return Err(WRONG_TYPE.to_owned()) };
-            message(bytes, (found, number), depth + 1, out)?;
+            message(bytes, (found, inner), depth + 1, out)?;
             continue;
         }
-        let field = found.numbered(outer, number).ok_or_else(unknown)?;
-        let Some(value) = value(part, &field.node, depth)? else { continue };
+        let Some(field) = found.numbered(outer, number) else {
+            if found.is_numbered() {
+                continue;
+            }
+            return Err(format!("field {number} of {} is read as JSON or YAML only", found.go_name()));
+        };
+        let value = match value(part, &field.node, depth)? {
+            None if says_something(found, field) => Node::Text(String::new()),
+            None => continue,
+            Some(value) => value,
+        };
         let there = out.iter_mut().find(|(key, _)| key == field.name).map(|(_, value)| value);
         match (there, value) {
             (Some(Node::List(items)), Node::List(more)) => items.extend(more),
@@ -140,6 +162,14 @@ fn message(
         }
     }
     Ok(())
+}
+
+/// Whether an empty text is one: where Go writes it always, and where a claim says that it wants no class.
+fn says_something(found: &Type, field: &schema::Field) -> bool {
+    let is_default = field.default.is_none_or(|default| default == "\"\"");
+    matches!(field.node, schema::Node::Text)
+        && (field.required && is_default
+            || (found.go_name(), field.name) == ("PersistentVolumeClaimSpec", "storageClassName"))
 }
 
 const WRONG_TYPE: &str = "a field is of a wrong wire type";
@@ -152,12 +182,13 @@ fn value(part: Part<'_>, holds: &schema::Node, depth: usize) -> Result<Option<No
         (Holds::Int32 | Holds::Int64, Part::Number(number)) => {
             return Ok(Some(Node::Number(number.cast_signed().into())));
         }
+        (Holds::Double, Part::Double(bits)) => return double(f64::from_bits(bits)).map(Some),
         (Holds::List(list), part) => {
             let item = value_of_list(part, &list.items, depth)?;
             return Ok(Some(Node::List(vec![item])));
         }
         (_, Part::Bytes(bytes)) => bytes,
-        (_, Part::Number(_)) => return Err(WRONG_TYPE.to_owned()),
+        _ => return Err(WRONG_TYPE.to_owned()),
     };
     Ok(match holds {
         Holds::Text => Some(text(bytes)?).filter(|text| !text.is_empty()).map(Node::Text),
@@ -174,8 +205,41 @@ fn value(part: Part<'_>, holds: &schema::Node, depth: usize) -> Result<Option<No
             message(bytes, (found, 0), depth + 1, &mut fields)?;
             Some(Node::Object(fields))
         }
+        Holds::SchemaOr(found) => schema_or(bytes, found, depth)?,
         Holds::Map(map) => Some(Node::Object(vec![entry(bytes, &map.values, depth)?])),
-        _ => return Err("a field of this type is read as JSON or YAML only".to_owned()),
+        Holds::Bool | Holds::Int32 | Holds::Int64 | Holds::Double | Holds::List(_) => {
+            return Err(WRONG_TYPE.to_owned());
+        }
+    })
+}
+
+/// A number as Go writes it in JSON: whole ones without a point.
+fn double(number: f64) -> Result<Node, String> {
+    let number = serde_json::Number::from_f64(number).ok_or("a number is none")?;
+    let text = number.to_string();
+    let whole = text.strip_suffix(".0").and_then(|whole| whole.parse::<i64>().ok());
+    Ok(Node::Number(whole.map_or(number, Into::into)))
+}
+
+/// A schema, or a flag, or schemas: one in field 1 or, after a flag, in field 2; else several in field 2.
+fn schema_or(bytes: &[u8], found: &'static Type, depth: usize) -> Result<Option<Node>, String> {
+    let schema = |bytes| {
+        let mut fields = Vec::new();
+        message(bytes, (found, 0), depth + 1, &mut fields).map(|()| Node::Object(fields))
+    };
+    let (mut allows, mut one, mut more) = (None, None, Vec::new());
+    for part in Parts(bytes) {
+        match part? {
+            (1, Part::Number(number)) => allows = Some(Node::Bool(number != 0)),
+            (1, Part::Bytes(bytes)) => one = Some(schema(bytes)?),
+            (2, Part::Bytes(bytes)) => more.push(schema(bytes)?),
+            _ => {}
+        }
+    }
+    Ok(match allows {
+        Some(allows) => Some(more.pop().unwrap_or(allows)),
+        None if more.is_empty() => one,
+        None => Some(Node::List(more)),
     })
 }
 
@@ -260,8 +324,16 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-        let mut out = vec![number << 3 | 2, u8::try_from(bytes.len()).expect("short")];
+    /// A field of any number and length.
+    fn field(number: u64, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for mut value in [number << 3 | 2, bytes.len() as u64] {
+            while value > 0x7f {
+                out.push(u8::try_from(value & 0x7f).expect("seven bits") | 0x80);
+                value >>= 7;
+            }
+            out.push(u8::try_from(value).expect("seven bits"));
+        }
         out.extend_from_slice(bytes);
         out
     }
@@ -310,7 +382,9 @@ mod tests {
             }
         }
         read(&body("Nonsense", b"")).expect_err("no such kind");
-        read(&body("Namespace", &field(9, b"x"))).expect_err("a field we do not know");
+        let newer = [field(1, &field(1, b"x")), field(9, b"x"), vec![10 << 3 | 5, 1, 2, 3, 4]];
+        assert_eq!(read(&body("Namespace", &newer.concat())), read(&whole), "as upstream");
+        read(&body("Pod", &field(2, &field(60, b"x")))).expect_err("it may be one we lack");
         read(b"{}").expect_err("no protobuf");
     }
 
@@ -344,5 +418,88 @@ mod tests {
             read(&body("Lease", &field(2, &renewed))).expect("read").into_value()["spec"],
             json!({"renewTime": "1970-01-01T00:00:01.001000Z"})
         );
+    }
+
+    #[test]
+    fn schemas_of_custom_resources_are_read_with_their_doubles_and_flags() {
+        let mut least = vec![11 << 3 | 1];
+        least.extend(1.5_f64.to_le_bytes());
+        let mut most = vec![9 << 3 | 1];
+        most.extend(4_f64.to_le_bytes());
+        let number = [field(5, b"number"), least, most].concat();
+        let anything = field(30, &[1 << 3, 1]);
+        let open = [field(5, b"object"), anything].concat();
+        let items = field(24, &field(1, &number));
+        let list = [field(5, b"array"), items].concat();
+        let named = |name: &[u8], held: &[u8]| field(29, &[field(1, name), field(2, held)].concat());
+        let schema = [named(b"open", &open), named(b"list", &list)].concat();
+        let version =
+            [field(1, b"v1"), field(4, &field(1, &schema)), field(5, &field(1, b""))].concat();
+        let spec = [field(1, b"x.io"), field(7, &version)].concat();
+        let read = read(&body("CustomResourceDefinition", &field(2, &spec))).expect("read");
+        assert_eq!(
+            read.into_value()["spec"]["versions"][0],
+            json!({"name": "v1", "subresources": {"status": {}}, "schema": {"openAPIV3Schema": {"properties": {
+                "open": {"type": "object", "additionalProperties": true},
+                "list": {"type": "array", "items": {"type": "number", "minimum": 1.5, "maximum": 4}},
+            }}}})
+        );
+    }
+
+    #[test]
+    fn rules_of_admission_policies_are_read_through_two_messages_in_place() {
+        let rule = [field(1, b"apps"), field(2, b"v1"), field(3, b"deployments")].concat();
+        let both = field(2, &[field(1, b"CREATE"), field(2, &rule)].concat());
+        let spec = field(2, &field(3, &both));
+        let read = read(&body("ValidatingAdmissionPolicy", &field(2, &spec))).expect("read");
+        assert_eq!(
+            read.into_value()["spec"]["matchConstraints"]["resourceRules"][0],
+            json!({"operations": ["CREATE"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]})
+        );
+    }
+
+    #[test]
+    fn a_claim_that_wants_no_class_says_so() {
+        let spec = field(2, &field(5, b""));
+        assert_eq!(
+            read(&body("PersistentVolumeClaim", &spec)).expect("read").into_value()["spec"],
+            json!({"storageClassName": ""})
+        );
+    }
+
+    #[test]
+    fn hostile_bytes_are_refused_or_read_and_never_a_panic() {
+        // schemas within schemas, deeper than anything that is served
+        let mut deep = field(5, b"object");
+        for _ in 0..2_000 {
+            deep = field(28, &deep);
+        }
+        let version = field(4, &field(1, &deep));
+        let spec = field(2, &field(7, &version));
+        read(&body("CustomResourceDefinition", &spec)).expect_err("nested too deep");
+        // a length that lies, by much
+        let lying = [MAGIC, &[1 << 3 | 2], &[0xff; 9], &[1]].concat();
+        read(&lying).expect_err("shorter than it says");
+        read(&body("Namespace", &field(1, &field(1, b"\xff\xfe")))).expect_err("no text");
+
+        let meta = [field(1, b"x"), field(11, &[field(1, b"k"), field(2, b"v")].concat())].concat();
+        let port = [field(1, b"p"), vec![3 << 3, 80]].concat();
+        let container = [field(1, b"c"), field(6, &port), field(8, &field(1, b"\x0a\x00"))].concat();
+        let pod = [field(1, &meta), field(2, &field(2, &container))].concat();
+        let whole = body("Pod", &pod);
+        read(&whole).expect("read");
+        // every byte replaced, lost and doubled
+        for at in 0..whole.len() {
+            for byte in [0, 1, 2, 0x7f, 0x80, 0xff, whole[at] ^ 1, whole[at] ^ 8, whole[at] ^ 0x40] {
+                let mut changed = whole.clone();
+                changed[at] = byte;
+                drop(read(&changed));
+                changed.remove(at);
+                drop(read(&changed));
+                changed.insert(at, byte);
+                changed.insert(at, whole[at]);
+                drop(read(&changed));
+            }
+        }
     }
 }
