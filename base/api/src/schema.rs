@@ -194,7 +194,10 @@ impl Type {
     /// Whether the protobuf number of every field is known.
     pub fn is_numbered(&self) -> bool {
         let named = |field: &&Field| !matches!(field.name, "apiVersion" | "kind");
-        self.numbers.iter().filter(|one| self.fields.get(usize::from(one.2)).as_ref().is_some_and(named)).count()
+        self.numbers
+            .iter()
+            .filter(|one| self.fields.get(usize::from(one.2)).as_ref().is_some_and(named))
+            .count()
             == self.fields.iter().filter(named).count()
     }
 
