@@ -3,6 +3,8 @@
 //! The steps are those that operators wait for: a DaemonSet on every node, an update of all, one node that joins, one
 //! label that flips. The last two are to cost the same however many nodes there are.
 
+mod requests;
+
 use crate::cli::{BenchFlags, Cli, Command};
 use crate::server::Trial;
 use anyhow::Context;
@@ -32,6 +34,9 @@ const LABEL: &str = "pernode.dev/bench";
 
 pub(crate) async fn run(flags: BenchFlags) -> anyhow::Result<ExitCode> {
     crate::host::raise_open_files();
+    if flags.requests {
+        return requests::run(&flags).await;
+    }
     say("nodes  all bound    pods/s  cpu/pod  25% rollout  node joins  label flips   memory");
     for nodes in &flags.nodes {
         let folder = folder(&flags, *nodes);
@@ -167,6 +172,7 @@ impl Fleet {
         let pause = LOOK.max(LOOK_EACH * u32::try_from(self.count)?);
         while !holds().await? {
             anyhow::ensure!(Instant::now() < end, "not within {DEADLINE:?}: {what}");
+            // Looks are part of what is measured, so they are few: a watch would cost each of the pods' events.
             tokio::time::sleep(pause).await;
         }
         Ok(())

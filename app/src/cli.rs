@@ -326,6 +326,12 @@ pub(crate) struct BenchFlags {
     /// Sizes of the fleets, one after another
     #[arg(long, value_delimiter = ',', default_value = "1000,5000,10000")]
     pub(crate) nodes: Vec<usize>,
+    /// Measure requests instead of fleets: creates, updates, patches, lists and watches of the API server alone
+    #[arg(long)]
+    pub(crate) requests: bool,
+    /// Pods that --requests makes and lists, and watchers of nodes [default: 10000]
+    #[arg(long, requires = "requests")]
+    pub(crate) pods: Option<usize>,
     /// Where the stores are kept; they stay there [default: a temporary folder that is removed]
     #[arg(long)]
     pub(crate) data_dir: Option<PathBuf>,

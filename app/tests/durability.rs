@@ -138,6 +138,7 @@ async fn acknowledged_writes_survive_sigkill_and_revisions_never_go_back() {
         let writers: Vec<_> = (0..WRITERS).map(|w| write(client.clone(), round, w)).collect();
         let pause = Duration::from_millis(chance.random_range(20..300));
         let killer = async {
+            // no condition to wait for: the server is to die at any moment, in the midst of whatever it does
             tokio::time::sleep(pause).await;
             server.child.kill().expect("SIGKILL");
             server.child.wait().expect("it ended");

@@ -37,6 +37,10 @@ pub(crate) fn run() -> Result<()> {
     let scale = sh::run(&pernode.to_string_lossy(), &["bench"]);
     let scale = report::scale(scale.unwrap_or_else(|error| format!("failed: {error:#}")));
     answer(&scale);
+    say("requests ...");
+    let requests = sh::run(&pernode.to_string_lossy(), &["bench", "--requests"]);
+    let requests = report::requests(requests.unwrap_or_else(|error| format!("failed: {error:#}")));
+    answer(&requests);
     let dir = std::env::temp_dir().join(format!("pernode-bench-{}", std::process::id()));
     let wish = Wish { dir: dir.clone(), nodes: 3, pernode, prefix: "bench".into() };
     let outcome = cluster::up(&wish).and_then(|mut state| measure(&mut state));
@@ -45,7 +49,7 @@ pub(crate) fn run() -> Result<()> {
     ended?;
     let table = crate::api::lay_out(&report::cells(&rows));
     answer(&table);
-    report::write(&root.join("docs/benchmarks.md"), &scale, &rows, &before)
+    report::write(&root.join("docs/benchmarks.md"), (&scale, &requests), &rows, &before)
 }
 
 fn measure(state: &mut State) -> Result<Vec<Row>> {

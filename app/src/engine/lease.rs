@@ -62,6 +62,7 @@ impl Lease {
                     );
                 }
             }
+            // The period of the lease's own protocol, as client-go's: nothing tells when a holder forgets to renew.
             tokio::time::sleep(self.timings.retry).await;
         }
     }
@@ -70,6 +71,7 @@ impl Lease {
     pub(super) async fn hold(&self) -> String {
         let mut kept = Instant::now();
         loop {
+            // A lease is renewed in a period, whatever happens meanwhile.
             tokio::time::sleep(self.timings.retry).await;
             let deadline = kept + self.timings.deadline;
             // others count from the moment the renewal was written, which may be long before its answer is here

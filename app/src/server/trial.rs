@@ -22,6 +22,15 @@ pub(crate) struct Trial {
 impl Trial {
     /// Starts it in a folder that is empty or not there.
     pub(crate) async fn start(flags: &ServerFlags, folder: &Path) -> anyhow::Result<Self> {
+        Self::start_parts(flags, folder, &[Part::Daemonset, Part::Scheduler, Part::Caretaker]).await
+    }
+
+    /// The same with these parts beside the API server.
+    pub(crate) async fn start_parts(
+        flags: &ServerFlags,
+        folder: &Path,
+        parts: &[Part],
+    ) -> anyhow::Result<Self> {
         let folder = files::Folder::open(folder)?;
         let setup = setup()?;
         let address = IpAddr::from(Ipv4Addr::LOCALHOST);
@@ -43,7 +52,7 @@ impl Trial {
             .await
             .map_err(|fault| anyhow::anyhow!("cannot write what must exist: {fault}"))?;
         let settings = parts::Settings {
-            parts: BTreeSet::from([Part::Daemonset, Part::Scheduler, Part::Caretaker]),
+            parts: parts.iter().copied().collect(),
             range: flags.cluster_cidr.for_nodes(flags.node_cidr_mask_size)?,
             signing_duration: caretaker::LIFE_MAX,
             upstream: false,
@@ -60,6 +69,11 @@ impl Trial {
     /// A client without a socket, with all rights.
     pub(crate) fn client(&self, agent: &'static str) -> kube::Client {
         parts::client(&self.server, Identity::new(agent, &[MASTERS]), agent)
+    }
+
+    /// The API itself, for one with all rights.
+    pub(crate) fn router(&self, name: &str) -> axum::Router {
+        self.server.as_user(Identity::new(name, &[MASTERS]))
     }
 
     /// Ends it in order, the store last.

@@ -1,10 +1,11 @@
 //! Who is let in, and in which words the others are not.
 
-use crate::harness::{Place, administrator, delete, get, kubectl, message, post, with_token};
+use crate::harness::{
+    Place, administrator, delete, eventually, get, kubectl, message, post, with_token,
+};
 use http::StatusCode;
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 #[tokio::test]
 async fn health_is_open_to_everybody_and_the_rest_is_not() {
@@ -24,35 +25,25 @@ async fn health_is_open_to_everybody_and_the_rest_is_not() {
     assert_eq!(message(&text), "forbidden: User \"system:anonymous\" cannot get path \"/metrics\"");
 }
 
-/// Between two looks at figures, and how many looks: a minute in all.
-const LOOK: Duration = Duration::from_millis(100);
-const LOOKS: usize = 600;
-
 #[tokio::test]
 async fn the_figures_of_all_parts_are_on_one_page() {
     let place = Place::new();
     let _server = place.start_whole(0);
     let client = administrator(&place).await;
     // the server is ready before its parts have begun, and they have no figures until then
-    let mut missing = Some("everything");
     let mut text = String::new();
-    for _ in 0..LOOKS {
+    eventually("the figures of all parts are there", async || {
         let (status, page) = get(&client, "/metrics").await;
         assert_eq!(status, StatusCode::OK);
         text = page;
-        missing = [
+        let wanted = [
             "apiserver_storage_revision ",
             "apiserver_storage_batches ",
             "# TYPE pernode_queue_depth gauge",
-        ]
-        .into_iter()
-        .find(|name| !text.lines().any(|line| line.starts_with(name)));
-        if missing.is_none() {
-            break;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    assert_eq!(missing, None, "{text}");
+        ];
+        wanted.iter().all(|name| text.lines().any(|line| line.starts_with(name)))
+    })
+    .await;
     assert_eq!(text.matches("# EOF").count(), 1);
     assert!(text.ends_with("# EOF\n"));
 }

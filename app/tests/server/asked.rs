@@ -1,17 +1,13 @@
 //! `pernode explain` and `pernode plan` against a real server with pretend nodes.
 
-use crate::harness::{Place, Running, administrator, get, kubectl, pernode, post, send};
-use http::{Request, StatusCode, header};
+use crate::harness::{
+    Place, Running, administrator, eventually, get, kubectl, patch, pernode, post,
+};
+use http::StatusCode;
 use kube::Client;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
-
-/// How long anything here may take on a busy machine; nothing waits for it when all is well.
-const DEADLINE: Duration = Duration::from_secs(120);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
 
 const SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
 
@@ -25,27 +21,10 @@ impl Drop for Hollow {
     }
 }
 
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = tokio::time::Instant::now() + DEADLINE;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < end, "not within {DEADLINE:?}: {what}");
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
 async fn read(client: &Client, path: &str) -> Value {
     let (status, text) = get(client, path).await;
     assert_eq!(status, StatusCode::OK, "{text}");
     serde_json::from_str(&text).unwrap()
-}
-
-async fn patch(client: &Client, path: &str, body: &Value) {
-    let request = Request::patch(path)
-        .header(header::CONTENT_TYPE, "application/merge-patch+json")
-        .body(body.to_string().into_bytes())
-        .unwrap();
-    let (status, text) = send(client, request).await;
-    assert_eq!(status, StatusCode::OK, "{text}");
 }
 
 fn daemons(image: &str) -> Value {

@@ -1,19 +1,16 @@
 //! The engine as a controller of somebody else's cluster: a server whose own engine is off.
 
-use crate::harness::{Place, Running, administrator, get, pernode, post, send};
-use http::{Request, StatusCode, header};
+use crate::harness::{
+    DEADLINE, Place, Running, administrator, eventually, get, patch, pernode, post, send,
+};
+use http::StatusCode;
 use kube::Client;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
 
-/// How long anything here may take on a busy machine; nothing waits for it when all is well.
-const DEADLINE: Duration = Duration::from_secs(120);
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(200);
 /// Nodes of each test; the last one has a taint that daemons do not tolerate.
 const NODES: usize = 4;
 
@@ -78,23 +75,6 @@ impl Drop for Engine {
         let _ended = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = tokio::time::Instant::now() + DEADLINE;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < end, "not within {DEADLINE:?}: {what}");
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-async fn patch(client: &Client, path: &str, body: &Value) {
-    let request = Request::patch(path)
-        .header(header::CONTENT_TYPE, "application/merge-patch+json")
-        .body(body.to_string().into_bytes())
-        .unwrap();
-    let (status, text) = send(client, request).await;
-    assert_eq!(status, StatusCode::OK, "{text}");
 }
 
 async fn items(client: &Client, path: &str) -> Vec<Value> {

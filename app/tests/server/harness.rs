@@ -15,6 +15,10 @@ use tempfile::TempDir;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long an end may take: the server's own patience is below.
 const END_DEADLINE: Duration = Duration::from_secs(30);
+/// How long anything may take that comes about by itself.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+/// Between two looks at it: what is waited for is only to be seen by asking.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Users of every test: token is the name with `-token` behind it.
 const TOKENS: &str = "alice-token,alice,1001,\"devs,ops\"\nbob-token,bob,1002,devs\n\
@@ -246,4 +250,23 @@ pub(crate) fn kubectl(kubeconfig: &Path, arguments: &[&str]) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "kubectl {arguments:?}: {said}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Looks until it holds.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = tokio::time::Instant::now() + DEADLINE;
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Sends a merge patch that is taken.
+pub(crate) async fn patch(client: &Client, path: &str, body: &Value) {
+    let request = Request::patch(path)
+        .header(header::CONTENT_TYPE, "application/merge-patch+json")
+        .body(body.to_string().into_bytes())
+        .unwrap();
+    let (status, text) = send(client, request).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
 }

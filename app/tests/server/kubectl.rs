@@ -10,6 +10,9 @@ use std::time::Duration;
 /// Commands that the script has at least; the reader of a shorter one would be broken.
 const COMMANDS_MIN: usize = 60;
 
+/// Kinds that are served at least.
+const KINDS_MIN: usize = 35;
+
 /// How long a line of a watch may take.
 const LINE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -117,6 +120,46 @@ fn patterns_of_the_script_match_what_they_should() {
     assert!(fits("a…c", "abc") && fits("…", "") && fits("a…", "a") && fits("a", "a"));
     assert!(!fits("a", "ab") && !fits("a…c", "abd") && !fits("a…b…c", "acb"));
     assert!(all_fit(&["…", "x", "…"], &["a", "x"]) && !all_fit(&["x", "…"], &["a", "x"]));
+}
+
+/// What kubectl prints; it has to succeed.
+fn said(place: &Place, arguments: &[&str]) -> String {
+    let output = Command::new("kubectl")
+        .args(arguments)
+        .env("KUBECONFIG", place.file("admin.kubeconfig"))
+        .env("HOME", place.data())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "kubectl {arguments:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn every_kind_is_explained_with_all_its_fields() {
+    let place = Place::new();
+    let _server = place.start();
+    let all = said(&place, &["api-resources", "--no-headers"]);
+    let mut explained = 0;
+    for line in all.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [plural, .., version, _, kind] = words.as_slice() else { panic!("{line}") };
+        let text =
+            said(&place, &["explain", plural, "--recursive", &format!("--api-version={version}")]);
+        let (head, fields) = text.split_once("FIELDS:\n").unwrap_or((&text, ""));
+        assert!(head.contains(&format!("KIND:       {kind}\n")), "{text}");
+        let (_, description) = head.split_once("DESCRIPTION:\n").unwrap_or_default();
+        let description = description.trim();
+        assert!(!description.is_empty() && description != "<empty>", "{kind} says nothing: {text}");
+        assert!(fields.contains("metadata\t<"), "{kind} has fields: {text}");
+        explained += 1;
+    }
+    assert!(explained >= KINDS_MIN, "only {explained} kinds");
+    // and one field in full, by the old document too
+    for output in ["plaintext", "plaintext-openapiv2"] {
+        let text = said(&place, &["explain", "pod.spec.containers.image", "--output", output]);
+        assert!(text.contains("Container image name"), "{output}: {text}");
+    }
 }
 
 /// A watch under way; ended with the value.

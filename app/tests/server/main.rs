@@ -9,6 +9,7 @@
 
 mod access;
 mod asked;
+mod custom;
 mod engine;
 mod harness;
 mod informer;

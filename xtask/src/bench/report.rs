@@ -96,6 +96,11 @@ pub(super) fn scale(printed: String) -> String {
     text + &remarks
 }
 
+/// The lines of `pernode bench --requests`, which are rows of a table, below their headings.
+pub(super) fn requests(printed: String) -> String {
+    format!("| what | aim | figure | how |\n| --- | --- | --- | --- |\n{}\n", printed.trim_end())
+}
+
 fn table(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for (i, row) in rows.iter().enumerate() {
@@ -108,7 +113,12 @@ fn table(rows: &[Vec<String>]) -> String {
 }
 
 /// Writes the whole page.
-pub(super) fn write(file: &Path, scale: &str, rows: &[Row], load: &str) -> Result<()> {
+pub(super) fn write(
+    file: &Path,
+    (scale, requests): (&str, &str),
+    rows: &[Row],
+    load: &str,
+) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (times, rows) = (super::TIMES, table(&cells(rows)));
     let text = format!(
@@ -123,6 +133,10 @@ pub(super) fn write(file: &Path, scale: &str, rows: &[Row], load: &str) -> Resul
          however many nodes there are. For comparison, Kubernetes 1.36.2 with raised client limits on 2 cores: 91 pods a \
          second, 18 ms of processor time for each, 1.5 GB at 5,000 nodes.\n\n\
          {scale}\n\
+         ## Requests\n\n\
+         `pernode bench --requests`: the API server alone, over a store on disk, asked in its own process without sockets. A \
+         write counts when it is durable.\n\n\
+         {requests}\n\
          ## Real nodes\n\n\
          Three nodes that are namespaces of this machine, each with its own containerd; {times} repetitions unless said \
          otherwise. For comparison on 2 cores: Kubernetes 1.36 needs 1.7 s to ready and 590 MiB for its control plane with 300 \
