@@ -103,6 +103,9 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
             .await
             .map_err(|fault| anyhow::anyhow!("cannot write what must exist: {fault}"))?;
         tracing::debug!(elapsed = ?began.elapsed(), "what must exist is there");
+        if let Err(fault) = server.publish().await {
+            tracing::warn!(%fault, "the service kubernetes does not say where this server is");
+        }
         let token = folder.keep_join_token(&server, running.setup.clock.now()).await?;
         parts::start(&settings, &server, &running.setup, &pki);
         files::greet(&folder, &url, &token, pki.ca_hash(), began.elapsed());

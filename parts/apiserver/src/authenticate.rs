@@ -27,6 +27,10 @@ use std::sync::Arc;
 /// 8,000; headers as a whole end at 64 KiB (`tls::HEADER_BYTES_MAX`).
 pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 
+/// The extra word by which a caller's credential is told from its others: of tokens their id, of certificates their
+/// SHA-256.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
 /// The certificate of the other end of a connection, as an extension of its requests. Only
 /// [`crate::tls`] makes one, after the handshake proved the chain to our CA and the possession of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +55,10 @@ impl Peer {
         if user.is_empty() {
             return None;
         }
-        Some(Self { identity: Identity::new(user, &groups), not_after })
+        let mut identity = Identity::new(user, &groups);
+        let print = secret_hash(der).map(|byte| format!("{byte:02x}")).concat();
+        identity.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={print}")]);
+        Some(Self { identity, not_after })
     }
 }
 
@@ -176,9 +183,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Under which a secret is kept, so that finding it takes no longer for one that begins like a real one.
-fn secret_hash(secret: &str) -> [u8; 32] {
+fn secret_hash(secret: impl AsRef<[u8]>) -> [u8; 32] {
     use sha2::Digest;
-    sha2::Sha256::digest(secret.as_bytes()).into()
+    sha2::Sha256::digest(secret).into()
 }
 
 /// Equality that takes the same time wherever the difference lies.

@@ -62,7 +62,17 @@ pub fn answer(path: &str, accept: Option<&str>, known: Option<&str>) -> Option<R
     TABLE.answer(path, accept, known)
 }
 
+/// The paths of the table's documents.
+pub fn paths() -> Vec<String> {
+    TABLE.paths()
+}
+
 impl Catalog {
+    /// The paths of the documents.
+    pub fn paths(&self) -> Vec<String> {
+        self.documents.keys().cloned().collect()
+    }
+
     /// Documents of the table and of custom kinds, which come in the order given; of those `going` nothing new may be
     /// made.
     pub fn with(custom: &[&'static Resource], going: &[&'static Resource]) -> Self {

@@ -1,6 +1,6 @@
 //! The server: who asks, for what, may they, and then the verb. One tower Service for callers of every kind.
 
-mod bootstrap;
+pub(crate) mod bootstrap;
 mod paths;
 
 pub use paths::Version;
@@ -208,6 +208,11 @@ impl Server {
         bootstrap::write(self).await?;
         self.inner.ready.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Writes where this server is reached: the service `kubernetes` in namespace `default` and what is behind it.
+    pub async fn publish(&self) -> Result<(), Status> {
+        bootstrap::publish(self).await
     }
 
     /// The objects behind the server.

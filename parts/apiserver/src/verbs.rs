@@ -15,7 +15,7 @@ pub(crate) mod token;
 pub(crate) mod update;
 pub(crate) mod watch;
 
-use crate::admit::{Context, Strategy, admission};
+use crate::admit::{Context, Strategy, admission, endpoints};
 use crate::authorize::{self, review::Judges};
 use crate::decode::options::{ListOptions, Query, WriteOptions};
 use crate::decode::{self, Media, Wanted};
@@ -183,6 +183,9 @@ pub(crate) async fn run(
     body: Body,
 ) -> Result<Answer, Status> {
     let subresource = call.subresource().to_owned();
+    if (call.row.group, call.row.kind) == ("", "Endpoints") {
+        call.warn([endpoints::DEPRECATED.to_owned()]);
+    }
     let reply = match (method.as_str(), subresource.as_str()) {
         ("GET", "") if call.name().is_empty() || call.target.legacy_watch => {
             let watch = call.target.attributes.verb == "watch";

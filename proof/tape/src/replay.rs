@@ -115,6 +115,7 @@ impl Lab {
         let mut tasks = JoinSet::new();
         tasks.spawn(committer.run(CancellationToken::new()));
         server.bootstrap().await.map_err(|status| anyhow!("bootstrap: {}", status.message))?;
+        server.publish().await.map_err(|status| anyhow!("publish: {}", status.message))?;
         Ok(Self { router: server.router(), renaming, _committer: tasks })
     }
 

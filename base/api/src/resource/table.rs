@@ -23,6 +23,15 @@ pub const ALL: &[Resource] = &[
     .short(&["cm"])
     .hash("qFsyl6wFWjQ="),
     Resource::new(
+        ["", "v1", "Endpoints"],
+        ["endpoints", "endpoints"],
+        "io.k8s.api.core.v1.Endpoints",
+        "/endpoints",
+        ALL_VERBS,
+    )
+    .short(&["ep"])
+    .hash("fWeeMqaN/OA="),
+    Resource::new(
         ["", "v1", "Event"],
         ["events", "event"],
         "io.k8s.api.core.v1.Event",
@@ -65,6 +74,27 @@ pub const ALL: &[Resource] = &[
     .short(&["no"])
     .hash("XwShjMxG9Fs=")
     .below(&[Subresource::new("status", "Node", GET_PATCH_UPDATE)]),
+    Resource::new(
+        ["", "v1", "PersistentVolumeClaim"],
+        ["persistentvolumeclaims", "persistentvolumeclaim"],
+        "io.k8s.api.core.v1.PersistentVolumeClaim",
+        "/persistentvolumeclaims",
+        ALL_VERBS,
+    )
+    .short(&["pvc"])
+    .hash("QWTyNDq0dC4=")
+    .below(&[Subresource::new("status", "PersistentVolumeClaim", GET_PATCH_UPDATE)]),
+    Resource::new(
+        ["", "v1", "PersistentVolume"],
+        ["persistentvolumes", "persistentvolume"],
+        "io.k8s.api.core.v1.PersistentVolume",
+        "/persistentvolumes",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .short(&["pv"])
+    .hash("HN/zwEC+JgM=")
+    .below(&[Subresource::new("status", "PersistentVolume", GET_PATCH_UPDATE)]),
     Resource::new(["", "v1", "Pod"], ["pods", "pod"], "io.k8s.api.core.v1.Pod", "/pods", ALL_VERBS)
         .short(&["po"])
         .category(&["all"])
@@ -279,6 +309,25 @@ pub const ALL: &[Resource] = &[
     ]),
     // networking.k8s.io/v1
     Resource::new(
+        ["networking.k8s.io", "v1", "IngressClass"],
+        ["ingressclasses", "ingressclass"],
+        "io.k8s.api.networking.v1.IngressClass",
+        "networking.k8s.io/ingressclasses",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .hash("l/iqIbDgFyQ="),
+    Resource::new(
+        ["networking.k8s.io", "v1", "Ingress"],
+        ["ingresses", "ingress"],
+        "io.k8s.api.networking.v1.Ingress",
+        "networking.k8s.io/ingresses",
+        ALL_VERBS,
+    )
+    .short(&["ing"])
+    .hash("39NQlfNR+bo=")
+    .below(&[Subresource::new("status", "Ingress", GET_PATCH_UPDATE)]),
+    Resource::new(
         ["networking.k8s.io", "v1", "NetworkPolicy"],
         ["networkpolicies", "networkpolicy"],
         "io.k8s.api.networking.v1.NetworkPolicy",
@@ -343,6 +392,43 @@ pub const ALL: &[Resource] = &[
     )
     .cluster_wide()
     .hash("hL6j/rwBV5w="),
+    Resource::new(
+        ["storage.k8s.io", "v1", "CSINode"],
+        ["csinodes", "csinode"],
+        "io.k8s.api.storage.v1.CSINode",
+        "storage.k8s.io/csinodes",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .hash("Pe62DkZtjuo="),
+    Resource::new(
+        ["storage.k8s.io", "v1", "CSIStorageCapacity"],
+        ["csistoragecapacities", "csistoragecapacity"],
+        "io.k8s.api.storage.v1.CSIStorageCapacity",
+        "storage.k8s.io/csistoragecapacities",
+        ALL_VERBS,
+    )
+    .hash("xeVl+2Ly1kE="),
+    Resource::new(
+        ["storage.k8s.io", "v1", "StorageClass"],
+        ["storageclasses", "storageclass"],
+        "io.k8s.api.storage.v1.StorageClass",
+        "storage.k8s.io/storageclasses",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .short(&["sc"])
+    .hash("K+m6uJwbjGY="),
+    Resource::new(
+        ["storage.k8s.io", "v1", "VolumeAttachment"],
+        ["volumeattachments", "volumeattachment"],
+        "io.k8s.api.storage.v1.VolumeAttachment",
+        "storage.k8s.io/volumeattachments",
+        ALL_VERBS,
+    )
+    .cluster_wide()
+    .hash("tJx/ezt6UDU=")
+    .below(&[Subresource::new("status", "VolumeAttachment", GET_PATCH_UPDATE)]),
     // apiextensions.k8s.io/v1
     Resource::new(
         ["apiextensions.k8s.io", "v1", "CustomResourceDefinition"],
@@ -386,6 +472,15 @@ pub const ALL: &[Resource] = &[
     )
     .cluster_wide()
     .hash("WQTu1GL3T2Q="),
+    // discovery.k8s.io/v1
+    Resource::new(
+        ["discovery.k8s.io", "v1", "EndpointSlice"],
+        ["endpointslices", "endpointslice"],
+        "io.k8s.api.discovery.v1.EndpointSlice",
+        "discovery.k8s.io/endpointslices",
+        ALL_VERBS,
+    )
+    .hash("qgS0xkrxYAI="),
 ];
 
 /// How many: the shape of `scale`, below workloads. Not a resource of its own.

@@ -1,6 +1,7 @@
 //! Rules for the metadata of every kind (spec A40, A41, A81).
 
 use super::json::{Json, JsonMut};
+use crate::decode::options::check_manager;
 use api::names;
 use api::{FieldError, Path};
 use serde_json::Value;
@@ -8,6 +9,9 @@ use std::collections::BTreeMap;
 
 /// Keys and values of all annotations together, upstream's `TotalAnnotationSizeLimitB`: 256 KiB.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest name of the subresource that one owns fields by, upstream's `MaxSubresourceNameLength`.
+const SUBRESOURCE_BYTES_MAX: usize = 256;
 
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
@@ -56,8 +60,16 @@ pub fn validate(
     namespaced: bool,
     name_rule: &dyn Fn(&str, bool) -> Vec<String>,
 ) -> Vec<FieldError> {
-    let metadata = object.at("metadata");
-    let path = Path::new("metadata");
+    validate_at(object.at("metadata"), namespaced, name_rule, &Path::new("metadata"))
+}
+
+/// The same for metadata that stands somewhere else.
+pub(crate) fn validate_at(
+    metadata: &Value,
+    namespaced: bool,
+    name_rule: &dyn Fn(&str, bool) -> Vec<String>,
+    path: &Path,
+) -> Vec<FieldError> {
     let mut faults = Vec::new();
     let prefix = metadata.text("generateName");
     if !prefix.is_empty() {
@@ -94,6 +106,21 @@ pub fn validate(
     faults.extend(annotations(metadata, &path.child("annotations")));
     faults.extend(owners(metadata, &path.child("ownerReferences")));
     faults.extend(finalizers(metadata, &path.child("finalizers")));
+    faults.extend(managers(metadata, &path.child("managedFields")));
+    faults
+}
+
+/// Faults of those who own fields. Entries that cannot be read at all are not here any more: who sends such keeps the
+/// owners that were.
+fn managers(metadata: &Value, path: &Path) -> Vec<FieldError> {
+    let mut faults = Vec::new();
+    for (i, entry) in metadata.list("managedFields").iter().enumerate() {
+        let path = path.index(i);
+        check_manager(entry.text("manager"), &path.child("manager"), &mut faults);
+        if entry.text("subresource").len() > SUBRESOURCE_BYTES_MAX {
+            faults.push(FieldError::too_long(path.child("subresource"), SUBRESOURCE_BYTES_MAX));
+        }
+    }
     faults
 }
 
@@ -138,6 +165,7 @@ pub fn validate_update(object: &Value, old: &Value) -> Vec<FieldError> {
     faults.extend(labels(new, &path.child("labels")));
     faults.extend(annotations(new, &path.child("annotations")));
     faults.extend(owners(new, &path.child("ownerReferences")));
+    faults.extend(managers(new, &path.child("managedFields")));
     faults
 }
 

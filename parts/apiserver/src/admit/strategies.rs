@@ -7,12 +7,16 @@ use super::csidriver::CsiDriver;
 use super::csr::CertificateSigningRequest;
 use super::daemonset::DaemonSet;
 use super::deployment::Deployment;
+use super::endpoints::{EndpointSlice, Endpoints};
 use super::event::{CoreEvent, ViewedEvent};
+use super::ingress::{Ingress, IngressClass};
 use super::lease::Lease;
 use super::limitrange::LimitRange;
 use super::namespace::Namespace;
 use super::networkpolicy::NetworkPolicy;
 use super::node::Node;
+use super::persistentvolume::PersistentVolume;
+use super::persistentvolumeclaim::PersistentVolumeClaim;
 use super::pod::Pod;
 use super::poddisruptionbudget::PodDisruptionBudget;
 use super::podtemplate::PodTemplate;
@@ -26,10 +30,12 @@ use super::secret::Secret;
 use super::service::Service;
 use super::serviceaccount::ServiceAccount;
 use super::statefulset::StatefulSet;
+use super::storage::{CsiNode, CsiStorageCapacity, StorageClass, VolumeAttachment};
 use super::{Strategy, plain::Plain};
 use crate::custom;
 use api::Resource;
 
+const STORAGE: &str = "storage.k8s.io";
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// The strategy of a resource. Kinds that have no rules of their own get a plain one.
@@ -39,10 +45,13 @@ pub fn strategy_for(resource: &Resource) -> &'static dyn Strategy {
     }
     match (resource.group, resource.kind) {
         ("", "ConfigMap") => &ConfigMap,
+        ("", "Endpoints") => &Endpoints,
         ("", "Event") => &CoreEvent,
         ("", "LimitRange") => &LimitRange,
         ("", "Namespace") => &Namespace,
         ("", "Node") => &Node,
+        ("", "PersistentVolume") => &PersistentVolume,
+        ("", "PersistentVolumeClaim") => &PersistentVolumeClaim,
         ("", "Pod") => &Pod,
         ("", "PodTemplate") => &PodTemplate,
         ("", "ReplicationController") => &ReplicationController,
@@ -58,12 +67,19 @@ pub fn strategy_for(resource: &Resource) -> &'static dyn Strategy {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => &CustomResourceDefinition,
         ("certificates.k8s.io", "CertificateSigningRequest") => &CertificateSigningRequest,
         ("coordination.k8s.io", "Lease") => &Lease,
+        ("discovery.k8s.io", "EndpointSlice") => &EndpointSlice,
         ("events.k8s.io", "Event") => &ViewedEvent,
+        ("networking.k8s.io", "Ingress") => &Ingress,
+        ("networking.k8s.io", "IngressClass") => &IngressClass,
         ("networking.k8s.io", "NetworkPolicy") => &NetworkPolicy,
         ("node.k8s.io", "RuntimeClass") => &RuntimeClass,
         ("policy", "PodDisruptionBudget") => &PodDisruptionBudget,
         ("scheduling.k8s.io", "PriorityClass") => &PriorityClass,
-        ("storage.k8s.io", "CSIDriver") => &CsiDriver,
+        (STORAGE, "CSIDriver") => &CsiDriver,
+        (STORAGE, "CSINode") => &CsiNode,
+        (STORAGE, "CSIStorageCapacity") => &CsiStorageCapacity,
+        (STORAGE, "StorageClass") => &StorageClass,
+        (STORAGE, "VolumeAttachment") => &VolumeAttachment,
         (RBAC, "Role") => &Role { cluster: false },
         (RBAC, "ClusterRole") => &Role { cluster: true },
         (RBAC, "RoleBinding") => &Binding { cluster: false },

@@ -5,7 +5,7 @@ use super::schema::Schema;
 use super::{cel, check, lists, nowhere, prune};
 use crate::admit::faults::Faults;
 use crate::admit::json::{Json, JsonMut};
-use crate::admit::{Column, Context, Strategy, table};
+use crate::admit::{Column, Context, Strategy, metadata, table};
 use crate::merge;
 use api::field::Fault;
 use api::{FieldError, Path};
@@ -164,11 +164,7 @@ impl Kind {
 fn embedded(value: &Value, schema: &Schema, path: &Path) -> Faults {
     let mut faults = Faults::new();
     if schema.embedded && value.is_object() {
-        for key in ["apiVersion", "kind"] {
-            if value.text(key).is_empty() {
-                faults.push(FieldError::required(path.child(key), "must not be empty"));
-            }
-        }
+        faults.extend(self_described(value, path));
     }
     match value {
         Value::Object(fields) => {
@@ -190,6 +186,45 @@ fn embedded(value: &Value, schema: &Schema, path: &Path) -> Faults {
         _ => {}
     }
     faults
+}
+
+/// Faults of what an object in an object says of itself. It may have no name, and no namespace.
+fn self_described(value: &Value, path: &Path) -> Faults {
+    let mut faults = Faults::new();
+    for key in ["apiVersion", "kind"] {
+        let at = path.child(key);
+        match value.get(key) {
+            None => faults.push(FieldError::required(at, "must not be empty")),
+            Some(Value::String(text)) => {
+                let why = if text.is_empty() {
+                    Some("must not be empty".to_owned())
+                } else if key == "kind" {
+                    mixed_case(text)
+                } else {
+                    (text.matches('/').count() > 1)
+                        .then(|| format!("unexpected GroupVersion string: {text}"))
+                };
+                faults.extend(why.map(|why| FieldError::invalid(at, text.as_str(), &why)));
+            }
+            Some(other) => faults.push(FieldError::invalid(at, other.clone(), "must be a string")),
+        }
+    }
+    let mut said = value.at("metadata").clone();
+    if said.is_object() {
+        // It has to have one for the others to be looked at.
+        said.fill_text("name", "fakename");
+        let rule = metadata::name_is_path_segment;
+        let namespaced = !said.text("namespace").is_empty();
+        faults.extend(metadata::validate_at(&said, namespaced, &rule, &path.child("metadata")));
+    }
+    faults
+}
+
+/// Why a kind is not one.
+fn mixed_case(kind: &str) -> Option<String> {
+    let why = api::names::dns_1035_label(&kind.to_lowercase());
+    (!why.is_empty())
+        .then(|| format!("may have mixed case, but should otherwise match: {}", why.join(",")))
 }
 
 impl Strategy for Kind {

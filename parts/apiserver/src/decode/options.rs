@@ -270,7 +270,7 @@ impl WriteOptions {
 
     fn parse(query: &Query, errors: &mut Vec<FieldError>) -> Self {
         let field_manager = query.text("fieldManager");
-        check_manager(&field_manager, errors);
+        check_manager(&field_manager, &Path::new("fieldManager"), errors);
         let dry_run = read_dry_run(&query.all("dryRun"), errors);
         let asked = query.text("fieldValidation");
         let validation = match asked.as_str() {
@@ -288,8 +288,9 @@ impl WriteOptions {
     }
 }
 
-fn check_manager(manager: &str, errors: &mut Vec<FieldError>) {
-    let path = || Path::new("fieldManager");
+/// What is wrong with the name of one who writes fields.
+pub(crate) fn check_manager(manager: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    let path = || path.clone();
     if manager.len() > FIELD_MANAGER_BYTES_MAX {
         errors.push(FieldError::too_long(path(), FIELD_MANAGER_BYTES_MAX));
     }

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 /// Most entries of operation Update; beyond it the oldest are merged. Upstream's number.
 const UPDATERS_MAX: usize = 10;
 
+/// The one form of fields there is.
+const FIELDS_TYPE: &str = "FieldsV1";
+
 /// Who stands for merged entries.
 const ANCIENT: &str = "ancient-changes";
 
@@ -83,6 +86,9 @@ fn parse(entries: &[Value]) -> Option<Owners> {
             _ => return None,
         };
         let api_version = text("apiVersion");
+        if api_version.is_empty() || text("fieldsType") != FIELDS_TYPE {
+            return None;
+        }
         let owner = Owner {
             manager: text("manager"),
             applies,
@@ -125,7 +131,7 @@ fn entry(owner: &Owner, owned: &Owned) -> Value {
     if let Some(time) = &owned.time {
         out.insert("time".to_owned(), time.clone().into());
     }
-    out.insert("fieldsType".to_owned(), "FieldsV1".into());
+    out.insert("fieldsType".to_owned(), FIELDS_TYPE.into());
     out.insert("fieldsV1".to_owned(), owned.fields.to_json());
     if !owner.subresource.is_empty() {
         out.insert("subresource".to_owned(), owner.subresource.clone().into());

@@ -8,7 +8,14 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use std::net::SocketAddr;
 use tower::ServiceExt;
+
+/// The service by which pods reach this server, in namespace `default`.
+pub(crate) const SERVICE: &str = "kubernetes";
+
+/// The port of that service.
+const SERVICE_PORT: u16 = 443;
 
 /// Namespaces of every cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -51,6 +58,75 @@ pub(super) async fn write(server: &Server) -> Result<(), Status> {
     let all = classes.into_iter().chain(policy);
     futures::future::try_join_all(all.map(|write| apply(server, write))).await?;
     Ok(())
+}
+
+/// Writes the service by which pods reach this server, and where it is reached now. An address that means another
+/// place on every machine is told to nobody.
+pub(super) async fn publish(server: &Server) -> Result<(), Status> {
+    let config = &server.inner.config;
+    let (range, length) = config.service_range;
+    let address = crate::admit::service::ranges::Range::new(range, length).at(1);
+    let Ok(here) = config.advertise.parse::<SocketAddr>() else { return Ok(()) };
+    let Some(address) = address else { return Ok(()) };
+    let service = json!({
+        "metadata": {
+            "name": SERVICE,
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": address.to_string(),
+            "clusterIPs": [address.to_string()],
+            "sessionAffinity": "None",
+            "ports": [{"name": "https", "protocol": "TCP", "port": SERVICE_PORT, "targetPort": here.port()}],
+        },
+    });
+    create(server, "/api/v1/namespaces/default/services", &service).await?;
+    if here.ip().is_loopback() || here.ip().is_unspecified() {
+        return Ok(());
+    }
+    let ip = here.ip().to_string();
+    let port = json!([{"name": "https", "port": here.port(), "protocol": "TCP"}]);
+    let endpoints = json!({
+        "metadata": {
+            "name": SERVICE,
+            "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{"addresses": [{"ip": ip}], "ports": port}],
+    });
+    keep(server, "/api/v1/namespaces/default/endpoints", &endpoints, &["subsets"]).await?;
+    let slice = json!({
+        "metadata": {
+            "name": SERVICE,
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": SERVICE},
+        },
+        "addressType": if here.is_ipv6() { "IPv6" } else { "IPv4" },
+        "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
+        "ports": port,
+    });
+    let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    keep(server, path, &slice, &["endpoints", "ports"]).await
+}
+
+/// Creates an object, or brings the fields named back to what they should be.
+async fn keep(server: &Server, path: &str, object: &Value, fields: &[&str]) -> Result<(), Status> {
+    let request = Request::get(format!("{path}/{SERVICE}")).body(Body::empty());
+    let (code, body) = answer(server, request).await?;
+    if !code.is_success() {
+        return send(server, Method::POST, path, object).await;
+    }
+    let mut held: Value =
+        serde_json::from_slice(&body).map_err(|error| Status::internal(&error.to_string()))?;
+    if fields.iter().all(|field| held.get(field) == object.get(field)) {
+        return Ok(());
+    }
+    for field in fields {
+        held[*field] = object[*field].clone();
+    }
+    send(server, Method::PUT, &format!("{path}/{SERVICE}"), &held).await
 }
 
 async fn apply(server: &Server, write: Write) -> Result<(), Status> {

@@ -10,7 +10,22 @@ use crate::{discovery, health, openapi};
 use api::Status;
 use http::{HeaderMap, Method, header};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where the server says how it is.
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
+
+/// Paths that are there whatever is served.
+const ALWAYS: [&str; 8] = [
+    "/.well-known/openid-configuration",
+    "/apis/",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
+    "/openid/v1/jwks",
+    "/version",
+];
 
 /// What `/version` answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +91,7 @@ impl Asked<'_> {
             return Ok(reply);
         }
         match path {
+            "/" | "/index.html" => Ok(Reply::json(200, self.index(server).to_string())),
             "/version" => Ok(Reply::json(200, server.config.version.to_value().to_string())),
             "/metrics" => metrics(server),
             "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(server, path)),
@@ -104,28 +120,44 @@ impl Asked<'_> {
         found.or_else(|| openapi::answer(&kinds.documents, &asked))
     }
 
+    /// All paths there are but for those of resources, in order.
+    fn index(&self, server: &Inner) -> Value {
+        let kinds = server.kinds.now();
+        let catalog = kinds.catalog.as_ref().map_or_else(discovery::paths, discovery::Catalog::paths);
+        let mut all: BTreeSet<String> = catalog.into_iter().collect();
+        all.extend(ALWAYS.map(str::to_owned));
+        for endpoint in ENDPOINTS {
+            all.insert(format!("/{endpoint}"));
+            let checks = server.health(endpoint);
+            all.extend(checks.iter().map(|(check, _)| format!("/{endpoint}/{check}")));
+        }
+        json!({"paths": all})
+    }
+
     fn health(&self, server: &Inner, path: &str) -> Option<Reply> {
         let (endpoint, one) = match path.trim_start_matches('/').split_once('/') {
             Some((endpoint, one)) => (endpoint, Some(one)),
             None => (path.trim_start_matches('/'), None),
         };
-        if !matches!(endpoint, "livez" | "readyz" | "healthz") {
+        if !ENDPOINTS.contains(&endpoint) {
             return None;
         }
-        let excluded: Vec<&str> = self
-            .query
-            .pairs()
-            .iter()
-            .filter(|(key, _)| key == "exclude")
-            .map(|(_, v)| v.as_str())
-            .collect();
-        let mut checks = server.health(endpoint);
-        checks.retain(|(name, _)| !excluded.contains(name) && one.is_none_or(|one| one == *name));
-        if one.is_some() && checks.is_empty() {
-            return None;
-        }
-        let verbose = self.query.get("verbose").is_some_and(crate::route::truth);
-        let (code, text) = health::answer(endpoint, &checks, verbose);
+        let checks = server.health(endpoint);
+        let (code, text) = match one {
+            Some(one) => health::alone(checks.iter().find(|(name, _)| *name == one)?),
+            None => {
+                let pairs = self.query.pairs().iter();
+                let excluded =
+                    pairs.filter(|(key, _)| key == "exclude").map(|(_, name)| name.as_str());
+                // Upstream looks whether the word is there, not at its value.
+                let verbose = self.query.get("verbose").is_some();
+                health::answer(
+                    endpoint,
+                    &checks,
+                    &health::Asked { verbose, excluded: excluded.collect() },
+                )
+            }
+        };
         Some(Reply::text(code, text))
     }
 }

@@ -1,11 +1,11 @@
 //! Addresses and ports of Services: what is taken is what stored Services have and what writes under way hold.
 //! Nothing is kept apart from the Services themselves, so nothing can leak or disagree after a crash.
 
-use super::Call;
+use super::{Call, create};
 use crate::admit::service::allocate::{self, Pools};
 use crate::admit::service::ranges::Range;
 use crate::records::{Query, Records};
-use crate::server::Inner;
+use crate::server::{Inner, bootstrap};
 use api::Status;
 use rand::RngCore;
 use serde_json::Value;
@@ -58,7 +58,11 @@ pub(crate) fn allocate(
     taken.addresses.extend(&all.addresses);
     taken.ports.extend(&all.ports);
     let range = Range::new(config.service_range.0, config.service_range.1);
-    taken.addresses.extend(range.at(1));
+    // The first one is this server's own.
+    let name = create::text(object, "name");
+    if (call.namespace(), name.as_str()) != ("default", bootstrap::SERVICE) {
+        taken.addresses.extend(range.at(1));
+    }
     let mut here = Here { range, ports: config.node_ports, start, taken, held: Held::default() };
     allocate::allocate(object, old, &mut here)?;
     all.addresses.extend(&here.held.addresses);

@@ -31,20 +31,25 @@ pub(crate) fn validate(found: &mut Faults, affinity: &Value, path: &Path) {
 
 fn node_affinity(found: &mut Faults, affinity: &Value, path: &Path) {
     if affinity.has(REQUIRED) {
-        let path = path.child(REQUIRED).child("nodeSelectorTerms");
-        let terms = affinity.at(REQUIRED).list("nodeSelectorTerms");
-        if terms.is_empty() {
-            let why = "must have at least one node selector term";
-            found.push(FieldError::required(path.clone(), why));
-        }
-        for (i, term) in terms.iter().enumerate() {
-            node_term(found, term, true, &path.index(i));
-        }
+        required_terms(found, affinity.at(REQUIRED), &path.child(REQUIRED));
     }
     for (i, preferred) in affinity.list(PREFERRED).iter().enumerate() {
         let path = path.child(PREFERRED).index(i);
         weight(found, preferred, &path);
         node_term(found, preferred.at("preference"), false, &path.child("preference"));
+    }
+}
+
+/// Faults of a node selector: terms of which one has to fit.
+pub(crate) fn required_terms(found: &mut Faults, selector: &Value, path: &Path) {
+    let path = path.child("nodeSelectorTerms");
+    let terms = selector.list("nodeSelectorTerms");
+    if terms.is_empty() {
+        let why = "must have at least one node selector term";
+        found.push(FieldError::required(path.clone(), why));
+    }
+    for (i, term) in terms.iter().enumerate() {
+        node_term(found, term, true, &path.index(i));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Volumes (spec A74): names, exactly one source, and what each source needs.
 
 pub(crate) mod claim;
-mod sources;
+pub(crate) mod sources;
 
 use super::spec::Scope;
 use crate::admit::faults::{self, Faults};

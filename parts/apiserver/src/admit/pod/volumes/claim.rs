@@ -22,24 +22,15 @@ pub(crate) fn fill(spec: &mut Value) {
 
 /// Faults of a claim's spec.
 pub(crate) fn validate(found: &mut Faults, spec: &Value, path: &Path) {
-    let modes: Vec<&str> = spec.list("accessModes").iter().filter_map(Value::as_str).collect();
     let at = path.child("accessModes");
-    if modes.is_empty() {
+    if spec.list("accessModes").is_empty() {
         let why = "at least 1 access mode is required";
         found.push(FieldError::required(at.clone(), why));
     }
     if spec.has("selector") {
         found.extend(selector::validate(spec.at("selector"), &path.child("selector")));
     }
-    for mode in modes.iter().filter(|mode| !MODES.contains(mode)) {
-        found.push(unsupported(at.clone(), mode, &MODES));
-    }
-    let alone = |mode: &&str| *mode == "ReadWriteOncePod";
-    let others = modes.iter().any(|mode| MODES.contains(mode) && !alone(mode));
-    if modes.iter().any(alone) && others {
-        let why = "may not use ReadWriteOncePod with other access modes";
-        found.push(FieldError::forbidden(at, why));
-    }
+    validate_modes(found, spec.list("accessModes"), &at);
     let storage = spec.dig(&["resources", "requests"]).at("storage");
     let at = path.child("resources").key("storage");
     if storage.is_null() {
@@ -58,6 +49,20 @@ pub(crate) fn validate(found: &mut Faults, spec: &Value, path: &Path) {
         found.push(unsupported(path.child("volumeMode"), mode, &modes));
     }
     data_sources(found, spec, path);
+}
+
+/// Access modes that there are and that go together.
+pub(crate) fn validate_modes(found: &mut Faults, modes: &[Value], path: &Path) {
+    let modes: Vec<&str> = modes.iter().filter_map(Value::as_str).collect();
+    for mode in modes.iter().filter(|mode| !MODES.contains(mode)) {
+        found.push(unsupported(path.clone(), mode, &MODES));
+    }
+    let alone = |mode: &&str| *mode == "ReadWriteOncePod";
+    let others = modes.iter().any(|mode| MODES.contains(mode) && !alone(mode));
+    if modes.iter().any(alone) && others {
+        let why = "may not use ReadWriteOncePod with other access modes";
+        found.push(FieldError::forbidden(path.clone(), why));
+    }
 }
 
 /// What the claim is filled from.

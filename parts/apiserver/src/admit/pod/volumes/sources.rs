@@ -29,7 +29,7 @@ pub(super) fn empty_dir(found: &mut Faults, source: &Value, path: &Path) {
     }
 }
 
-pub(super) fn host_path(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn host_path(found: &mut Faults, source: &Value, path: &Path) {
     let target = source.text("path");
     if !needed(found, path.child("path"), target) {
         return;
@@ -42,7 +42,7 @@ pub(super) fn host_path(found: &mut Faults, source: &Value, path: &Path) {
 }
 
 /// A path that may not go up.
-fn backsteps(found: &mut Faults, path: Path, target: &str) {
+pub(crate) fn backsteps(found: &mut Faults, path: Path, target: &str) {
     if words::has_backsteps(target) {
         found.push(FieldError::invalid(path, target, "must not contain '..'"));
     }
@@ -76,17 +76,17 @@ pub(super) fn git_repo(found: &mut Faults, source: &Value, path: &Path) {
     local(found, &path.child("directory"), source.text("directory"));
 }
 
-pub(super) fn gce(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn gce(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["pdName"]);
     partition(found, source, path);
 }
 
-pub(super) fn aws(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn aws(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["volumeID"]);
     partition(found, source, path);
 }
 
-pub(super) fn nfs(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn nfs(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["server", "path"]);
     let target = source.text("path");
     if !target.starts_with('/') {
@@ -94,7 +94,7 @@ pub(super) fn nfs(found: &mut Faults, source: &Value, path: &Path) {
     }
 }
 
-pub(super) fn iscsi(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn iscsi(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["targetPortal"]);
     let name = source.text("iqn");
     if needed(found, path.child("iqn"), name) {
@@ -148,11 +148,11 @@ fn is_iqn(name: &str) -> bool {
         && own.is_none_or(|own| !own.is_empty() && own.chars().all(in_own))
 }
 
-pub(super) fn glusterfs(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn glusterfs(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["endpoints", "path"]);
 }
 
-pub(super) fn flocker(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn flocker(found: &mut Faults, source: &Value, path: &Path) {
     let (name, id) = (source.text("datasetName"), source.text("datasetUUID"));
     if name.is_empty() && id.is_empty() {
         let why = "one of datasetName and datasetUUID is required";
@@ -172,25 +172,25 @@ pub(super) fn claimed(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["claimName"]);
 }
 
-pub(super) fn rbd(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn rbd(found: &mut Faults, source: &Value, path: &Path) {
     if source.list("monitors").is_empty() {
         found.push(FieldError::required(path.child("monitors"), ""));
     }
     all_needed(found, source, path, &["image"]);
 }
 
-pub(super) fn cinder(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn cinder(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["volumeID"]);
     secret_name(found, source, path);
 }
 
-pub(super) fn cephfs(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn cephfs(found: &mut Faults, source: &Value, path: &Path) {
     if source.list("monitors").is_empty() {
         found.push(FieldError::required(path.child("monitors"), ""));
     }
 }
 
-pub(super) fn quobyte(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn quobyte(found: &mut Faults, source: &Value, path: &Path) {
     let registry = source.text("registry");
     if registry.is_empty() {
         let why = "must be a host:port pair or multiple pairs separated by commas";
@@ -221,7 +221,7 @@ fn is_host_and_port(pair: &str) -> bool {
     }
 }
 
-pub(super) fn fibre_channel(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn fibre_channel(found: &mut Faults, source: &Value, path: &Path) {
     let (names, ids) = (source.list("targetWWNs"), source.list("wwids"));
     let at = path.child("targetWWNs");
     if names.is_empty() && ids.is_empty() {
@@ -241,7 +241,7 @@ pub(super) fn fibre_channel(found: &mut Faults, source: &Value, path: &Path) {
     }
 }
 
-pub(super) fn flex(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn flex(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["driver"]);
     for (key, _) in source.entries("options") {
         let domain = key.split_once('/').map_or(key, |(domain, _)| domain);
@@ -253,23 +253,23 @@ pub(super) fn flex(found: &mut Faults, source: &Value, path: &Path) {
     }
 }
 
-pub(super) fn azure_file(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn azure_file(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["secretName", "shareName"]);
 }
 
-pub(super) fn vsphere(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn vsphere(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["volumePath"]);
 }
 
-pub(super) fn photon(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn photon(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["pdID"]);
 }
 
-pub(super) fn portworx(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn portworx(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["volumeID"]);
 }
 
-pub(super) fn azure_disk(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn azure_disk(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["diskName", "diskURI"]);
     let kinds = ["Dedicated", "Managed", "Shared"];
     for (key, words) in [("cachingMode", ["None", "ReadOnly", "ReadWrite"]), ("kind", kinds)] {
@@ -292,7 +292,7 @@ pub(super) fn azure_disk(found: &mut Faults, source: &Value, path: &Path) {
     }
 }
 
-pub(super) fn storageos(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn storageos(found: &mut Faults, source: &Value, path: &Path) {
     let name = source.text("volumeName");
     if needed(found, path.child("volumeName"), name) {
         faults::dns_label(found, &path.child("volumeName"), name);
@@ -312,11 +312,11 @@ fn secret_name(found: &mut Faults, source: &Value, path: &Path) {
     }
 }
 
-pub(super) fn scale_io(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn scale_io(found: &mut Faults, source: &Value, path: &Path) {
     all_needed(found, source, path, &["gateway", "system", "volumeName"]);
 }
 
-pub(super) fn csi(found: &mut Faults, source: &Value, path: &Path) {
+pub(crate) fn csi(found: &mut Faults, source: &Value, path: &Path) {
     let driver = source.text("driver");
     if needed(found, path.child("driver"), driver) {
         if driver.len() > 63 {
