@@ -4,8 +4,8 @@
 
 use flate2::{Compression, write::ZlibEncoder};
 use k8s_openapi::api::{
-    apps, authentication, authorization, autoscaling, certificates, coordination, core, events,
-    networking, node, policy, rbac, scheduling, storage,
+    apps, authentication, authorization, autoscaling, certificates, coordination, core, discovery,
+    events, networking, node, policy, rbac, scheduling, storage,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta, util::intstr};
@@ -46,8 +46,8 @@ fn main() -> Outcome<()> {
 /// which is missing here.
 fn take_in_all(generator: &mut SchemaGenerator) {
     take_in!(generator:
-        core::v1::Binding, core::v1::ConfigMap, core::v1::Event, core::v1::LimitRange, core::v1::Namespace,
-        core::v1::Node, core::v1::Pod, core::v1::PodTemplate, core::v1::ReplicationController,
+        core::v1::Binding, core::v1::ConfigMap, core::v1::Endpoints, core::v1::Event, core::v1::LimitRange, core::v1::Namespace,
+        core::v1::Node, core::v1::PersistentVolume, core::v1::PersistentVolumeClaim, core::v1::Pod, core::v1::PodTemplate, core::v1::ReplicationController,
         core::v1::ResourceQuota, core::v1::Secret,
         core::v1::Service, core::v1::ServiceAccount,
         apps::v1::ControllerRevision, apps::v1::DaemonSet, apps::v1::Deployment, apps::v1::ReplicaSet,
@@ -56,10 +56,12 @@ fn take_in_all(generator: &mut SchemaGenerator) {
         authorization::v1::LocalSubjectAccessReview, authorization::v1::SelfSubjectAccessReview,
         authorization::v1::SelfSubjectRulesReview, authorization::v1::SubjectAccessReview,
         autoscaling::v1::Scale, certificates::v1::CertificateSigningRequest, coordination::v1::Lease,
-        events::v1::Event, networking::v1::NetworkPolicy, node::v1::RuntimeClass,
+        discovery::v1::EndpointSlice, events::v1::Event,
+        networking::v1::Ingress, networking::v1::IngressClass, networking::v1::NetworkPolicy, node::v1::RuntimeClass,
         policy::v1::Eviction, policy::v1::PodDisruptionBudget,
         rbac::v1::ClusterRole, rbac::v1::ClusterRoleBinding, rbac::v1::Role, rbac::v1::RoleBinding,
-        scheduling::v1::PriorityClass, storage::v1::CSIDriver,
+        scheduling::v1::PriorityClass, storage::v1::CSIDriver, storage::v1::CSINode,
+        storage::v1::CSIStorageCapacity, storage::v1::StorageClass, storage::v1::VolumeAttachment,
         apiextensions::v1::CustomResourceDefinition,
         meta::v1::DeleteOptions, meta::v1::ListMeta, meta::v1::MicroTime, meta::v1::ObjectMeta, meta::v1::Status,
         meta::v1::Time, Quantity, intstr::IntOrString,

@@ -6,7 +6,6 @@ use apiserver::Server;
 use apiserver::identity::{Identity, MASTERS};
 use apiserver::pki::{Names, Pki};
 use kit::{Setup, Tasks};
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The engine as a controller of somebody else's cluster: a server whose own engine is off.
 
 use crate::harness::{
-    DEADLINE, Place, Running, administrator, eventually, get, patch, pernode, post, send,
+    DEADLINE, Place, Running, administrator, eventually, get, patch, pernode, post,
 };
 use http::StatusCode;
 use kube::Client;

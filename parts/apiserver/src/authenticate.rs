@@ -254,7 +254,11 @@ mod tests {
         let pki = crate::pki::Pki::open(folder.path(), &names, now).unwrap();
         let (_, pem) = x509_parser::pem::parse_x509_pem(pki.admin.certificate.as_bytes()).unwrap();
         let peer = Peer::from_certificate(&pem.contents).unwrap();
-        assert_eq!(peer.identity, Identity::new("kubernetes-admin", &["system:masters"]));
+        let mut identity = peer.identity;
+        let credential = identity.extra.remove(CREDENTIAL_ID).unwrap().concat();
+        let print = credential.strip_prefix("X509SHA256=").unwrap();
+        assert!(print.len() == 64 && print.bytes().all(|c| c.is_ascii_hexdigit()), "{print}");
+        assert_eq!(identity, Identity::new("kubernetes-admin", &["system:masters"]));
         assert_eq!(peer.not_after.to_string(), "2027-01-01T00:00:00Z");
         assert_eq!(Peer::from_certificate(b"nonsense"), None);
     }

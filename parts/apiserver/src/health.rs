@@ -28,13 +28,18 @@ pub(crate) fn answer(endpoint: &str, checks: &[Check], asked: &Asked<'_>) -> (u1
         }
     }
     let known = |name: &&str| checks.iter().any(|(known, _)| known == name);
-    let mut strays: Vec<&str> = asked.excluded.iter().copied().filter(|name| !known(name)).collect();
+    let mut strays: Vec<&str> =
+        asked.excluded.iter().copied().filter(|name| !known(name)).collect();
     strays.sort_unstable();
     strays.dedup();
     if !strays.is_empty() {
         let strays: Vec<String> = strays.iter().map(|name| format!("{name:?}")).collect();
         let strays = strays.join(", ");
-        text.extend(["warn: some health checks cannot be excluded: no matches for ", &strays, "\n"]);
+        text.extend([
+            "warn: some health checks cannot be excluded: no matches for ",
+            &strays,
+            "\n",
+        ]);
     }
     if well && !asked.verbose {
         return (200, "ok".to_owned());

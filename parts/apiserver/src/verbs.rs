@@ -15,7 +15,7 @@ pub(crate) mod token;
 pub(crate) mod update;
 pub(crate) mod watch;
 
-use crate::admit::{Context, Strategy, admission, endpoints};
+use crate::admit::{self, Context, Strategy, admission, endpoints};
 use crate::authorize::{self, review::Judges};
 use crate::decode::options::{ListOptions, Query, WriteOptions};
 use crate::decode::{self, Media, Wanted};
@@ -227,6 +227,8 @@ async fn review(call: &Call, body: Body) -> Result<Reply, Status> {
     let decoded = decode::object(&body, media, Wanted::of(call.row), options.validation)?;
     call.warn(decoded.warnings);
     let mut object = decoded.object;
+    // Who sends protobuf also sends what is not set.
+    admit::omit_empty(call.row, &mut object);
     fields::created(call, &mut object, &call.manager(&options));
     let server = &call.server;
     let judges = Judges { authorizer: &server.authorizer, authenticator: &server.authenticator };

@@ -4,6 +4,8 @@
 mod custom;
 #[path = "verbs/harness.rs"]
 mod harness;
+#[path = "verbs/published.rs"]
+mod published;
 #[path = "verbs/refusals.rs"]
 mod refusals;
 

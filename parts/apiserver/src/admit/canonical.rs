@@ -135,7 +135,7 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
         within(&field.node, value);
         // A default in the schema stands at what Go always writes, but for names in references.
         let of_reference = name == "name" && matches!(field.node, Node::Text);
-        if field.required || (field.default.is_some() && !of_reference) {
+        if field.required || is_pointer(kind, name) || (field.default.is_some() && !of_reference) {
             return true;
         }
         let of_deployment = name == "replicas" && kind.name.ends_with("DeploymentStatus");
@@ -154,6 +154,15 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
             _ => true,
         }
     });
+}
+
+/// Fields that Go holds as pointers where others of the same name are none: empty, they are still said.
+fn is_pointer(kind: &Type, name: &str) -> bool {
+    matches!(
+        (kind.name, name),
+        ("io.k8s.api.discovery.v1.EndpointPort", "name")
+            | ("io.k8s.api.storage.v1.VolumeNodeResources", "count")
+    )
 }
 
 fn within(node: &Node, value: &mut Value) {

@@ -51,10 +51,10 @@ impl Strategy for Endpoints {
             let ports = subset.list("ports");
             for (j, one) in ports.iter().enumerate() {
                 let (path, name) = (path.child("ports").index(j), one.text("name"));
-                if ports.len() > 1 || !name.is_empty() {
-                    if needed(&mut found, path.child("name"), name) {
-                        dns_label(&mut found, &path.child("name"), name);
-                    }
+                if (ports.len() > 1 || !name.is_empty())
+                    && needed(&mut found, path.child("name"), name)
+                {
+                    dns_label(&mut found, &path.child("name"), name);
                 }
                 port(&mut found, path.child("port"), one.int("port").unwrap_or(0));
                 protocol(&mut found, one, &path);
@@ -81,7 +81,8 @@ impl Strategy for Endpoints {
                     all.push(ip.to_owned());
                 }
                 let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
-                let each = ports.iter().map(|port| format!("{host}:{}", port.int("port").unwrap_or(0)));
+                let each =
+                    ports.iter().map(|port| format!("{host}:{}", port.int("port").unwrap_or(0)));
                 all.extend(each);
             }
         }
@@ -89,11 +90,8 @@ impl Strategy for Endpoints {
     }
 }
 
-const COLUMNS: &[Column] = &[
-    table::NAME,
-    table::column("Endpoints", "string", "Addresses with their ports."),
-    table::AGE,
-];
+const COLUMNS: &[Column] =
+    &[table::NAME, table::column("Endpoints", "string", "Addresses with their ports."), table::AGE];
 
 /// What upstream tells everybody who has to do with Endpoints.
 pub(crate) const DEPRECATED: &str =

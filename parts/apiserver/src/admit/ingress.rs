@@ -229,7 +229,8 @@ fn validate_backend(found: &mut Faults, backend: &Value, path: &Path) {
             if needed(found, at.child("name"), name) {
                 dns_label(found, &at.child("name"), name);
             }
-            let (name, number) = (service.at("port").text("name"), service.at("port").int("number"));
+            let (name, number) =
+                (service.at("port").text("name"), service.at("port").int("number"));
             let at = at.child("port");
             match (name, number.filter(|number| *number != 0)) {
                 ("", None) => {

@@ -105,6 +105,13 @@ impl Strategy for PersistentVolume {
         found
     }
 
+    fn warnings(&self, _object: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some() {
+            return Vec::new();
+        }
+        vec!["pernode keeps persistent volumes, but binds no claim to them".to_owned()]
+    }
+
     fn delete_answers_object(&self) -> bool {
         true
     }
@@ -115,14 +122,13 @@ impl Strategy for PersistentVolume {
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (object.at("spec"), object.at("status"));
-        let claim = match (spec.at("claimRef").text("namespace"), spec.at("claimRef").text("name")) {
+        let claim = match (spec.at("claimRef").text("namespace"), spec.at("claimRef").text("name"))
+        {
             (_, "") => String::new(),
             (namespace, name) => format!("{namespace}/{name}"),
         };
-        let phase = match object.at("metadata").has("deletionTimestamp") {
-            true => "Terminating",
-            false => status.text("phase"),
-        };
+        let going = object.at("metadata").has("deletionTimestamp");
+        let phase = if going { "Terminating" } else { status.text("phase") };
         vec![
             table::name(object),
             amount::canonical(spec.at("capacity").at("storage")).into(),
@@ -170,7 +176,12 @@ pub(super) fn modes(all: &[Value]) -> String {
         ("ReadWriteMany", "RWX"),
         ("ReadWriteOncePod", "RWOP"),
     ];
-    short.iter().filter(|(mode, _)| has(mode)).map(|(_, short)| *short).collect::<Vec<_>>().join(",")
+    short
+        .iter()
+        .filter(|(mode, _)| has(mode))
+        .map(|(_, short)| *short)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 /// Faults of a volume's spec; one that stands in an attachment is only about its source.

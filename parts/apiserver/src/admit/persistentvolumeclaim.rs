@@ -80,6 +80,13 @@ impl Strategy for PersistentVolumeClaim {
         found
     }
 
+    fn warnings(&self, _object: &Value, old: Option<&Value>) -> Vec<String> {
+        if old.is_some() {
+            return Vec::new();
+        }
+        vec!["pernode keeps persistent volume claims, but binds no volume to them".to_owned()]
+    }
+
     fn delete_answers_object(&self) -> bool {
         true
     }
@@ -90,10 +97,8 @@ impl Strategy for PersistentVolumeClaim {
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         let (spec, status) = (object.at("spec"), object.at("status"));
-        let phase = match object.at("metadata").has("deletionTimestamp") {
-            true => "Terminating",
-            false => status.text("phase"),
-        };
+        let going = object.at("metadata").has("deletionTimestamp");
+        let phase = if going { "Terminating" } else { status.text("phase") };
         let bound = !spec.text("volumeName").is_empty();
         let capacity = bound.then(|| amount::canonical(status.at("capacity").at("storage")));
         let access = bound.then(|| modes(status.list("accessModes")));
@@ -128,7 +133,10 @@ fn is_old(source: &Value) -> bool {
     let kind = (source.text("apiGroup"), source.text("kind"));
     source.is_object()
         && source.text("namespace").is_empty()
-        && matches!(kind, ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+        && matches!(
+            kind,
+            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+        )
 }
 
 fn validate_status(status: &Value) -> Faults {

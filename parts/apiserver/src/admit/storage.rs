@@ -254,7 +254,12 @@ impl Strategy for CsiStorageCapacity {
             Value::Null => "<unset>".into(),
             other => amount::canonical(other).into(),
         };
-        vec![table::name(object), object.text("storageClassName").into(), capacity, table::age(object, now)]
+        vec![
+            table::name(object),
+            object.text("storageClassName").into(),
+            capacity,
+            table::age(object, now),
+        ]
     }
 }
 

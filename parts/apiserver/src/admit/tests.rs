@@ -7,6 +7,7 @@ use serde_json::json;
 mod changes;
 mod columns;
 mod definitions;
+mod kept;
 mod rare;
 
 fn row(plural: &str) -> &'static Resource {

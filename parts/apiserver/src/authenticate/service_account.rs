@@ -126,7 +126,7 @@ impl ServiceAccountTokens {
         if claims.iss != self.issuer {
             return None;
         }
-        let key = secret_hash(&format!("{token} {}", wanted.join(" ")));
+        let key = secret_hash(format!("{token} {}", wanted.join(" ")));
         let second = now.as_second();
         if let Some(found) = self.remembered.lock().get(&key)
             && second < found.until

@@ -14,6 +14,22 @@ const MICRO_TIME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 
+/// What stands where a definition's schema has a schema or something else: the field, its type, and what that says of
+/// itself. Types without any form: kubectl wants them to be named.
+const ALTERNATIVES: [(&str, &str, &str); 4] = [
+    ("additionalItems", OR_BOOL, "A schema, or whether anything may stand there."),
+    ("additionalProperties", OR_BOOL, "A schema, or whether anything may stand there."),
+    ("dependencies", OR_TEXTS, "A schema, or names of fields."),
+    ("items", OR_LIST, "A schema, or several."),
+];
+const OR_BOOL: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool";
+const OR_LIST: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray";
+const OR_TEXTS: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray";
+const SCHEMA: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+
 /// Schemas by name.
 pub(super) fn of(rows: &[&'static Resource], said: &Descriptions) -> Map<String, Value> {
     let mut reached: BTreeMap<&str, &'static Type> = BTreeMap::new();
@@ -34,6 +50,11 @@ pub(super) fn of(rows: &[&'static Resource], said: &Descriptions) -> Map<String,
     }
     let mut schemas: Map<String, Value> =
         reached.into_iter().map(|(name, found)| (name.to_owned(), describe(found, said))).collect();
+    if schemas.contains_key(SCHEMA) {
+        for (_, name, text) in ALTERNATIVES {
+            schemas.insert(name.to_owned(), json!({"description": text}));
+        }
+    }
     let date = json!({"type": "string", "format": "date-time"});
     schemas.insert(TIME.to_owned(), date.clone());
     schemas.insert(MICRO_TIME.to_owned(), date);
@@ -103,6 +124,16 @@ fn describe(found: &'static Type, said: &Descriptions) -> Value {
 fn property(field: &'static Field, text: Option<&str>) -> Value {
     let default: Option<Value> = field.default.and_then(|text| serde_json::from_str(text).ok());
     let mut schema = node(field.node, default);
+    if let Some((_, name, _)) = ALTERNATIVES.iter().find(|(known, _, _)| *known == field.name) {
+        let named = json!({"$ref": format!("#/components/schemas/{name}")});
+        match field.node {
+            Node::SchemaOr(_) => schema = named,
+            Node::Map(map) if matches!(map.values, Node::SchemaOr(_)) => {
+                schema["additionalProperties"] = named;
+            }
+            _ => {}
+        }
+    }
     if text.is_some() && schema.get("$ref").is_some() {
         schema = json!({"allOf": [schema]});
     }

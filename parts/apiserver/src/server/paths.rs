@@ -123,7 +123,8 @@ impl Asked<'_> {
     /// All paths there are but for those of resources, in order.
     fn index(&self, server: &Inner) -> Value {
         let kinds = server.kinds.now();
-        let catalog = kinds.catalog.as_ref().map_or_else(discovery::paths, discovery::Catalog::paths);
+        let catalog =
+            kinds.catalog.as_ref().map_or_else(discovery::paths, discovery::Catalog::paths);
         let mut all: BTreeSet<String> = catalog.into_iter().collect();
         all.extend(ALWAYS.map(str::to_owned));
         for endpoint in ENDPOINTS {

@@ -194,6 +194,27 @@ async fn metadata_of_an_object_within_another_is_metadata() {
     assert!(refused.at("/message").contains("unknown field \"spec.e.metadata.bogus\""));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_object_within_another_says_what_it_is() {
+    let inner = json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true});
+    let world = defined(&json!({"e": inner})).await;
+    let refused = async |e: Value| {
+        let answer = world.post(WIDGETS, &widget("a", &json!({"e": e}))).await.ok(422);
+        let causes = answer.body["details"]["causes"].as_array().cloned().unwrap_or_default();
+        let told = |cause: &Value| cause["field"].as_str().unwrap_or_default().to_owned();
+        causes.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(json!({})).await, ["spec.e.apiVersion", "spec.e.kind"]);
+    let e = json!({"apiVersion": "a/b/c", "kind": "A_b"});
+    assert_eq!(refused(e).await, ["spec.e.apiVersion", "spec.e.kind"]);
+    let labels = json!({"a": "not a value"});
+    let e =
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a/b", "labels": labels}});
+    assert_eq!(refused(e).await, ["spec.e.metadata.name", "spec.e.metadata.labels"]);
+    let e = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "x"}});
+    world.post(WIDGETS, &widget("a", &json!({"e": e}))).await.ok(201);
+}
+
 /// Creates a definition, and waits until what `ready` asks for answers 200.
 async fn define(world: &World, definition: &Value, ready: &str) {
     world.post(DEFINITIONS, definition).await.ok(201);

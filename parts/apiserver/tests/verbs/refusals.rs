@@ -1,8 +1,8 @@
 //! What is refused, each rule by its name.
 
-use crate::harness::{World, pod, request};
+use crate::harness::{World, daemon_set, pod, request};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const ELSEWHERE: &str =
@@ -52,4 +52,24 @@ async fn an_applied_amount_that_cannot_be_read_fails_the_conversion() {
         "{}",
         refused.text
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directive_in_a_list_that_is_one_value_is_a_field_nobody_knows() {
+    let world = World::new().await;
+    let sets = "/apis/apps/v1/namespaces/default/daemonsets";
+    world.post(sets, &daemon_set("a")).await.ok(201);
+    let tolerated = json!([{"$patch": "delete", "key": "x", "operator": "Exists"}]);
+    let patch = json!({"spec": {"template": {"spec": {"tolerations": tolerated}}}});
+    let at = format!("{sets}/a");
+    let new = world.patch(&at, "strategic-merge", &patch).await.ok(200);
+    let none = &new.body["spec"]["template"]["spec"]["tolerations"];
+    assert_eq!(none, &Value::Null, "what is new is taken without what is to be deleted");
+    let whole = json!({"spec": {"template": {"spec": {"tolerations": [{"key": "y", "operator": "Exists"}]}}}});
+    world.patch(&at, "strategic-merge", &whole).await.ok(200);
+    let patched = world.patch(&at, "strategic-merge", &patch).await.ok(200);
+    let told = patched.headers.get("warning").and_then(|value| value.to_str().ok());
+    let want = "299 - \"unknown field \\\"spec.template.spec.tolerations[0].$patch\\\"\"";
+    assert_eq!(told, Some(want));
+    assert_eq!(patched.at("/spec/template/spec/tolerations/0/key"), "x");
 }
