@@ -91,7 +91,7 @@ impl Asked<'_> {
             return Ok(reply);
         }
         match path {
-            "/" | "/index.html" => Ok(Reply::json(200, self.index(server).to_string())),
+            "/" | "/index.html" => Ok(Reply::json(200, index(server).to_string())),
             "/version" => Ok(Reply::json(200, server.config.version.to_value().to_string())),
             "/metrics" => metrics(server),
             "/.well-known/openid-configuration" | "/openid/v1/jwks" => Ok(issuer(server, path)),
@@ -120,21 +120,6 @@ impl Asked<'_> {
         found.or_else(|| openapi::answer(&kinds.documents, &asked))
     }
 
-    /// All paths there are but for those of resources, in order.
-    fn index(&self, server: &Inner) -> Value {
-        let kinds = server.kinds.now();
-        let catalog =
-            kinds.catalog.as_ref().map_or_else(discovery::paths, discovery::Catalog::paths);
-        let mut all: BTreeSet<String> = catalog.into_iter().collect();
-        all.extend(ALWAYS.map(str::to_owned));
-        for endpoint in ENDPOINTS {
-            all.insert(format!("/{endpoint}"));
-            let checks = server.health(endpoint);
-            all.extend(checks.iter().map(|(check, _)| format!("/{endpoint}/{check}")));
-        }
-        json!({"paths": all})
-    }
-
     fn health(&self, server: &Inner, path: &str) -> Option<Reply> {
         let (endpoint, one) = match path.trim_start_matches('/').split_once('/') {
             Some((endpoint, one)) => (endpoint, Some(one)),
@@ -144,23 +129,32 @@ impl Asked<'_> {
             return None;
         }
         let checks = server.health(endpoint);
-        let (code, text) = match one {
-            Some(one) => health::alone(checks.iter().find(|(name, _)| *name == one)?),
-            None => {
-                let pairs = self.query.pairs().iter();
-                let excluded =
-                    pairs.filter(|(key, _)| key == "exclude").map(|(_, name)| name.as_str());
-                // Upstream looks whether the word is there, not at its value.
-                let verbose = self.query.get("verbose").is_some();
-                health::answer(
-                    endpoint,
-                    &checks,
-                    &health::Asked { verbose, excluded: excluded.collect() },
-                )
-            }
+        let (code, text) = if let Some(one) = one {
+            health::alone(checks.iter().find(|(name, _)| *name == one)?)
+        } else {
+            let pairs = self.query.pairs().iter();
+            let excluded = pairs.filter(|(key, _)| key == "exclude").map(|(_, name)| name.as_str());
+            // Upstream looks whether the word is there, not at its value.
+            let verbose = self.query.get("verbose").is_some();
+            let asked = health::Asked { verbose, excluded: excluded.collect() };
+            health::answer(endpoint, &checks, &asked)
         };
         Some(Reply::text(code, text))
     }
+}
+
+/// All paths there are but for those of resources, in order.
+fn index(server: &Inner) -> Value {
+    let kinds = server.kinds.now();
+    let catalog = kinds.catalog.as_ref().map_or_else(discovery::paths, discovery::Catalog::paths);
+    let mut all: BTreeSet<String> = catalog.into_iter().collect();
+    all.extend(ALWAYS.map(str::to_owned));
+    for endpoint in ENDPOINTS {
+        all.insert(format!("/{endpoint}"));
+        let checks = server.health(endpoint);
+        all.extend(checks.iter().map(|(check, _)| format!("/{endpoint}/{check}")));
+    }
+    json!({"paths": all})
 }
 
 /// Whether a path lies in a group that is served: then what it asks for is a version or resource that is not.
