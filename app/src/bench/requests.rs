@@ -89,6 +89,11 @@ fn pod(at: usize) -> Value {
     })
 }
 
+fn patched(kind: &str, took: Duration) {
+    let how = format!("a label of a pod, {WRITERS} writers, durable");
+    row(&format!("patches, {kind}"), "-", &rate(PATCHES, took), &how);
+}
+
 impl Bench {
     async fn measure(&self) -> Result<()> {
         let created = self.many(self.pods, |at| ask(Method::POST, PATH, "json", &pod(at))).await?;
@@ -138,7 +143,7 @@ impl Bench {
         for kind in ["merge-patch+json", "strategic-merge-patch+json"] {
             let took =
                 self.many(PATCHES, |at| ask(Method::PATCH, &name(at), kind, &label(at))).await?;
-            self.patched(kind, took);
+            patched(kind, took);
         }
         let kind = "json-patch+json";
         let took = self
@@ -149,7 +154,7 @@ impl Bench {
                 ask(Method::PATCH, &name(at), kind, &patch)
             })
             .await?;
-        self.patched(kind, took);
+        patched(kind, took);
         let kind = "apply-patch+yaml";
         let took = self
             .many(PATCHES, |at| {
@@ -160,7 +165,7 @@ impl Bench {
                 ask(Method::PATCH, &path, kind, &applied)
             })
             .await?;
-        self.patched(kind, took);
+        patched(kind, took);
         let took = self
             .many(PATCHES, |at| {
                 let mut whole = pod(at % self.pods);
@@ -175,11 +180,6 @@ impl Bench {
             &format!("PUT, {WRITERS} writers, durable"),
         );
         Ok(())
-    }
-
-    fn patched(&self, kind: &str, took: Duration) {
-        let how = format!("a label of a pod, {WRITERS} writers, durable");
-        row(&format!("patches, {kind}"), "-", &rate(PATCHES, took), &how);
     }
 
     async fn reads(&self) -> Result<()> {
@@ -205,7 +205,9 @@ impl Bench {
             lists.push(began.elapsed());
             let began = Instant::now();
             let mut whole = Vec::with_capacity(bytes);
-            items.iter().for_each(|item| whole.extend_from_slice(item));
+            for item in &items {
+                whole.extend_from_slice(item);
+            }
             nowhere.write_all(&whole)?;
             copies.push(began.elapsed());
         }
