@@ -343,5 +343,6 @@ async fn a_custom_kind_in_a_group_of_ours_leaves_the_documents_of_ours() {
     let listed = world.get("/apis/storage.k8s.io/v1").await.ok(200);
     let names: Vec<_> =
         listed.body["resources"].as_array().unwrap().iter().map(|r| r["name"].clone()).collect();
-    assert_eq!(names, ["csidrivers", "volumes", "volumes/status"]);
+    assert_eq!(names.first(), Some(&json!("csidrivers")));
+    assert!(names.ends_with(&[json!("volumes"), json!("volumes/status")]), "{names:?}");
 }
