@@ -103,9 +103,8 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
             .await
             .map_err(|fault| anyhow::anyhow!("cannot write what must exist: {fault}"))?;
         tracing::debug!(elapsed = ?began.elapsed(), "what must exist is there");
-        if let Err(fault) = server.publish().await {
-            tracing::warn!(%fault, "the service kubernetes does not say where this server is");
-        }
+        publish(&server).await;
+        running.front.spawn("service kubernetes", keep_published(server.clone()));
         let token = folder.keep_join_token(&server, running.setup.clock.now()).await?;
         parts::start(&settings, &server, &running.setup, &pki);
         files::greet(&folder, &url, &token, pki.ca_hash(), began.elapsed());
@@ -118,6 +117,22 @@ pub(crate) async fn run(flags: ServerFlags) -> anyhow::Result<ExitCode> {
     };
     running.down().await;
     ended
+}
+
+/// How often the service `kubernetes` and what is behind it are brought back (upstream's `EndpointInterval`).
+const PUBLISH_PERIOD: Duration = Duration::from_secs(10);
+
+async fn publish(server: &Server) {
+    if let Err(fault) = server.publish().await {
+        tracing::warn!(%fault, "the service kubernetes does not say where this server is");
+    }
+}
+
+async fn keep_published(server: Server) {
+    loop {
+        tokio::time::sleep(PUBLISH_PERIOD).await;
+        publish(&server).await;
+    }
 }
 
 /// Everything that runs.

@@ -215,6 +215,8 @@ pub struct Failure {
     /// The pods that did not fail but were evicted because of a taint, as they stood when it was noted: then a new
     /// one waits for the delay, or they would take turns for ever (spec D13).
     pub evicted: BTreeSet<String>,
+    /// Pods whose eviction was counted already, whatever failed since.
+    pub counted: BTreeSet<String>,
 }
 
 impl Failure {
@@ -232,7 +234,8 @@ impl Failure {
             None => Self::DELAY_INITIAL,
             Some(before) => before.delay.saturating_mul(2).min(Self::DELAY_MAX),
         };
-        Self { at: now, delay, evicted: BTreeSet::new() }
+        let counted = before.map(|before| before.counted.clone()).unwrap_or_default();
+        Self { at: now, delay, evicted: BTreeSet::new(), counted }
     }
 
     /// Whether the entry no longer counts.
@@ -263,6 +266,7 @@ impl Failures {
         self.note(observed_generation, node, now);
         if let Some(failure) = self.by_node.get_mut(node) {
             failure.evicted.clone_from(pods);
+            failure.counted.clone_from(pods);
         }
     }
 

@@ -412,6 +412,7 @@ proptest! {
             for (node, pods) in &plan.evicted {
                 let generation = world.set.status.observed_generation;
                 world.failures.note_eviction(generation, node, pods, start());
+                world.failures.note(generation, node, start());
             }
             let again = bare(self::plan(&world, start()));
             prop_assert!(again.evicted.is_empty(), "{:?} after {:?}", again.evicted, plan.evicted);

@@ -134,12 +134,9 @@ impl Context {
     /// Everything that the pod names by ConfigMap and Secret, and its tokens. What does not exist is left out; another failure is told.
     pub(crate) async fn sources(&self, pod: &Pod) -> Result<Sources, String> {
         let now = self.setup.clock.now();
-        in_time(async {
-            let (fetched, tokens) =
-                futures::join!(self.fetch(pod, names(pod)), self.tokens.of(&self.client, pod, now));
-            Ok(Sources { tokens, ..fetched? })
-        })
-        .await
+        let tokens = async { Ok(self.tokens.of(&self.client, pod, now).await) };
+        let (fetched, tokens) = futures::join!(self.fetch(pod, names(pod)), in_time(tokens));
+        Ok(Sources { tokens: tokens?, ..fetched? })
     }
 
     /// What the environment of one container names.
@@ -150,7 +147,7 @@ impl Context {
     ) -> Result<Sources, String> {
         let mut names = Names::default();
         names.add(container);
-        in_time(self.fetch(pod, names)).await
+        self.fetch(pod, names).await
     }
 
     async fn fetch(&self, pod: &Pod, names: Names) -> Result<Sources, String> {
@@ -158,13 +155,19 @@ impl Context {
         let mut sources = Sources::default();
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
         for name in names.maps {
-            if let Some(map) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
+            if let Some(map) =
+                in_time(async { api.get_opt(&name).await.map_err(|error| error.to_string()) })
+                    .await?
+            {
                 sources.config_maps.insert(name, map);
             }
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         for name in names.secrets {
-            if let Some(secret) = api.get_opt(&name).await.map_err(|error| error.to_string())? {
+            if let Some(secret) =
+                in_time(async { api.get_opt(&name).await.map_err(|error| error.to_string()) })
+                    .await?
+            {
                 sources.secrets.insert(name, secret);
             }
         }

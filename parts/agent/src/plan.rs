@@ -5,7 +5,7 @@
 
 use crate::world::{Sandbox, Seen, State, WHOLE_POD, World, is_sidecar};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, ContainerState};
 use std::time::Duration;
 
 pub(crate) mod status;
@@ -138,11 +138,18 @@ fn over(world: &World) -> Vec<Step> {
         return Vec::new();
     }
     let mut steps = Vec::new();
+    // What its containers did, and that it is over, is known here alone until the server shows it: an agent that begins
+    // anew would start it again, and should then find its volumes.
+    if status::final_phase(&world.pod).is_none() {
+        return steps;
+    }
     if !world.memory.is_emptied {
+        // one that was only made may run all the same
+        let made = world.containers.iter().filter(|seen| seen.state == State::Created);
+        steps.extend(made.map(|seen| Step::RemoveContainer(seen.id.clone())));
         steps.push(Step::Empty);
     }
-    // what its containers did is known from them alone until the server shows it
-    if world.is_disk_short && status::final_phase(&world.pod).is_some() {
+    if world.is_disk_short {
         let removals = removals(world);
         if !removals.is_empty() {
             steps.extend(removals);
@@ -240,9 +247,13 @@ fn running(world: &World, now: Timestamp) -> Plan {
 /// A container that was added to look into the pod: it starts once.
 fn once(world: &World, container: &Container, now: Timestamp) -> Plan {
     let statuses = world.pod.status.iter().flat_map(|s| s.ephemeral_container_statuses.iter());
-    let mut own = statuses.flatten().filter(|one| one.name == container.name);
+    let own = statuses.flatten().filter(|one| one.name == container.name);
+    // an id alone says that it was made, not that it ever ran
+    let states = own.filter_map(|one| one.state.as_ref());
+    let has_run = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+    let has_run = states.into_iter().any(has_run);
     match world.latest(&container.name) {
-        None if own.any(|one| one.container_id.is_some()) => Plan::default(),
+        None if has_run => Plan::default(),
         None => start(world, &container.name, None, now),
         Some(seen) if seen.state == State::Created => remove_then_start(world, seen, now),
         Some(_) => Plan::default(),

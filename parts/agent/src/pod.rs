@@ -192,6 +192,7 @@ impl Worker {
             self.memory.rejection.clone_from(&desired.rejection);
         }
         let ordered = desired.ending.clone();
+        let before = desired.clone();
         let world = match self.observe(desired).await {
             Ok(world) => world,
             Err(failure) => {
@@ -221,10 +222,11 @@ impl Worker {
             let deadline = world.deadline().filter(|at| *at > now);
             return Round::Rest(plan.again_at.into_iter().chain(soon).chain(deadline).min());
         }
-        Box::pin(self.apply(&world, plan)).await
+        Box::pin(self.apply(&world, plan, &before)).await
     }
 
-    async fn apply(&mut self, world: &World, plan: Plan) -> Round {
+    /// `before` is what the plan was made of: what was asked for since may cut a step short.
+    async fn apply(&mut self, world: &World, plan: Plan, before: &Desired) -> Round {
         for step in plan.steps {
             if step == Step::Finish {
                 if !world.is_known {
@@ -243,7 +245,6 @@ impl Worker {
                 step,
                 Step::Prepare | Step::RunSandbox { .. } | Step::Start { .. } | Step::Finish
             );
-            let before = self.desired.borrow().clone();
             let mut desired = self.desired.clone();
             let name = format!("{step:?}");
             let clock = self.context.setup.clock.clone();
@@ -254,7 +255,7 @@ impl Worker {
             let done = tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => return Round::Again,
-                () = interrupted(&mut desired, &before, is_ending) => return Round::Again,
+                () = interrupted(&mut desired, before, is_ending) => return Round::Again,
                 done = self.step(world, step) => done,
             };
             if let Err(()) = done {
@@ -412,8 +413,8 @@ impl Worker {
             Step::Stop(stops) => self.stop_all(world, stops).await,
             Step::RemoveContainer(id) => {
                 self.unlink_logs(&id);
-                let done = self.context.runtime.remove_container(&id).await;
-                self.noted(world, done.map_err(|failure| failure.message))
+                let done = self.remove_container(world, &id).await;
+                self.noted(world, done)
             }
             Step::StopSandbox(id) => {
                 let done = self.context.runtime.stop_sandbox(&id).await;

@@ -159,8 +159,9 @@ async fn send(client: &kube::Client, report: &Report) -> Result<(), kube::Error>
 async fn write(api: &Api<Pod>, report: &Report) -> Result<bool, kube::Error> {
     let mut revision = report.revision.max(report.written.load(Ordering::Relaxed));
     let mut conflicts = 0;
+    let mut is_spared = report.is_spared;
     loop {
-        let patch = Patch::Strategic(body(report, revision));
+        let patch = Patch::Strategic(body(report, revision, is_spared));
         let status = match api.patch_status(&report.name, &PatchParams::default(), &patch).await {
             Ok(written) => {
                 let revision = kit::revision_of(written.metadata.resource_version.as_deref());
@@ -186,6 +187,9 @@ async fn write(api: &Api<Pod>, report: &Report) -> Result<bool, kube::Error> {
                 return Ok(true);
             }
             revision = kit::revision_of(now.metadata.resource_version.as_deref());
+            // somebody else's DisruptionTarget stays
+            let mut there = now.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            is_spared = is_spared && there.any(plan::status::is_own_disruption);
             continue;
         }
         if !(400..500).contains(&status.code) || is_passing(status.code) {
@@ -211,7 +215,7 @@ fn is_passing(code: u16) -> bool {
     matches!(code, 401 | 403 | 408 | 409 | 429)
 }
 
-fn body(report: &Report, revision: u64) -> serde_json::Value {
+fn body(report: &Report, revision: u64, is_spared: bool) -> serde_json::Value {
     let mut status = report.status.clone();
     if let Some(conditions) = &mut status.conditions {
         let is_ours = |condition: &PodCondition| {
@@ -233,7 +237,7 @@ fn body(report: &Report, revision: u64) -> serde_json::Value {
         }
     }
     if let Some(list) = status.get_mut("conditions").and_then(|list| list.as_array_mut())
-        && report.is_spared
+        && is_spared
     {
         list.push(serde_json::json!({ "$patch": "delete", "type": "DisruptionTarget" }));
     }

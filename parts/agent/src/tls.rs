@@ -27,9 +27,9 @@ use tower::{Service, ServiceExt};
 
 /// Longest wait for a connection to the server.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// Longest wait for the beginning of an answer. Upstream's server gives itself a minute, of which half may go to one
-/// admission webhook; a server that is alive answers an agent's small requests sooner.
-const ANSWER_MAX: Duration = Duration::from_secs(40);
+/// Longest wait for the beginning of an answer: longer than the minute that upstream's server gives itself, so that a
+/// server which is alive always has the word.
+const ANSWER_MAX: Duration = Duration::from_secs(70);
 /// An unused connection is not used again after this time: servers close idle ones, often after half a minute.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 /// A silent connection is tested after this time, so that a server that vanished is noticed.
@@ -432,7 +432,7 @@ mod tests {
     async fn a_request_that_is_never_answered_ends_and_is_told_plainly() {
         let silent = std::future::pending::<Result<(), io::Error>>();
         let error = begun(silent, Some(ANSWER_MAX)).await.unwrap_err();
-        assert!(error.to_string().contains("no answer in 40 s"), "{error}");
+        assert!(error.to_string().contains("no answer in 70 s"), "{error}");
         let plain = crate::fault::plain(&kube::Error::Service(error));
         assert!(plain.starts_with("the server did not answer in time"), "{plain}");
         let watch = |text: &str| is_watch(&text.parse().unwrap());

@@ -113,7 +113,7 @@ impl Call {
         let agent = self.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let name = agent.unwrap_or_default().split('/').next().unwrap_or_default();
         let name = if name.is_empty() { "unknown" } else { name };
-        name.chars().take(MANAGER_BYTES_MAX).collect()
+        name.chars().filter(|letter| !letter.is_control()).take(MANAGER_BYTES_MAX).collect()
     }
 
     pub(crate) fn content_type(&self) -> Option<&str> {

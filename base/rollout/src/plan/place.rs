@@ -350,7 +350,7 @@ impl Here<'_> {
         }
         let evicted = mine.iter().filter(|pod| pod.is_evicted).map(|pod| pod.name.clone());
         let evicted: BTreeSet<String> = evicted.collect();
-        if failure.map_or(!evicted.is_empty(), |failure| !evicted.is_subset(&failure.evicted)) {
+        if failure.map_or(!evicted.is_empty(), |failure| !evicted.is_subset(&failure.counted)) {
             found.evicted = evicted;
         }
         let held = failure.filter(|failure| !failure.evicted.is_empty());

@@ -207,6 +207,7 @@ pub(crate) fn any_world() -> impl Strategy<Value = World> {
         at: start() - SignedDuration::from_secs(ago),
         delay: SignedDuration::from_secs(delay),
         evicted: BTreeSet::new(),
+        counted: BTreeSet::new(),
     });
     let failures = prop::collection::btree_map(select(NODES.to_vec()), failure, 0..3);
     let pods = prop::collection::vec(any_pod(), 0..9);

@@ -250,14 +250,22 @@ fn a_pod_that_may_not_restart_is_over_when_its_containers_are() {
     world.containers = vec![done];
     assert_eq!(plan(&world, at(6)).steps, [Step::StopSandbox("s".to_owned())]);
     world.sandboxes[0].is_ready = false;
-    assert_eq!(plan(&world, at(6)).steps, [Step::Empty], "nothing can use its volumes any more");
-    world.memory.is_emptied = true;
-    assert_eq!(plan(&world, at(6)), Plan::default(), "the log stays until the object goes");
+    world.is_disk_short = true;
+    assert_eq!(plan(&world, at(6)), Plan::default(), "the server does not know it yet");
     let status = shown(&world, at(6));
     assert_eq!(status.phase.as_deref(), Some("Succeeded"));
-    world.is_disk_short = true;
-    assert_eq!(plan(&world, at(7)), Plan::default(), "the server does not know it yet");
     Arc::make_mut(&mut world.pod).status = Some(status.clone());
+    world.is_disk_short = false;
+    assert_eq!(plan(&world, at(6)).steps, [Step::Empty], "nothing can use its volumes any more");
+    let mut made = seen("c", "s", 1, State::Created);
+    made.id = "made".to_owned();
+    world.containers.push(made);
+    let wanted = [Step::RemoveContainer("made".to_owned()), Step::Empty];
+    assert_eq!(plan(&world, at(6)).steps, wanted, "it may run all the same");
+    world.containers.pop();
+    world.memory.is_emptied = true;
+    assert_eq!(plan(&world, at(6)), Plan::default(), "the log stays until the object goes");
+    world.is_disk_short = true;
     let wanted = [Step::RemoveSandbox("s".to_owned()), Step::DropLogs];
     assert_eq!(plan(&world, at(7)).steps, wanted, "room is needed more than the log");
     (world.sandboxes, world.containers) = (Vec::new(), Vec::new());
@@ -571,6 +579,10 @@ fn a_container_to_look_into_a_pod_starts_once_whatever_the_others_do() {
     world.containers.truncate(2);
     Arc::make_mut(&mut world.pod).status = Some(status);
     assert_eq!(plan(&world, at(9)), Plan::default());
+    // it was only made
+    let status = Arc::make_mut(&mut world.pod).status.as_mut().unwrap();
+    status.ephemeral_container_statuses.as_mut().unwrap()[0].state = None;
+    assert_eq!(plan(&world, at(9)).steps, [start("e", 0)]);
 }
 
 #[test]

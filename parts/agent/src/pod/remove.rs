@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::files::blocking;
-use crate::world::World;
+use crate::world::{State, World};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +14,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 impl Worker {
     /// Removes a sandbox with its containers. An agent that was killed within the start of a container may leave one that
     /// runs and that its runtime takes for one that was only made: containerd 1.6 then neither stops nor removes it, nor
-    /// its sandbox ("cannot delete running task"). Nothing of the pod is to run any more: what does is ended by its
-    /// cgroup.
+    /// its sandbox ("cannot delete running task"). Where nothing of the pod is to run any more, what does is ended by its
+    /// cgroup; a pod that lives in another sandbox is left alone.
     pub(super) async fn remove_sandbox(&self, world: &World, id: &str) -> Result<(), String> {
         let runtime = &self.context.runtime;
         let mut failure = match runtime.remove_sandbox(id).await {
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };
-        if failure.is_late {
+        let is_alive = world.sandboxes.iter().any(|other| other.id != id && other.is_ready);
+        if failure.is_late || failure.is_away || is_alive {
             return Err(failure.message);
         }
         tracing::warn!(
@@ -47,6 +48,32 @@ impl Worker {
                 }
             }
             match runtime.remove_sandbox(id).await {
+                Ok(()) => return Ok(()),
+                Err(again) => failure = again,
+            }
+        }
+        Err(failure.message)
+    }
+
+    /// Removes a container. One that was made, as far as the runtime knows, may run all the same, as above: then its own
+    /// group is ended.
+    pub(super) async fn remove_container(&self, world: &World, id: &str) -> Result<(), String> {
+        let runtime = &self.context.runtime;
+        let Err(mut failure) = runtime.remove_container(id).await else { return Ok(()) };
+        let is_unclear =
+            world.containers.iter().any(|seen| seen.id == id && seen.state == State::Created);
+        if failure.is_late || failure.is_away || !is_unclear || id.is_empty() {
+            return Err(failure.message);
+        }
+        tracing::warn!(container = id, "cannot be removed, what runs in it is ended: {failure}");
+        let context = Arc::clone(&self.context);
+        let uid = world.pod.metadata.uid.clone().unwrap_or_default();
+        let group = format!("{}/{id}", context.cgroup(&uid));
+        let ended = blocking(move || crate::cgroups::end(&context.layout, &group)).await;
+        tracing::debug!("processes ended by their cgroup: {ended:?}");
+        for _ in 0..TRIES {
+            tokio::time::sleep(PAUSE).await;
+            match runtime.remove_container(id).await {
                 Ok(()) => return Ok(()),
                 Err(again) => failure = again,
             }

@@ -290,9 +290,7 @@ async fn a_pod_that_is_over_gives_its_volumes_back_and_keeps_its_log_until_the_d
         task.called.notify_one();
         runtime.until(|state| state.asked.last().is_some_and(|what| what == "stop sandbox")).await;
         tokio::time::sleep(REFRESH * 3).await;
-        assert!(!folder.join("volumes").exists(), "nothing can use them any more");
-        assert!(message.exists() && log.exists(), "what it said stays");
-        assert_eq!(runtime.state.lock().containers.len(), 1);
+        assert!(folder.join("volumes").exists(), "the server does not know that it is over");
         let shown = bench.context.reports.waiting().remove(0).status;
         assert_eq!(shown.phase.as_deref(), Some("Succeeded"));
         task.desired.send_modify(|desired| {
@@ -301,6 +299,8 @@ async fn a_pod_that_is_over_gives_its_volumes_back_and_keeps_its_log_until_the_d
             desired.pod = Arc::new(pod);
         });
         tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!folder.join("volumes").exists(), "nothing can use them any more");
+        assert!(message.exists() && log.exists(), "what it said stays");
         assert_eq!(runtime.state.lock().containers.len(), 1);
         bench.context.is_disk_short.send_replace(true);
         runtime.until(|state| state.sandboxes.is_empty()).await;
@@ -330,6 +330,32 @@ async fn a_sandbox_that_cannot_be_removed_at_once_is_removed_after_what_runs_in_
     // once in order, once for what the runtime may have left
     assert_eq!(runtime.state.lock().graces, [1, 0]);
     assert!(!volumes::pod_dir(&bench.context.root, "u").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_sandbox_that_cannot_be_removed_costs_a_living_pod_nothing() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        {
+            let mut state = runtime.state.lock();
+            let mut old = state.sandboxes[0].clone();
+            old.id = "old".to_owned();
+            old.created_at -= 1_000_000;
+            old.set_state(crate::cri::v1::PodSandboxState::SandboxNotready);
+            state.sandboxes.push(old);
+            state.refusals = vec![tonic::Status::failed_precondition("device is busy"); 3];
+        }
+        task.called.notify_one();
+        tokio::time::sleep(Duration::from_millis(900)).await;
+        assert_eq!(runtime.state.lock().refusals.len(), 2, "asked once, and nothing was ended");
+        runtime.until(|state| state.sandboxes.len() == 1).await;
+        assert_eq!(running(&runtime.state.lock()), ["c"]);
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
 }
 
 #[tokio::test(start_paused = true)]

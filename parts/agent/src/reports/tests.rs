@@ -158,7 +158,7 @@ fn others_conditions_are_not_sent_and_old_addresses_are_taken_back() {
         old_addresses: vec!["10.0.0.1".to_owned(), "10.0.0.2".to_owned()],
         ..report(3, "Running")
     };
-    let body = body(&report, 4);
+    let body = body(&report, 4, report.is_spared);
     let conditions = body["status"]["conditions"].as_array().unwrap();
     assert_eq!(conditions.len(), 1);
     assert!(conditions[0].get("message").is_some_and(Value::is_null));

@@ -147,13 +147,25 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
                 !FLAGS_DROPPED.contains(&name.as_str()) && !flag_of_mount
             }
             (Node::Int32 | Node::Int64, number) if number.as_i64() == Some(0) => {
-                !NUMBERS_DROPPED.contains(&name.as_str()) && !of_deployment
+                !NUMBERS_DROPPED.contains(&name.as_str())
+                    && !of_deployment
+                    && !is_plain_number(kind, name)
             }
             (Node::List(_), Value::Array(items)) => !items.is_empty(),
             (Node::Map(_), Value::Object(map)) => !map.is_empty(),
             _ => true,
         }
     });
+}
+
+/// Numbers of names that are pointers elsewhere, which mean nothing when 0.
+fn is_plain_number(kind: &Type, name: &str) -> bool {
+    matches!(
+        (kind.go_name(), name),
+        ("ServiceBackendPort", "number")
+            | ("AWSElasticBlockStoreVolumeSource" | "GCEPersistentDiskVolumeSource", "partition")
+            | ("CustomResourceColumnDefinition", "priority")
+    )
 }
 
 /// Fields that Go holds as pointers where others of the same name are none: empty, they are still said.

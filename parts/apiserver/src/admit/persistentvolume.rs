@@ -88,7 +88,14 @@ impl Strategy for PersistentVolume {
         }
         let mut found = self.validate_create(object, context);
         let (new, before) = (object.at("spec"), old.at("spec"));
-        if SOURCES.iter().any(|(key, _)| new.at(key) != before.at(key)) {
+        // A driver's volume may learn with which secret it grows.
+        let secret = "controllerExpandSecretRef";
+        let mut csi = new.at("csi").clone();
+        if !before.at("csi").has(secret) {
+            csi.unset(secret);
+        }
+        let source = |key: &str| if key == "csi" { &csi } else { new.at(key) };
+        if SOURCES.iter().any(|(key, _)| source(key) != before.at(key)) {
             let why = "spec.persistentvolumesource is immutable after creation";
             let path = Path::new("spec").child("persistentvolumesource");
             found.push(FieldError::forbidden(path, why));

@@ -132,7 +132,7 @@ fn brackets(rest: &mut Rest<'_>, out: &mut String) {
                 out.push(']');
                 return;
             }
-            '[' if rest.peek() == Some(&':') => {
+            '[' if is_named(rest.clone()) => {
                 out.push('[');
                 named(rest, out, ']');
             }
@@ -155,6 +155,18 @@ fn brackets(rest: &mut Rest<'_>, out: &mut String) {
         }
         first = false;
     }
+}
+
+/// Letters of the longest name of a class, `xdigit`, with what ends it; and some to spare.
+const CLASS_NAME_MAX: usize = 16;
+
+/// Whether a class by name follows, `:alpha:]`: without its end the bracket is itself.
+fn is_named(mut rest: Rest<'_>) -> bool {
+    let mut last = ' ';
+    rest.next() == Some(':')
+        && rest
+            .take(CLASS_NAME_MAX)
+            .any(|letter| std::mem::replace(&mut last, letter) == ':' && letter == ']')
 }
 
 /// Whether a backslash and this letter are many letters.
@@ -198,6 +210,7 @@ mod tests {
         assert!(fits(r"^[]a]$", "]") && fits(r"^[^]a]$", "b") && !fits(r"^[^]a]$", "]"));
         assert!(fits(r"^[[:alpha:]_]+$", "a_b") && !fits(r"^[[:alpha:]]$", "1"));
         assert!(fits(r"^[\]]$", "]") && fits(r"^\[a\]$", "[a]"));
+        assert!(fits(r"^[^[:]+$", "a.b") && !fits(r"^[^[:]+$", "a:b") && fits(r"^[[:]+$", "[:"));
     }
 
     #[test]

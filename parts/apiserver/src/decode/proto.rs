@@ -167,12 +167,16 @@ fn message(
     Ok(())
 }
 
-/// Whether an empty text is one: where Go writes it always, and where a claim says that it wants no class.
+/// Whether an empty text is one: where Go writes it always, and where it is a pointer whose emptiness says something.
 fn says_something(found: &Type, field: &schema::Field) -> bool {
     let is_default = field.default.is_none_or(|default| default == "\"\"");
     matches!(field.node, schema::Node::Text)
         && (field.required && is_default
-            || (found.go_name(), field.name) == ("PersistentVolumeClaimSpec", "storageClassName"))
+            || matches!(
+                (found.go_name(), field.name),
+                ("PersistentVolumeClaimSpec", "storageClassName" | "volumeAttributesClassName")
+                    | ("TypedLocalObjectReference" | "TypedObjectReference", "apiGroup")
+            ))
 }
 
 const WRONG_TYPE: &str = "a field is of a wrong wire type";

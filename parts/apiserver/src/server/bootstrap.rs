@@ -82,7 +82,14 @@ pub(super) async fn publish(server: &Server) -> Result<(), Status> {
             "ports": [{"name": "https", "protocol": "TCP", "port": SERVICE_PORT, "targetPort": here.port()}],
         },
     });
-    create(server, "/api/v1/namespaces/default/services", &service).await?;
+    let ports = |held: &mut Value| held.pointer_mut("/spec/ports").map(std::mem::take);
+    let path = "/api/v1/namespaces/default/services";
+    keep_by(server, path, &service, |held| {
+        let (is, wanted) = (ports(held), service["spec"]["ports"].clone());
+        held["spec"]["ports"] = wanted;
+        is.as_ref() != held.pointer("/spec/ports")
+    })
+    .await?;
     if here.ip().is_loopback() || here.ip().is_unspecified() {
         return Ok(());
     }
@@ -113,6 +120,23 @@ pub(super) async fn publish(server: &Server) -> Result<(), Status> {
 
 /// Creates an object, or brings the fields named back to what they should be.
 async fn keep(server: &Server, path: &str, object: &Value, fields: &[&str]) -> Result<(), Status> {
+    keep_by(server, path, object, |held| {
+        let is_same = fields.iter().all(|field| held.get(field) == object.get(field));
+        for field in fields {
+            held[*field] = object[*field].clone();
+        }
+        !is_same
+    })
+    .await
+}
+
+/// Creates an object, or lets `mend` change the one that is there and writes it if it did.
+async fn keep_by(
+    server: &Server,
+    path: &str,
+    object: &Value,
+    mend: impl FnOnce(&mut Value) -> bool,
+) -> Result<(), Status> {
     let request = Request::get(format!("{path}/{SERVICE}")).body(Body::empty());
     let (code, body) = answer(server, request).await?;
     if !code.is_success() {
@@ -120,11 +144,8 @@ async fn keep(server: &Server, path: &str, object: &Value, fields: &[&str]) -> R
     }
     let mut held: Value =
         serde_json::from_slice(&body).map_err(|error| Status::internal(&error.to_string()))?;
-    if fields.iter().all(|field| held.get(field) == object.get(field)) {
+    if !mend(&mut held) {
         return Ok(());
-    }
-    for field in fields {
-        held[*field] = object[*field].clone();
     }
     send(server, Method::PUT, &format!("{path}/{SERVICE}"), &held).await
 }

@@ -34,6 +34,8 @@ pub(crate) async fn create(call: &Call, body: Body) -> Result<Reply, Status> {
     let mut object = decoded.object;
     call.strategy.convert(&object)?;
     call.strategy.default(&mut object);
+    // Nobody owns what is not written: protobuf also says what is not set.
+    crate::admit::omit_empty(call.row, &mut object);
     settle_namespace(call, &mut object)?;
     call.warn(metadata::owners_once(&mut object, false));
     let sent_version = text(&object, "resourceVersion");

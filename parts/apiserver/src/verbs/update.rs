@@ -31,6 +31,7 @@ pub(crate) async fn put(call: &Call, body: Body) -> Result<Reply, Status> {
     call.strategy.convert(&object)?;
     settle_place(call, &mut object)?;
     call.strategy.default(&mut object);
+    crate::admit::omit_empty(call.row, &mut object);
     call.warn(metadata::owners_once(&mut object, false));
     let manager = call.manager(&options);
     let missing =

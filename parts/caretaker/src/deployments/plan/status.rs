@@ -103,8 +103,8 @@ pub(super) fn counted(
 
 /// Pods on their way out, if all sets have counted theirs.
 fn terminating(parts: &Parts<'_>) -> Option<i32> {
-    let counts = parts.all.iter().map(|set| set.status.as_ref()?.terminating_replicas);
-    counts.sum::<Option<i32>>()
+    let mut counts = parts.all.iter().map(|set| set.status.as_ref()?.terminating_replicas);
+    counts.try_fold(0, |sum: i32, count| Some(sum.saturating_add(count?)))
 }
 
 fn there(set: &ReplicaSet) -> i32 {
