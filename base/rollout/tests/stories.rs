@@ -323,6 +323,7 @@ impl FailureIn {
             at: ago(self.ago),
             delay: SignedDuration::from_secs(self.delay),
             evicted: BTreeSet::new(),
+            counted: BTreeSet::new(),
         }
     }
 }

@@ -53,8 +53,8 @@ pub(crate) struct Failure {
     pub(crate) is_absent: bool,
     /// It took longer than it might.
     pub(crate) is_late: bool,
-    /// There is nobody to ask.
-    pub(crate) is_away: bool,
+    /// What kind of failure the runtime calls it.
+    pub(crate) code: tonic::Code,
 }
 
 impl From<tonic::Status> for Failure {
@@ -64,7 +64,7 @@ impl From<tonic::Status> for Failure {
             is_unimplemented: status.code() == tonic::Code::Unimplemented,
             is_absent: status.code() == tonic::Code::NotFound,
             is_late: status.code() == tonic::Code::DeadlineExceeded,
-            is_away: status.code() == tonic::Code::Unavailable,
+            code: status.code(),
         }
     }
 }

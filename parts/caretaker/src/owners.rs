@@ -124,8 +124,9 @@ impl Owners {
                 Change::Applied { old: Some(old), new } => {
                     // another one of the same name, while nobody looked: this is the end of the old one, too
                     if old.metadata.uid != new.metadata.uid {
-                        let dependents = self.graph.dependents(&item_of(&id, &old.metadata));
-                        dependents.into_iter().for_each(|(one, _)| self.queue.add(one));
+                        for (dependent, _) in self.graph.dependents(&item_of(&id, &old.metadata)) {
+                            self.queue.add(dependent);
+                        }
                     }
                     if plan::matters(&old.metadata, &new.metadata) {
                         self.look(&id, &new);

@@ -11,6 +11,11 @@ use std::time::Duration;
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Whether there was nobody to ask: the runtime begins anew, and says more in a moment.
+fn is_away(failure: &crate::cri::Failure) -> bool {
+    failure.code == tonic::Code::Unavailable
+}
+
 impl Worker {
     /// Removes a sandbox with its containers. An agent that was killed within the start of a container may leave one that
     /// runs and that its runtime takes for one that was only made: containerd 1.6 then neither stops nor removes it, nor
@@ -23,7 +28,7 @@ impl Worker {
             Err(failure) => failure,
         };
         let is_alive = world.sandboxes.iter().any(|other| other.id != id && other.is_ready);
-        if failure.is_late || failure.is_away || is_alive {
+        if failure.is_late || is_away(&failure) || is_alive {
             return Err(failure.message);
         }
         tracing::warn!(
@@ -62,7 +67,7 @@ impl Worker {
         let Err(mut failure) = runtime.remove_container(id).await else { return Ok(()) };
         let is_unclear =
             world.containers.iter().any(|seen| seen.id == id && seen.state == State::Created);
-        if failure.is_late || failure.is_away || !is_unclear || id.is_empty() {
+        if failure.is_late || is_away(&failure) || !is_unclear || id.is_empty() {
             return Err(failure.message);
         }
         tracing::warn!(container = id, "cannot be removed, what runs in it is ended: {failure}");
