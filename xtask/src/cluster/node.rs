@@ -50,6 +50,10 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
     containerd::link_plugins(&dir.join("opt-cni-bin"))?;
     network::join(state, number)?;
     let agent_flags = if state.without_network {
+        // a node of this name that left may have had one
+        let networks = dir.join("etc-cni-net.d");
+        std::fs::remove_dir_all(&networks)?;
+        std::fs::create_dir(&networks)?;
         vec!["--cni".to_owned(), "off".to_owned()]
     } else {
         containerd::write_cni(&dir.join("etc-cni-net.d"), &subnet(state, number))?;
