@@ -3,8 +3,8 @@
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=proto/cri.proto");
-    let files = protox::compile(["proto/cri.proto"], ["proto"])?;
+    println!("cargo::rerun-if-changed=proto");
+    let files = protox::compile(["proto/cri.proto", "proto/tasks.proto"], ["proto"])?;
     tonic_prost_build::configure()
         // a scripted runtime, for tests
         .server_mod_attribute(".", "#[cfg(test)]")

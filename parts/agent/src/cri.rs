@@ -16,6 +16,7 @@
 pub(crate) mod v1 {
     tonic::include_proto!("runtime.v1");
 }
+pub(crate) mod tasks;
 
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
@@ -82,6 +83,7 @@ pub(crate) type Answer<T> = Result<T, Failure>;
 #[derive(Clone, Debug)]
 pub(crate) struct Runtime {
     socket: PathBuf,
+    channel: Channel,
     pods: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
 }
@@ -124,6 +126,7 @@ impl Runtime {
     pub(crate) fn over(channel: Channel, socket: &Path) -> Self {
         Self {
             socket: socket.to_path_buf(),
+            channel: channel.clone(),
             pods: RuntimeServiceClient::new(channel.clone())
                 .max_decoding_message_size(ANSWER_BYTES_MAX),
             images: ImageServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),

@@ -1,22 +1,22 @@
 //! For tests: a container runtime that answers CRI in memory as a script says, and a node around it.
 
-use crate::cgroups::Layout;
-use crate::context::{Context, PULLS_MAX};
+use crate::cri::tasks::v1::tasks_server::TasksServer;
 use crate::cri::{Runtime, v1};
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tonic::{Request, Response, Status};
 use tower::Service as _;
 use v1::image_service_server::{ImageService, ImageServiceServer};
 use v1::runtime_service_server::{RuntimeService, RuntimeServiceServer};
+
+mod bench;
+mod tasks;
+pub(crate) use bench::Bench;
 
 type Reply<T> = Result<Response<T>, Status>;
 
@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) stuck_images: Vec<String>,
     /// Answers to the removal of a sandbox before it works.
     pub(crate) refusals: Vec<Status>,
+    /// Containers with a task that CRI does not know of; `None`: the runtime has no such service.
+    pub(crate) tasks: Option<Vec<String>>,
     /// Lists that were asked for.
     pub(crate) lists: usize,
     made: i64,
@@ -104,6 +106,9 @@ impl Scripted {
                 own.hung.subscribe().wait_for(|is_hung| !is_hung).await.expect("its own sender");
                 if request.uri().path().contains("ImageService") {
                     ImageServiceServer::new(own).call(request).await
+                } else if request.uri().path().contains("Tasks") && own.state.lock().tasks.is_some()
+                {
+                    TasksServer::new(own).call(request).await
                 } else {
                     RuntimeServiceServer::new(own).call(request).await
                 }
@@ -335,6 +340,10 @@ impl RuntimeService for Scripted {
         if !state.refusals.is_empty() {
             return Err(state.refusals.remove(0));
         }
+        let has_task = |one: &String| state.homes.get(one) == Some(&id);
+        if state.tasks.iter().flatten().any(has_task) {
+            return Err(Status::failed_precondition("cannot delete running task"));
+        }
         state.sandboxes.retain(|one| one.id != id);
         let homes = state.homes.clone();
         state.containers.retain(|one| homes[&one.id] != id);
@@ -451,80 +460,5 @@ impl ImageService for Scripted {
         }
         state.images.retain(|image| image.id != id);
         Ok(Response::new(v1::RemoveImageResponse {}))
-    }
-}
-
-/// A server that has every ConfigMap, and a class of runtimes called "odd". While it hangs it answers nothing.
-fn server(hung: watch::Receiver<bool>) -> kube::Client {
-    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-        let mut hung = hung.clone();
-        async move {
-            // the end of the test ends it, too
-            let _ = hung.wait_for(|is_hung| !is_hung).await;
-            Ok::<_, std::convert::Infallible>(answer(&request))
-        }
-    });
-    kube::Client::new(service, "default")
-}
-
-fn answer(request: &http::Request<kube::client::Body>) -> http::Response<Full<Bytes>> {
-    let path = request.uri().path().to_owned();
-    let (code, answer) = if path.contains("/configmaps/") {
-        (200, json!({"metadata": {"name": "m"}, "data": {"key": "value"}}))
-    } else if path.ends_with("/runtimeclasses/odd") {
-        (200, json!({"metadata": {"name": "odd"}, "handler": "unknown"}))
-    } else {
-        (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}))
-    };
-    let body: Full<Bytes> = Full::new(Bytes::from(Value::to_string(&answer)));
-    let response = http::Response::builder().status(code).body(body);
-    response.expect("a response")
-}
-
-/// A node whose runtime is scripted.
-pub(crate) struct Bench {
-    pub(crate) context: Arc<Context>,
-    /// While it is true the server answers nothing.
-    pub(crate) server_hung: watch::Sender<bool>,
-    _network: watch::Sender<Option<String>>,
-    _dir: tempfile::TempDir,
-}
-
-impl Bench {
-    pub(crate) async fn new(runtime: &Scripted) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let setup = kit::Setup::new(runtime.clock.clone(), 0);
-        let (server_hung, hung) = watch::channel(false);
-        let client = server(hung);
-        let connected = runtime.connect(&setup.tasks);
-        let is_systemd = connected.uses_systemd().await.unwrap_or(false);
-        let (network, network_seen) = watch::channel(None);
-        let context = Context {
-            events: kit::Events::start(client.clone(), &setup, "kubelet", "n"),
-            runtime: connected,
-            client,
-            reports: crate::reports::Reports::default(),
-            name: "n".to_owned(),
-            root: dir.path().join("root"),
-            layout: Layout { v1: Vec::new(), v2: None },
-            cgroup_root: "/pernode".to_owned(),
-            is_systemd,
-            addresses: vec!["192.0.2.1".to_owned()],
-            cpu_milli: 1000,
-            memory: 1 << 30,
-            runtime_name: "scripted".into(),
-            network: network_seen,
-            pulls: Arc::new(Semaphore::new(PULLS_MAX)),
-            tokens: crate::tokens::Tokens::default(),
-            pod_max_pids: None,
-            is_disk_short: watch::channel(false).0,
-            images: crate::images::Images::default(),
-            has_apparmor: false,
-            server: ("192.0.2.1".to_owned(), 6443),
-            pod_logs: dir.path().join("pod-logs"),
-            container_logs: dir.path().join("container-logs"),
-            setup,
-        };
-        Self { context: Arc::new(context), server_hung, _network: network, _dir: dir }
     }
 }

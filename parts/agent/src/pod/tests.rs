@@ -333,6 +333,31 @@ async fn a_sandbox_that_cannot_be_removed_at_once_is_removed_after_what_runs_in_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_nobody_waits_for_is_deleted_so_that_its_pod_can_go() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        {
+            let mut state = runtime.state.lock();
+            let container = state.containers[0].id.clone();
+            state.tasks = Some(vec![container]);
+        }
+        task.deleted(1);
+        let begun = tokio::time::Instant::now();
+        runtime.until(|state| state.sandboxes.is_empty()).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+    let asked = runtime.state.lock().asked.clone();
+    let end = &asked[asked.len() - 3..];
+    assert_eq!(end, ["kill 9", "delete task", "remove sandbox"], "{asked:?}");
+    assert_eq!(runtime.state.lock().graces, [1], "nothing else was ended");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_old_sandbox_that_cannot_be_removed_costs_a_living_pod_nothing() {
     let runtime = Scripted::new();
     let bench = Bench::new(&runtime).await;
