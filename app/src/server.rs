@@ -130,6 +130,7 @@ async fn publish(server: &Server) {
 
 async fn keep_published(server: Server) {
     loop {
+        // A period, as upstream's: who deletes the service gets it back within it.
         tokio::time::sleep(PUBLISH_PERIOD).await;
         publish(&server).await;
     }

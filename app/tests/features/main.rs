@@ -43,6 +43,7 @@ fn every_feature_of_real_daemons_works_and_its_twin_does_not() {
     let begun = Instant::now();
     let mut is_acted = false;
     while !open.is_empty() && begun.elapsed() < PATIENCE {
+        // half of the rows ask files and processes, which tell nobody of a change
         std::thread::sleep(LOOK);
         node.look();
         open.retain_mut(|(index, why)| match all[*index].ask(&node) {

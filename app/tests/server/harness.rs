@@ -257,6 +257,7 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     let end = tokio::time::Instant::now() + DEADLINE;
     while !holds().await {
         assert!(tokio::time::Instant::now() < end, "not within {DEADLINE:?}: {what}");
+        // what is waited for here are answers of other programs, which nothing announces
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -56,10 +56,7 @@ impl Strategy for Deployment {
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut all: Vec<String> =
-            workload::name_warning(object).filter(|_| old.is_none()).into_iter().collect();
-        all.extend(workload::warnings(object, old));
-        all
+        workload::named_warnings(object, old)
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -113,10 +113,7 @@ impl Strategy for PersistentVolume {
     }
 
     fn warnings(&self, _object: &Value, old: Option<&Value>) -> Vec<String> {
-        if old.is_some() {
-            return Vec::new();
-        }
-        vec!["pernode keeps persistent volumes, but binds no claim to them".to_owned()]
+        kept_only(old, "pernode keeps persistent volumes, but binds no claim to them")
     }
 
     fn delete_answers_object(&self) -> bool {
@@ -172,6 +169,11 @@ pub(super) fn unset(value: &Value) -> Value {
         None => "<unset>".into(),
         Some(text) => text.into(),
     }
+}
+
+/// What the maker of an object is told that nobody here acts on.
+pub(super) fn kept_only(old: Option<&Value>, text: &str) -> Vec<String> {
+    old.is_none().then(|| text.to_owned()).into_iter().collect()
 }
 
 /// Access modes in their short form, in the usual order and each once.

@@ -2,7 +2,7 @@
 
 use super::faults::Faults;
 use super::json::{Json, JsonMut};
-use super::persistentvolume::{modes, unset};
+use super::persistentvolume::{kept_only, modes, unset};
 use super::pod::volumes::claim;
 use super::{Column, Context, Strategy, amount, table};
 use api::{FieldError, Path};
@@ -81,10 +81,7 @@ impl Strategy for PersistentVolumeClaim {
     }
 
     fn warnings(&self, _object: &Value, old: Option<&Value>) -> Vec<String> {
-        if old.is_some() {
-            return Vec::new();
-        }
-        vec!["pernode keeps persistent volume claims, but binds no volume to them".to_owned()]
+        kept_only(old, "pernode keeps persistent volume claims, but binds no volume to them")
     }
 
     fn delete_answers_object(&self) -> bool {

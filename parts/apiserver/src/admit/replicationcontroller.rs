@@ -49,10 +49,7 @@ impl Strategy for ReplicationController {
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut all: Vec<String> =
-            workload::name_warning(object).filter(|_| old.is_none()).into_iter().collect();
-        all.extend(workload::warnings(object, old));
-        all
+        workload::named_warnings(object, old)
     }
 
     fn fields(&self, object: &Value) -> Vec<(&'static str, String)> {

@@ -85,9 +85,7 @@ impl Strategy for StatefulSet {
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut all: Vec<String> =
-            workload::name_warning(object).filter(|_| old.is_none()).into_iter().collect();
-        all.extend(workload::warnings(object, old));
+        let mut all = workload::named_warnings(object, old);
         let spec = object.at("spec");
         for (i, claim) in spec.list("volumeClaimTemplates").iter().enumerate() {
             let requests = claim.dig(&["spec", "resources", "requests"]);

@@ -94,8 +94,14 @@ pub(crate) fn warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
     )
 }
 
+/// The warnings of a kind whose name becomes part of the names of its pods: of a new one also about its name.
+pub(crate) fn named_warnings(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let of_name = name_warning(object).filter(|_| old.is_none());
+    of_name.into_iter().chain(warnings(object, old)).collect()
+}
+
 /// The warning about a name that makes poor host names.
-pub(crate) fn name_warning(object: &Value) -> Option<String> {
+fn name_warning(object: &Value) -> Option<String> {
     let faults = api::names::dns_label(object.at("metadata").text("name"));
     (!faults.is_empty()).then(|| {
         format!(

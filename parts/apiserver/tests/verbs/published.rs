@@ -21,6 +21,16 @@ async fn the_service_kubernetes_says_where_the_server_is() {
     let revision = world.server.records().revision();
     world.server.publish().await.expect("published");
     assert_eq!(world.server.records().revision(), revision, "nothing changed");
+    let path = "/api/v1/namespaces/default/services/kubernetes";
+    world.delete(path).await.ok(200);
+    world.server.publish().await.expect("published");
+    let again = world.get(path).await.ok(200);
+    assert_eq!(again.at("/spec/clusterIP"), "10.96.0.1");
+    assert_ne!(again.at("/metadata/uid"), service.at("/metadata/uid"));
+    let moved = json!([{"op": "replace", "path": "/spec/ports/0/port", "value": 1}]);
+    world.patch(path, "json", &moved).await.ok(200);
+    world.server.publish().await.expect("published");
+    assert_eq!(world.get(path).await.ok(200).body["spec"]["ports"][0]["port"], 443);
     let other = json!({"metadata": {"name": "a"}, "spec": {"clusterIP": "10.96.0.1", "ports": [{"port": 1}]}});
     world.post("/api/v1/namespaces/default/services", &other).await.ok(422);
     drop(world);
