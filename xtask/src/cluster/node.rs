@@ -42,6 +42,10 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
     let name = format!("{}{number}", state.prefix);
     let dir = state.dir.join("nodes").join(&name);
     let address = format!("10.{}.0.{}", state.net, 10 + number);
+    // a new machine: nothing is left of one that had the name before
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
     for (own, inside) in OWN {
         std::fs::create_dir_all(dir.join(own))?;
         note_missing_folders(state, Path::new(inside))?;
@@ -50,10 +54,6 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
     containerd::link_plugins(&dir.join("opt-cni-bin"))?;
     network::join(state, number)?;
     let agent_flags = if state.without_network {
-        // a node of this name that left may have had one
-        let networks = dir.join("etc-cni-net.d");
-        std::fs::remove_dir_all(&networks)?;
-        std::fs::create_dir(&networks)?;
         vec!["--cni".to_owned(), "off".to_owned()]
     } else {
         containerd::write_cni(&dir.join("etc-cni-net.d"), &subnet(state, number))?;
