@@ -5,7 +5,6 @@ use crate::host::{self, Machine, Room};
 use crate::pods::RuntimeHealth;
 use crate::pressure::{self, Conditions};
 use crate::shutdown::Stage;
-use crate::words;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{
@@ -22,9 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+mod conditions;
+mod flags;
 mod lease;
 mod news;
 mod seen;
+use conditions::{condition, conditions, second};
+pub(crate) use flags::{Reserved, parse_labels, parse_reserved, parse_taints};
 pub(crate) use lease::renew;
 
 /// Status is written at least this often, changed or not.
@@ -52,66 +55,6 @@ pub(crate) struct Facts {
     pub(crate) pods_max: u32,
     /// `--reserved`: thousandths of CPU, bytes of memory and of disk that pods may not ask for.
     pub(crate) reserved: Reserved,
-}
-
-/// What the machine keeps for itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reserved {
-    pub(crate) cpu_milli: u64,
-    pub(crate) memory: u64,
-    pub(crate) disk: u64,
-}
-
-/// Reads `--reserved`: `cpu=100m,memory=256Mi,ephemeral-storage=1Gi`.
-pub(crate) fn parse_reserved(text: &str) -> Result<Reserved, String> {
-    let mut reserved = Reserved::default();
-    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let wrong =
-            || format!("\"{part}\" is not cpu=, memory= or ephemeral-storage= with a quantity");
-        let (name, amount) = part.split_once('=').ok_or_else(wrong)?;
-        let amount = api::Quantity::parse(amount).map_err(|_| wrong())?;
-        let milli = u64::try_from(amount.milli()).map_err(|_| wrong())?;
-        match name {
-            "cpu" => reserved.cpu_milli = milli,
-            "memory" => reserved.memory = milli / 1000,
-            "ephemeral-storage" => reserved.disk = milli / 1000,
-            _ => return Err(wrong()),
-        }
-    }
-    Ok(reserved)
-}
-
-/// Reads `--node-labels`.
-pub(crate) fn parse_labels(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts
-        .map(|part| match part.split_once('=') {
-            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-            _ => Err(format!("\"{part}\" is not key=value")),
-        })
-        .collect()
-}
-
-/// Reads `--node-taints`.
-pub(crate) fn parse_taints(text: &str) -> Result<Vec<Taint>, String> {
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-    parts
-        .map(|part| {
-            let wrong = || format!("\"{part}\" is not key=value:Effect or key:Effect");
-            let (left, effect) = part.rsplit_once(':').ok_or_else(wrong)?;
-            let (key, value) = left.split_once('=').unwrap_or((left, ""));
-            if key.is_empty() || !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect)
-            {
-                return Err(wrong());
-            }
-            Ok(Taint {
-                key: key.to_owned(),
-                value: (!value.is_empty()).then(|| value.to_owned()),
-                effect: effect.to_owned(),
-                time_added: None,
-            })
-        })
-        .collect()
 }
 
 impl Facts {
@@ -188,44 +131,6 @@ impl Facts {
     }
 }
 
-/// Type, truth, reason and message of the node's conditions (spec E65).
-fn conditions(
-    pressure: &Conditions,
-    trouble: Option<&str>,
-) -> [(&'static str, bool, &'static str, String); 4] {
-    let pick =
-        |is_bad: bool, bad: (&'static str, &'static str), good: (&'static str, &'static str)| {
-            let (reason, text) = if is_bad { bad } else { good };
-            (is_bad, reason, text.to_owned())
-        };
-    let memory = pick(
-        pressure.contains("MemoryPressure"),
-        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
-        ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    );
-    let disk = pick(
-        pressure.contains("DiskPressure"),
-        ("KubeletHasDiskPressure", "kubelet has disk pressure"),
-        ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    );
-    let pids = pick(
-        pressure.contains("PIDPressure"),
-        ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
-        ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-    );
-    let ready = match trouble {
-        None => (true, words::KUBELET_READY, "kubelet is posting ready status".to_owned()),
-        Some(trouble) => (false, words::KUBELET_NOT_READY, trouble.to_owned()),
-    };
-    let named = |name, (truth, reason, text)| (name, truth, reason, text);
-    [
-        named("MemoryPressure", memory),
-        named("DiskPressure", disk),
-        named("PIDPressure", pids),
-        named("Ready", ready),
-    ]
-}
-
 /// Makes the Node, or takes over the one that is there: users' labels, taints and annotations stay.
 pub(crate) async fn register(client: &kube::Client, facts: &Facts) -> Node {
     let api: Api<Node> = Api::all(client.clone());
@@ -287,29 +192,6 @@ async fn try_register(api: &Api<Node>, facts: &Facts) -> Result<Node, kube::Erro
         status: Some(status),
     };
     api.create(&PostParams::default(), &node).await
-}
-
-fn second(moment: Timestamp) -> Timestamp {
-    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
-}
-
-fn condition(
-    (name, truth, reason, message): (&'static str, bool, &'static str, String),
-    now: &Time,
-    before: Option<&NodeCondition>,
-) -> NodeCondition {
-    let status = if truth { "True" } else { "False" };
-    let since = before.filter(|one| one.status == status);
-    NodeCondition {
-        type_: name.to_owned(),
-        status: status.to_owned(),
-        reason: Some(reason.to_owned()),
-        message: Some(message),
-        last_heartbeat_time: Some(now.clone()),
-        last_transition_time: since
-            .and_then(|one| one.last_transition_time.clone())
-            .or_else(|| Some(now.clone())),
-    }
 }
 
 /// What is true of the node now, as far as users see it.
@@ -503,43 +385,5 @@ impl Keeper {
         let patch = Patch::Strategic(patch);
         api.patch_status(&self.facts.name, &PatchParams::default(), &patch).await?;
         Ok(list)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_and_taints_are_read_or_refused_with_the_part_that_is_wrong() {
-        assert_eq!(parse_labels("a=1, b=,").unwrap().len(), 2);
-        assert!(parse_labels("a").unwrap_err().contains("\"a\""));
-        let taints = parse_taints("k=v:NoSchedule,edge:NoExecute").unwrap();
-        assert_eq!((taints[0].value.as_deref(), taints[1].value.as_deref()), (Some("v"), None));
-        assert!(parse_taints("k:Never").is_err());
-    }
-
-    #[test]
-    fn a_condition_keeps_its_time_while_its_status_stays() {
-        let time = |text: &str| Time(text.parse().unwrap());
-        let (early, late) = (time("2026-01-01T00:00:00Z"), time("2026-01-01T00:05:00Z"));
-        let first = condition(("Ready", true, words::KUBELET_READY, String::new()), &early, None);
-        let same =
-            condition(("Ready", true, words::KUBELET_READY, String::new()), &late, Some(&first));
-        assert_eq!(same.last_transition_time, Some(early));
-        assert_eq!(same.last_heartbeat_time, Some(late.clone()));
-        let flipped = condition(
-            ("Ready", false, words::KUBELET_NOT_READY, String::new()),
-            &late,
-            Some(&same),
-        );
-        assert_eq!(flipped.last_transition_time, Some(late));
-    }
-
-    #[test]
-    fn pressure_is_shown_by_its_own_condition() {
-        let pressure = Conditions::from(["MemoryPressure", "DiskPressure"]);
-        let truths: Vec<bool> = conditions(&pressure, None).iter().map(|one| one.1).collect();
-        assert_eq!(truths, [true, true, false, true]);
     }
 }

@@ -129,6 +129,10 @@ async fn begin(options: &Options) -> Result<(), Error> {
     setup.tasks.spawn("pod status", reports.clone().run(client.clone(), setup.salt));
     let sandbox_image = runtime.setting(&["sandboxImage"]).await;
     let is_systemd = runtime.uses_systemd().await.unwrap_or(false);
+    let pod_max_pids = u64::try_from(options.pod_max_pids).ok().filter(|most| *most > 0);
+    if pod_max_pids.is_some() && is_systemd {
+        tracing::warn!("--pod-max-pids has no effect: systemd owns the cgroups of this runtime");
+    }
     let context = Arc::new(Context {
         setup: setup.clone(),
         client: client.clone(),
@@ -147,7 +151,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
         network: network_seen,
         pulls: Arc::new(Semaphore::new(PULLS_MAX)),
         tokens: Tokens::default(),
-        pod_max_pids: u64::try_from(options.pod_max_pids).ok().filter(|most| *most > 0),
+        pod_max_pids,
         is_disk_short: watch::channel(false).0,
         images: images::Images::new(sandbox_image),
         has_apparmor: host::has_apparmor(),

@@ -41,7 +41,8 @@ pub(super) fn lend(patch: &mut serde_json::Value, lent: &BTreeMap<String, Option
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Conditions, Time, condition, conditions};
+    use super::super::conditions::{condition, conditions};
+    use super::super::{Conditions, Time};
     use super::*;
     use serde_json::json;
 
