@@ -8,8 +8,6 @@
 
 /// Stubs generated from `proto/tasks.proto`.
 #[expect(
-    clippy::all,
-    clippy::pedantic,
     clippy::allow_attributes_without_reason,
     unused_qualifications,
     unreachable_pub,
@@ -17,7 +15,12 @@
 )]
 #[cfg_attr(
     test,
-    expect(clippy::allow_attributes, clippy::clone_on_ref_ptr, reason = "generated code")
+    expect(
+        clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::clone_on_ref_ptr,
+        reason = "generated code"
+    )
 )]
 pub(crate) mod v1 {
     tonic::include_proto!("containerd.services.tasks.v1");
