@@ -8,7 +8,7 @@ mod usage;
 
 use crate::{Options, words};
 use api::Quantity;
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use kit::{Cache, Caches, Change, Key, Queue, QueueLimits, Tasks};
 use kube::api::PostParams;
 use kube::discovery::{ApiResource, Discovery, Scope};
@@ -22,6 +22,10 @@ use tokio::time::Instant;
 
 /// Every quota is counted anew at least this often (upstream: 5 minutes).
 const RECOUNT: Duration = Duration::from_mins(5);
+
+/// A quota is counted a second time this long after its first count: what was made shortly before the quota was may
+/// have been missing from our caches, and nothing was charged for it.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
 
 /// After which a kind is looked up anew (upstream asks discovery as often): it may be served in another version, or no
 /// longer.
@@ -79,7 +83,10 @@ impl Quotas {
                 Change::Applied { old, new } if plan::is_due(old.as_deref(), &new) => {
                     self.queue.add(Key::of(new.as_ref()));
                 }
-                Change::Applied { .. } | Change::Deleted(_) => {}
+                Change::Applied { .. } => {}
+                Change::Deleted(quota) => {
+                    self.recount(quota.metadata.namespace.as_deref().unwrap_or_default());
+                }
                 Change::Resync => {
                     for quota in self.quotas.list() {
                         self.queue.add(Key::of(quota.as_ref()));
@@ -125,9 +132,11 @@ impl Quotas {
         for name in names {
             let amount = match plan::counted(name) {
                 Counted::Pods => Some(pods.of(name)),
-                // nothing but pods is in any scope
+                Counted::Claims => Some(self.claims(&quota, &key.namespace, name).await),
+                // nothing but pods and claims is in any scope
                 _ if plan::is_scoped(&quota) => Some(Quantity::ZERO),
                 Counted::Services => Some(self.services(&key.namespace, name).await),
+                Counted::Quotas => Some(number(self.quotas.list_in(&key.namespace).len())),
                 Counted::Objects { plural, group } => {
                     self.objects(&key.namespace, &plural, &group).await?
                 }
@@ -137,12 +146,30 @@ impl Quotas {
                 used.insert(name.clone(), amount);
             }
         }
+        let mut look_again = RECOUNT;
         if let Some(changed) = plan::status(&quota, used) {
             let api: Api<ResourceQuota> = Api::namespaced(self.client.clone(), &key.namespace);
             let name = &key.name;
             crate::gone(api.replace_status(name, &PostParams::default(), &changed).await)?;
+            if plan::is_first(&quota) {
+                look_again = SECOND_LOOK;
+            }
         }
-        Ok(Some(RECOUNT))
+        Ok(Some(look_again))
+    }
+
+    async fn claims(
+        self: &Arc<Self>,
+        quota: &ResourceQuota,
+        namespace: &str,
+        name: &str,
+    ) -> Quantity {
+        let claims: Cache<PersistentVolumeClaim> = self.caches.of();
+        claims.synced().await;
+        self.hear("PersistentVolumeClaim", claims.clone());
+        let claims = claims.list_in(namespace);
+        let counted = claims.iter().filter(|claim| plan::has_claim(quota, claim));
+        counted.fold(Quantity::ZERO, |sum, claim| sum.plus(&usage::of_claim(claim, name)))
     }
 
     async fn services(self: &Arc<Self>, namespace: &str, name: &str) -> Quantity {
@@ -164,8 +191,7 @@ impl Quotas {
         let cache = self.caches.metadata(&kind);
         cache.synced().await;
         self.hear(&format!("{group}/{plural} {}", kind.api_version), cache.clone());
-        let count = i64::try_from(cache.list_in(namespace).len()).unwrap_or(i64::MAX);
-        Ok(Some(Quantity::from_units(count)))
+        Ok(Some(number(cache.list_in(namespace).len())))
     }
 
     async fn kind(&self, plural: &str, group: &str) -> Result<Option<ApiResource>, kube::Error> {
@@ -207,7 +233,7 @@ impl Quotas {
                     Change::Deleted(old) => {
                         duty.recount(old.meta().namespace.as_deref().unwrap_or_default());
                     }
-                    Change::Applied { old: Some(old), .. } if name_is_service::<K>(&old) => {
+                    Change::Applied { old: Some(old), .. } if may_shrink::<K>(&old) => {
                         duty.recount(old.meta().namespace.as_deref().unwrap_or_default());
                     }
                     Change::Applied { .. } => {}
@@ -222,7 +248,12 @@ impl Quotas {
     }
 }
 
-/// A service that changes its type gives ports back; other kinds only when they go.
-fn name_is_service<K: kit::cache::Object>(object: &K) -> bool {
-    (object as &dyn std::any::Any).is::<Service>()
+fn number(count: usize) -> Quantity {
+    Quantity::from_units(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// A service that changes its type gives ports back, and a claim another class; other kinds give back only when they go.
+fn may_shrink<K: kit::cache::Object>(object: &K) -> bool {
+    let object: &dyn std::any::Any = object;
+    object.is::<Service>() || object.is::<PersistentVolumeClaim>()
 }

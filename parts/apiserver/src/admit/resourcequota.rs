@@ -8,13 +8,14 @@ use api::{FieldError, Path};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-const SCOPES: [&str; 6] = [
+const SCOPES: [&str; 7] = [
     "Terminating",
     "NotTerminating",
     "BestEffort",
     "NotBestEffort",
     "PriorityClass",
     "CrossNamespacePodAffinity",
+    "VolumeAttributesClass",
 ];
 
 /// Scopes that contradict each other.
@@ -124,6 +125,7 @@ fn amounts(found: &mut Faults, list: &Value, path: &Path) {
 fn fits(scope: &str, name: &str) -> bool {
     match scope {
         "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
         scope if SCOPES.contains(&scope) => matches!(
             name,
             "pods"
@@ -179,7 +181,8 @@ fn selector(found: &mut Faults, spec: &Value, path: &Path) {
             let why = "unsupported scope applied to resource";
             found.push(invalid_shown(path.clone(), &shown_selector(wanted), why));
         }
-        if SCOPES.contains(&scope) && scope != "PriorityClass" && operator != "Exists" {
+        let free = ["PriorityClass", "VolumeAttributesClass"].contains(&scope);
+        if SCOPES.contains(&scope) && !free && operator != "Exists" {
             let why = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             found.push(FieldError::invalid(path.child("operator"), operator, why));
         }

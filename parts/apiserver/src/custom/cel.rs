@@ -149,13 +149,11 @@ impl Rule {
                 Some(refused(path.clone(), &format!("{why} evaluating rule: {about}")))
             }
             Err(Stop::Steps) if *left == 0 => Some(refused(path.clone(), NO_STEPS_LEFT)),
-            Err(Stop::Steps) => Some(refused(
-                path.clone(),
-                &format!(
-                    "call cost limit exceeded for rule: {}",
-                    if self.message.is_empty() { &self.text } else { &self.message }
-                ),
-            )),
+            Err(Stop::Steps) => {
+                *left = 0;
+                let about = if self.message.is_empty() { &self.text } else { &self.message };
+                Some(refused(path.clone(), &format!("{ONE_TOO_LONG} for rule: {about}")))
+            }
         }
     }
 
@@ -196,6 +194,8 @@ impl Rule {
 
 const NO_STEPS_LEFT: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
+
+const ONE_TOO_LONG: &str = "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost exceeds limit";
 
 /// `Invalid value` without the value, which upstream leaves out here.
 fn refused(path: Path, why: &str) -> FieldError {

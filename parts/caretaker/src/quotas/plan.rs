@@ -2,20 +2,22 @@
 
 use api::Quantity;
 use k8s_openapi::api::core::v1::{
-    Pod, PodAffinityTerm, ResourceQuota, ScopedResourceSelectorRequirement,
+    PersistentVolumeClaim, Pod, PodAffinityTerm, ResourceQuota, ScopedResourceSelectorRequirement,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use std::collections::BTreeMap;
 
 /// Core kinds that may be counted by their plain plural.
-const BY_PLURAL: [&str; 5] =
-    ["configmaps", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas", "secrets"];
+const BY_PLURAL: [&str; 3] = ["configmaps", "replicationcontrollers", "secrets"];
 
 /// What a name in `hard` stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Counted {
     Pods,
     Services,
+    Claims,
+    /// Quotas themselves.
+    Quotas,
     Objects {
         plural: String,
         group: String,
@@ -30,6 +32,11 @@ pub(super) fn counted(name: &str) -> Counted {
     match name {
         "count/pods" | "pods" | "cpu" | "memory" | "ephemeral-storage" => Counted::Pods,
         "services" | "services.nodeports" | "services.loadbalancers" => Counted::Services,
+        "count/persistentvolumeclaims" | "persistentvolumeclaims" | "requests.storage" => {
+            Counted::Claims
+        }
+        "count/resourcequotas" | "resourcequotas" => Counted::Quotas,
+        _ if super::usage::of_class(name).is_some() => Counted::Claims,
         _ if BY_PLURAL.contains(&name) => objects(name, ""),
         _ if name.starts_with("hugepages-") => Counted::Pods,
         _ => {
@@ -85,6 +92,14 @@ pub(super) fn is_due(old: Option<&ResourceQuota>, new: &ResourceQuota) -> bool {
     old.metadata.uid != new.metadata.uid || old.spec != new.spec || !same(Some(told), hard)
 }
 
+/// Whether something in the quota has never been counted.
+pub(super) fn is_first(quota: &ResourceQuota) -> bool {
+    let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+    let used = quota.status.as_ref().and_then(|status| status.used.as_ref());
+    let counted = |name: &String| used.is_some_and(|used| used.contains_key(name));
+    hard.is_some_and(|hard| !hard.keys().all(counted))
+}
+
 /// Whether both name the same amounts, however written.
 fn same(a: Option<&BTreeMap<String, Text>>, b: &BTreeMap<String, Text>) -> bool {
     let amount = |text: &Text| Quantity::parse(&text.0).ok();
@@ -104,14 +119,50 @@ pub(super) fn is_scoped(quota: &ResourceQuota) -> bool {
 
 /// Whether all scopes of the quota hold for the pod.
 pub(super) fn in_scope(quota: &ResourceQuota, pod: &Pod) -> bool {
-    let Some(spec) = &quota.spec else { return true };
-    let plain = spec.scopes.iter().flatten().map(|scope| ScopedResourceSelectorRequirement {
+    scopes(quota).all(|scope| holds(&scope, pod))
+}
+
+/// Whether all scopes of the quota hold for the claim.
+pub(super) fn has_claim(quota: &ResourceQuota, claim: &PersistentVolumeClaim) -> bool {
+    scopes(quota).all(|scope| holds_for_claim(&scope, claim))
+}
+
+fn scopes(quota: &ResourceQuota) -> impl Iterator<Item = ScopedResourceSelectorRequirement> {
+    let spec = quota.spec.as_ref();
+    let plain = spec.and_then(|spec| spec.scopes.as_ref()).into_iter().flatten();
+    let plain = plain.map(|scope| ScopedResourceSelectorRequirement {
         operator: "Exists".to_owned(),
         scope_name: scope.clone(),
         values: None,
     });
-    let selected = spec.scope_selector.iter().flat_map(|s| s.match_expressions.iter().flatten());
-    plain.chain(selected.cloned()).all(|scope| holds(&scope, pod))
+    let selected = spec.and_then(|spec| spec.scope_selector.as_ref());
+    plain.chain(selected.into_iter().flat_map(|s| s.match_expressions.iter().flatten()).cloned())
+}
+
+/// Of all scopes only one speaks of claims.
+fn holds_for_claim(
+    scope: &ScopedResourceSelectorRequirement,
+    claim: &PersistentVolumeClaim,
+) -> bool {
+    if scope.scope_name != "VolumeAttributesClass" {
+        return false;
+    }
+    let status = claim.status.as_ref();
+    let target = status
+        .and_then(|status| status.modify_volume_status.as_ref())
+        .and_then(|modify| modify.target_volume_attributes_class_name.as_ref());
+    let wanted = claim.spec.as_ref().and_then(|spec| spec.volume_attributes_class_name.as_ref());
+    let current = status.and_then(|status| status.current_volume_attributes_class_name.as_ref());
+    let classes: Vec<&String> =
+        [wanted, current, target].into_iter().flatten().filter(|class| !class.is_empty()).collect();
+    let listed = |class: &&String| scope.values.iter().flatten().any(|value| value == *class);
+    match scope.operator.as_str() {
+        "Exists" => !classes.is_empty(),
+        "DoesNotExist" => classes.is_empty(),
+        "In" => classes.iter().any(listed),
+        "NotIn" => classes.is_empty() || !classes.iter().all(listed),
+        _ => false,
+    }
 }
 
 fn holds(scope: &ScopedResourceSelectorRequirement, pod: &Pod) -> bool {
@@ -182,6 +233,11 @@ mod tests {
         assert_eq!(counted("count/configmaps"), objects("configmaps", ""));
         assert_eq!(counted("secrets"), objects("secrets", ""));
         assert_eq!(counted("services.nodeports"), Counted::Services);
+        assert_eq!(counted("count/resourcequotas"), Counted::Quotas);
+        let gold = "gold.storageclass.storage.k8s.io/requests.storage";
+        for name in ["persistentvolumeclaims", "requests.storage", gold] {
+            assert_eq!(counted(name), Counted::Claims, "{name}");
+        }
         assert_eq!(counted("limits.nonsense"), Counted::Nothing);
     }
 
@@ -206,6 +262,20 @@ mod tests {
     }
 
     #[test]
+    fn the_first_count_is_known_by_what_the_status_lacks() {
+        let quota = |used: serde_json::Value| -> ResourceQuota {
+            serde_json::from_value(
+                json!({"metadata": {}, "spec": {"hard": {"cpu": "2", "pods": "1"}},
+                "status": {"used": used}}),
+            )
+            .unwrap()
+        };
+        assert!(is_first(&quota(json!(null))));
+        assert!(is_first(&quota(json!({"cpu": "0"}))));
+        assert!(!is_first(&quota(json!({"cpu": "0", "pods": "0"}))));
+    }
+
+    #[test]
     fn a_status_is_written_only_when_an_amount_differs() {
         let quota = |used: &str| -> ResourceQuota {
             serde_json::from_value(
@@ -218,6 +288,26 @@ mod tests {
         assert_eq!(status(&quota("0.5"), used()), None);
         let changed = status(&quota("1"), used()).unwrap().status.unwrap();
         assert_eq!(changed.used.unwrap()["cpu"].0, "500m");
+    }
+
+    #[test]
+    fn one_scope_chooses_claims() {
+        let claim = |spec: serde_json::Value| -> PersistentVolumeClaim {
+            serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap()
+        };
+        let quota = |scope: &str, operator: &str, values: serde_json::Value| -> ResourceQuota {
+            serde_json::from_value(json!({"metadata": {}, "spec": {"scopeSelector":
+                {"matchExpressions": [
+                    {"scopeName": scope, "operator": operator, "values": values}]}}}))
+            .unwrap()
+        };
+        let (plain, gold) = (claim(json!({})), claim(json!({"volumeAttributesClassName": "gold"})));
+        let class = "VolumeAttributesClass";
+        assert!(has_claim(&quota(class, "In", json!(["gold"])), &gold));
+        assert!(!has_claim(&quota(class, "In", json!(["gold"])), &plain));
+        assert!(!has_claim(&quota(class, "Exists", json!(null)), &plain));
+        assert!(has_claim(&quota(class, "NotIn", json!(["silver"])), &gold));
+        assert!(!has_claim(&quota("BestEffort", "Exists", json!(null)), &plain));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What pods and services use, in the names that quotas have for it. Pure.
 
 use api::Quantity;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements, Service};
+use k8s_openapi::api::core::v1::{
+    Container, PersistentVolumeClaim, Pod, PodSpec, ResourceRequirements, Service,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Text;
 use std::collections::BTreeMap;
 
@@ -119,6 +121,36 @@ pub(super) fn gives_back(old: &Pod, new: &Pod) -> bool {
         || resources(old) != resources(new)
 }
 
+/// The class of claims that a quota's name is about, and what it counts of them.
+pub(super) fn of_class(name: &str) -> Option<(&str, &str)> {
+    let (class, counted) = name.split_once(".storageclass.storage.k8s.io/")?;
+    ["persistentvolumeclaims", "requests.storage"].contains(&counted).then_some((class, counted))
+}
+
+/// How much of `name` a claim uses.
+pub(super) fn of_claim(claim: &PersistentVolumeClaim, name: &str) -> Quantity {
+    let spec = claim.spec.as_ref();
+    let (wanted, counted) = match of_class(name) {
+        Some((class, counted)) => (Some(class), counted),
+        None => (None, name),
+    };
+    let annotations = claim.metadata.annotations.as_ref();
+    let old = annotations.and_then(|all| all.get("volume.beta.kubernetes.io/storage-class"));
+    let class = old.or_else(|| spec?.storage_class_name.as_ref()).map(String::as_str);
+    if wanted.is_some() && wanted != class {
+        return Quantity::ZERO;
+    }
+    if counted != "requests.storage" {
+        return Quantity::from_units(1);
+    }
+    let storage = |list: Option<&BTreeMap<String, Text>>| parse(list).get("storage").copied();
+    let asked = storage(spec.and_then(|spec| spec.resources.as_ref()?.requests.as_ref()));
+    let given =
+        storage(claim.status.as_ref().and_then(|status| status.allocated_resources.as_ref()));
+    // what is being given may be more than is asked for since
+    asked.map_or(Quantity::ZERO, |asked| given.filter(|given| *given > asked).unwrap_or(asked))
+}
+
 /// How much of `name` a service uses.
 pub(super) fn of_service(service: &Service, name: &str) -> i64 {
     let spec = service.spec.as_ref();
@@ -174,6 +206,24 @@ mod tests {
             ("requests.example.com/x", "2"),
         ] {
             assert_eq!(shown(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn claims_count_in_all_and_by_their_class() {
+        let claim: PersistentVolumeClaim = serde_json::from_value(json!({"metadata": {},
+            "spec": {"storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}}))
+        .unwrap();
+        for (name, used) in [
+            ("persistentvolumeclaims", "1"),
+            ("count/persistentvolumeclaims", "1"),
+            ("requests.storage", "1Gi"),
+            ("gold.storageclass.storage.k8s.io/persistentvolumeclaims", "1"),
+            ("gold.storageclass.storage.k8s.io/requests.storage", "1Gi"),
+            ("tin.storageclass.storage.k8s.io/persistentvolumeclaims", "0"),
+            ("tin.storageclass.storage.k8s.io/requests.storage", "0"),
+        ] {
+            assert_eq!(of_claim(&claim, name).to_string(), used, "{name}");
         }
     }
 

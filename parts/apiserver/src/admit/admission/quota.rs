@@ -4,6 +4,8 @@
 //! caller's: each with the revision it was read at, so that two requests never spend the same rest. An object
 //! that then fails to be stored stays charged until the quota is counted anew, as upstream has it.
 
+mod claim;
+
 use super::totals::{self, Amounts};
 use super::{Attributes, Operation, View};
 use crate::admit::json::{Json, JsonMut};
@@ -56,9 +58,11 @@ pub fn concern(attributes: &Attributes<'_>) -> bool {
     }
     let service = (resource.group, resource.plural) == ("", "services");
     let pod = (resource.group, resource.plural) == ("", "pods");
+    let claim = (resource.group, resource.plural) == ("", "persistentvolumeclaims");
     match (attributes.operation, attributes.subresource) {
         (Operation::Create, "") => true,
-        (Operation::Update, "") => service,
+        (Operation::Update, "") => service || claim,
+        (Operation::Update, "status") => claim,
         (Operation::Update, "resize") => pod,
         _ => false,
     }
@@ -171,6 +175,7 @@ fn charge(
 enum Meter {
     Pods,
     Services,
+    Claims,
     /// Every other kind is counted by number, under one or two names.
     Number(Vec<String>),
 }
@@ -181,6 +186,7 @@ impl Meter {
         match (resource.group, resource.plural) {
             ("", "pods") => Self::Pods,
             ("", "services") => Self::Services,
+            ("", "persistentvolumeclaims") => Self::Claims,
             (group, plural) => {
                 let mut names = vec![format!("count/{}", resource.qualified())];
                 if group.is_empty() && BY_PLURAL.contains(&plural) {
@@ -200,6 +206,7 @@ impl Meter {
                     || name.strip_prefix("requests.").is_some_and(is_extended_or_huge)
             }
             Self::Services => OF_SERVICES.contains(&name),
+            Self::Claims => claim::counts(name),
             Self::Number(names) => names.iter().any(|known| known == name),
         }
     }
@@ -209,6 +216,7 @@ impl Meter {
         match self {
             Self::Pods => of_pod(object),
             Self::Services => of_service(object),
+            Self::Claims => claim::usage(object),
             Self::Number(names) => names.iter().map(|name| (name.clone(), one)).collect(),
         }
     }
@@ -247,8 +255,10 @@ impl Meter {
         let spec = quota.at("spec");
         let exists = spec.list("scopes").iter().filter_map(Value::as_str);
         let selected = spec.at("scopeSelector").list("matchExpressions");
-        let holds = |scope: &str, requirement: &Value| {
-            matches!(self, Self::Pods) && pod_in_scope(scope, requirement, object)
+        let holds = |scope: &str, requirement: &Value| match self {
+            Self::Pods => pod_in_scope(scope, requirement, object),
+            Self::Claims => claim::in_scope(scope, requirement, object),
+            Self::Services | Self::Number(_) => false,
         };
         exists.into_iter().all(|scope| holds(scope, &Value::Null))
             && selected.iter().all(|term| holds(term.text("scopeName"), term))

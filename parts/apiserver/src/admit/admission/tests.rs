@@ -237,6 +237,50 @@ fn a_quota_that_is_paid_is_not_judged_again() {
 }
 
 #[test]
+fn a_claim_is_paid_for_in_all_and_by_its_class() {
+    let gold = "gold.storageclass.storage.k8s.io/requests.storage";
+    let amounts = |storage: &str| json!({"persistentvolumeclaims": "1", "requests.storage": storage, gold: storage});
+    let none = json!({"persistentvolumeclaims": "0", "requests.storage": "0", gold: "0"});
+    let quota = |name: &str, spec: Value| {
+        json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec,
+            "status": {"hard": amounts("2Gi"), "used": none}})
+    };
+    let scoped = |scope: &str| {
+        json!({"scopeSelector": {"matchExpressions": [
+        {"scopeName": scope, "operator": "In", "values": ["fast"]}]}})
+    };
+    let view = Known::default()
+        .with("/resourcequotas/default/all", quota("all", json!({})))
+        .with("/resourcequotas/default/fast", quota("fast", scoped("VolumeAttributesClass")))
+        .with("/resourcequotas/default/pods", quota("pods", scoped("PriorityClass")));
+    let claim = |storage: &str, attributes: &str| {
+        json!({"metadata": {"name": "c"}, "spec": {"storageClassName": "gold",
+            "volumeAttributesClassName": attributes, "resources": {"requests": {"storage": storage}}}})
+    };
+    let admin = admin();
+    let create = attributes(&admin, Operation::Create, "persistentvolumeclaims", "c");
+    let charged = |claim: &Value, attributes: &Attributes<'_>| -> Vec<(String, String)> {
+        let charges = quota::charges(claim, attributes, &view, &BTreeSet::new()).unwrap();
+        let shown = |charge: &quota::Charge| {
+            let name = charge.old.at("metadata").text("name").to_owned();
+            (name, charge.new.at("status").at("used").to_string())
+        };
+        charges.iter().map(shown).collect()
+    };
+    let paid = |name: &str| (name.to_owned(), amounts("1Gi").to_string());
+    assert_eq!(charged(&claim("1Gi", ""), &create), [paid("all")]);
+    assert_eq!(charged(&claim("1Gi", "fast"), &create), [paid("all"), paid("fast")]);
+    let all = BTreeSet::new();
+    let refused = message(quota::charges(&claim("3Gi", ""), &create, &view, &all));
+    assert!(refused.contains("exceeded quota: all"), "{refused}");
+    let (old, mut grow) =
+        (claim("1Gi", ""), attributes(&admin, Operation::Update, "persistentvolumeclaims", "c"));
+    grow.old = Some(&old);
+    let more = charged(&claim("2Gi", ""), &grow);
+    assert!(more[0].1.contains(r#""requests.storage":"1Gi""#), "only the rise is paid: {more:?}");
+}
+
+#[test]
 fn a_node_asks_for_tokens_of_its_own_pods_only() {
     let me = Identity::new("system:node:a", &["system:nodes"]);
     let pod = |node: &str| {

@@ -166,6 +166,22 @@ fn one_object_has_one_budget_for_all_its_rules() {
 }
 
 #[test]
+fn nothing_is_run_after_one_rule_that_took_too_long() {
+    let schema = Schema::whole(&json!({"type": "object",
+        "properties": {"tags": {"type": "array", "items": {"type": "string"},
+            "x-kubernetes-validations": [
+                {"rule": "self.all(x, self.all(y, x == y))"}, {"rule": "self.size() > 9999"}]}}}));
+    let object = json!({"tags": vec!["a"; 1_000]});
+    let faults = check(&object, None, &schema, &nowhere());
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(
+        faults[0]
+            .body
+            .ends_with("due to call cost exceeds limit for rule: self.all(x, self.all(y, x == y))")
+    );
+}
+
+#[test]
 fn small_rules_cannot_make_large_values() {
     let value = json!({"name": "a".repeat(500_000), "tags": vec!["a"; 1000]});
     for rule in [
