@@ -6,6 +6,9 @@ use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Node, Pod};
 
 pub(crate) mod sysctls;
 
+/// Label of nodes, and of pods that are made for one system.
+const OS_LABEL: &str = "kubernetes.io/os";
+
 /// Why not: reason and message, as users see them. `others` are the pods that the node has taken.
 pub(crate) fn refusal<'a>(
     pod: &Pod,
@@ -13,6 +16,9 @@ pub(crate) fn refusal<'a>(
     others: impl IntoIterator<Item = &'a Pod>,
 ) -> Option<(String, String)> {
     let spec = pod.spec.as_ref()?;
+    if let Some(refusal) = other_system(pod) {
+        return Some(refusal);
+    }
     let node = as_the_node_judges(node);
     let occupied = Occupied::by(others);
     let allocatable = Amounts::allocatable(&node);
@@ -42,6 +48,24 @@ pub(crate) fn refusal<'a>(
         }
     };
     Some((name, format!("Pod was rejected: {message}")))
+}
+
+/// A pod that says it is made for another operating system, by its field or by its label.
+fn other_system(pod: &Pod) -> Option<(String, String)> {
+    let is_other = |name: &str| name != "linux";
+    let refused = |reason: &str, what: &str| {
+        Some((reason.to_owned(), format!("Pod was rejected: Failed to admit pod as the {what}")))
+    };
+    let field = pod.spec.as_ref().and_then(|spec| spec.os.as_ref());
+    if field.is_some_and(|os| is_other(&os.name)) {
+        return refused("PodOSNotSupported", "OS field doesn't match node OS");
+    }
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(OS_LABEL));
+    if label.is_some_and(|os| is_other(os)) {
+        let what = "`kubernetes.io/os` label doesn't match node label";
+        return refused("PodOSSelectorNodeLabelDoesNotMatch", what);
+    }
+    None
 }
 
 /// The profile of AppArmor that a container asks for: its own, the pod's, or the one of the old annotation.
@@ -158,6 +182,19 @@ mod tests {
         let key = format!("{}c", words::APPARMOR_ANNOTATION);
         noted.metadata.annotations = Some([(key, "localhost/mine".to_owned())].into());
         assert_eq!(without_apparmor(&noted), refused);
+    }
+
+    #[test]
+    fn a_pod_for_another_system_is_refused() {
+        let mut other = pod(json!({"os": {"name": "windows"}, "containers": []}));
+        let (reason, message) = refusal(&other, &node(json!({})), []).unwrap();
+        assert_eq!(reason, "PodOSNotSupported");
+        assert!(message.ends_with("Failed to admit pod as the OS field doesn't match node OS"));
+        other.spec.as_mut().unwrap().os.as_mut().unwrap().name = "linux".to_owned();
+        assert_eq!(refusal(&other, &node(json!({})), []), None);
+        other.metadata.labels = Some([(OS_LABEL.to_owned(), "windows".to_owned())].into());
+        let (reason, _) = refusal(&other, &node(json!({})), []).unwrap();
+        assert_eq!(reason, "PodOSSelectorNodeLabelDoesNotMatch");
     }
 
     #[test]

@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 
 /// Longest host name that the kernel takes.
 const HOST_NAME_MAX: usize = 63;
+/// Longest host name in full that the kernel takes (`setHostnameAsFQDN`).
+const KERNEL_NAME_MAX: usize = 64;
+/// Domain of the cluster (upstream's default).
+const CLUSTER_DOMAIN: &str = "cluster.local";
 /// Capabilities hide these paths in unprivileged containers; the same list as every runtime's default.
 const MASKED: &[&str] = &[
     "/proc/asound",
@@ -80,6 +84,27 @@ pub(crate) fn host_name(pod: &Pod) -> String {
     let name = text(chosen.or(pod.metadata.name.as_ref()));
     let cut = &name[..name.len().min(HOST_NAME_MAX)];
     cut.trim_end_matches(['-', '.']).to_owned()
+}
+
+/// The pod's full name, where it has a subdomain.
+pub(crate) fn full_name(pod: &Pod) -> Option<String> {
+    let below = pod.spec.as_ref()?.subdomain.as_deref().filter(|name| !name.is_empty())?;
+    let space = pod.metadata.namespace.as_deref().unwrap_or("default");
+    Some(format!("{}.{below}.{space}.svc.{CLUSTER_DOMAIN}", host_name(pod)))
+}
+
+/// What the kernel is told as the pod's host name; `Err` is for the user.
+pub(crate) fn kernel_name(pod: &Pod) -> Result<String, String> {
+    let is_full = pod.spec.as_ref().and_then(|spec| spec.set_hostname_as_fqdn) == Some(true);
+    let Some(full) = full_name(pod).filter(|_| is_full) else { return Ok(host_name(pod)) };
+    if full.len() <= KERNEL_NAME_MAX {
+        return Ok(full);
+    }
+    Err(format!(
+        "Failed to construct FQDN from Pod hostname and cluster domain, FQDN {full} is too long ({KERNEL_NAME_MAX} \
+         characters is the max, {} characters requested)",
+        full.len()
+    ))
 }
 
 fn namespaces(spec: &PodSpec) -> v1::NamespaceOption {
@@ -153,7 +178,12 @@ pub(crate) fn sandbox(pod: &Pod, attempt: u32, setting: &Setting) -> v1::PodSand
             namespace: text(meta.namespace.as_ref()).to_owned(),
             attempt,
         }),
-        hostname: if is_host_network { String::new() } else { host_name(pod) },
+        hostname: if is_host_network {
+            String::new()
+        } else {
+            // a name that is too long was told before the sandbox is made
+            kernel_name(pod).unwrap_or_default()
+        },
         log_directory: log_dir(&setting.logs, pod).to_string_lossy().into_owned(),
         dns_config: Some(dns(spec, &setting.resolv)),
         port_mappings: if is_host_network { Vec::new() } else { ports(spec) },
@@ -162,10 +192,24 @@ pub(crate) fn sandbox(pod: &Pod, attempt: u32, setting: &Setting) -> v1::PodSand
         linux: Some(v1::LinuxPodSandboxConfig {
             cgroup_parent: setting.cgroup_parent.clone(),
             security_context: Some(context),
-            sysctls: sysctls.map(|one| (one.name.clone(), one.value.clone())).collect(),
+            sysctls: sysctls.map(|one| (sysctl_name(&one.name), one.value.clone())).collect(),
             ..v1::LinuxPodSandboxConfig::default()
         }),
     }
+}
+
+/// A kernel setting's name with dots between its parts, as the runtime wants it: whichever of `.` and `/` comes first is the
+/// separator, and the other stands for itself inside a part.
+pub(crate) fn sysctl_name(name: &str) -> String {
+    if name.find(['.', '/']).is_none_or(|at| name.as_bytes()[at] == b'.') {
+        return name.to_owned();
+    }
+    let swapped = name.chars().map(|letter| match letter {
+        '/' => '.',
+        '.' => '/',
+        other => other,
+    });
+    swapped.collect()
 }
 
 fn grace(spec: &PodSpec) -> i64 {

@@ -6,10 +6,10 @@ use crate::cri::{Runtime, v1};
 use crate::env::{Place, Sources};
 use crate::reports::Reports;
 use crate::tokens::Tokens;
-use k8s_openapi::api::core::v1::{ConfigMap, Container, ObjectReference, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, ObjectReference, Pod, Secret, Service};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kit::{Events, Note};
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,7 +43,8 @@ pub(crate) struct Context {
     /// systemd owns the cgroups.
     pub(crate) is_systemd: bool,
     pub(crate) addresses: Vec<String>,
-    pub(crate) cpu_milli: i128,
+    /// What the node has for pods, as it was when the agent began.
+    pub(crate) allocatable: fit::Amounts,
     /// `--pod-max-pids`.
     pub(crate) pod_max_pids: Option<u64>,
     /// Bytes.
@@ -95,8 +96,7 @@ impl Context {
         Place {
             pod_addresses,
             host_addresses: self.addresses.clone(),
-            cpu_milli: self.cpu_milli,
-            memory: self.memory,
+            allocatable: self.allocatable.clone(),
             server: self.server.clone(),
         }
     }
@@ -147,7 +147,27 @@ impl Context {
     ) -> Result<Sources, String> {
         let mut names = Names::default();
         names.add(container);
-        self.fetch(pod, names).await
+        let (fetched, services) = futures::join!(self.fetch(pod, names), self.services_of(pod));
+        Ok(Sources { services, ..fetched? })
+    }
+
+    /// The services that the pod's containers are told of (`enableServiceLinks`). Asked for at each start: a service made
+    /// before the pod is always among them. `None`: the server did not say, which is no reason not to start.
+    async fn services_of(&self, pod: &Pod) -> Option<Vec<Service>> {
+        if pod.spec.as_ref().and_then(|spec| spec.enable_service_links) == Some(false) {
+            return Some(Vec::new());
+        }
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+        let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
+        let all = ListParams::default();
+        let listed = async { api.list(&all).await.map_err(|error| error.to_string()) };
+        match in_time(listed).await {
+            Ok(list) => Some(list.items),
+            Err(problem) => {
+                tracing::warn!(namespace, "no news of the services: {problem}");
+                None
+            }
+        }
     }
 
     async fn fetch(&self, pod: &Pod, names: Names) -> Result<Sources, String> {

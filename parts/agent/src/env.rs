@@ -2,11 +2,13 @@
 
 use crate::resources::{Kind, milli};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
+    ConfigMap, Container, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret, Service,
     ServiceAccountTokenProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
+
+mod services;
 
 /// ConfigMaps and Secrets that a pod names, as far as they exist.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +17,8 @@ pub(crate) struct Sources {
     pub(crate) secrets: BTreeMap<String, Secret>,
     /// Tokens of the pod's service account, or why there is none.
     pub(crate) tokens: BTreeMap<TokenKey, Result<String, String>>,
+    /// The services of the pod's namespace, where its containers are told of them; `None`: not known.
+    pub(crate) services: Option<Vec<Service>>,
 }
 
 /// What a token of the pod's service account is for.
@@ -41,10 +45,8 @@ impl TokenKey {
 pub(crate) struct Place {
     pub(crate) pod_addresses: Vec<String>,
     pub(crate) host_addresses: Vec<String>,
-    /// The node's CPU in thousandths, for containers without a limit.
-    pub(crate) cpu_milli: i128,
-    /// The node's memory in bytes, for containers without a limit.
-    pub(crate) memory: u64,
+    /// What the node has for pods, for containers without a limit.
+    pub(crate) allocatable: fit::Amounts,
     /// Host and port of the API server, as clients in pods reach it.
     pub(crate) server: (String, u16),
 }
@@ -95,6 +97,9 @@ pub(crate) fn environment(
     };
     for (name, value) in server(&place.server) {
         set(&mut known, name, value);
+    }
+    for (name, value) in services::variables(sources.services.as_deref().unwrap_or_default()) {
+        set(&mut known, &name, value);
     }
     for from in container.env_from.iter().flatten() {
         let prefix = from.prefix.as_deref().unwrap_or_default();
@@ -269,8 +274,7 @@ pub(crate) fn resource_value(
     let mut amount = milli(container, name, kind);
     if amount == 0 && matches!(kind, Kind::Limit) {
         amount = match name {
-            "cpu" => place.cpu_milli,
-            "memory" => i128::from(place.memory) * 1000,
+            "cpu" | "memory" | "ephemeral-storage" => place.allocatable.get(name),
             _ => 0,
         };
     }
@@ -297,6 +301,11 @@ mod tests {
         .unwrap()
     }
 
+    fn allocatable() -> fit::Amounts {
+        let list = json!({"cpu": "2", "memory": "1Gi", "ephemeral-storage": "3Gi"});
+        fit::Amounts::parse(Some(&serde_json::from_value(list).unwrap()))
+    }
+
     fn run(
         container: serde_json::Value,
         sources: &Sources,
@@ -305,8 +314,7 @@ mod tests {
         let place = Place {
             pod_addresses: vec!["10.1.0.5".to_owned()],
             host_addresses: vec!["192.0.2.1".to_owned()],
-            cpu_milli: 2000,
-            memory: 1 << 30,
+            allocatable: allocatable(),
             server: (String::new(), 0),
         };
         environment(&pod, &pod.spec.as_ref().unwrap().containers[0], sources, &place)
@@ -340,14 +348,15 @@ mod tests {
             {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
             {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "requests.cpu"}}},
-            {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}}
+            {"name": "MEM", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
+            {"name": "DISK", "valueFrom": {"resourceFieldRef": {"resource": "limits.ephemeral-storage", "divisor": "1Gi"}}}
         ]);
         let resources = json!({"requests": {"cpu": "1500m"}});
         let got =
             run(json!({"name": "c", "env": env, "resources": resources}), &Sources::default())
                 .unwrap();
         let values: Vec<&str> = got.iter().map(|(_, value)| value.as_str()).collect();
-        assert_eq!(values, ["edge-1", "10.1.0.5", "a\"b", "2", "1024"]);
+        assert_eq!(values, ["edge-1", "10.1.0.5", "a\"b", "2", "1024", "3"]);
     }
 
     #[test]

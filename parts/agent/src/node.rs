@@ -96,6 +96,11 @@ impl Facts {
         (whole, amounts(cpus, spare, disk))
     }
 
+    /// What the node has for pods at this moment.
+    pub(crate) fn allocatable(&self) -> fit::Amounts {
+        fit::Amounts::parse(Some(&self.capacity(&Room::read(&self.root)).1))
+    }
+
     /// Everything but heartbeats and conditions.
     fn status(&self, room: &Room) -> NodeStatus {
         let (capacity, allocatable) = self.capacity(room);

@@ -145,7 +145,7 @@ async fn begin(options: &Options) -> Result<(), Error> {
         cgroup_root: options.cgroup_root.clone().unwrap_or_else(|| CGROUP_ROOT.to_owned()),
         is_systemd,
         addresses: facts.addresses.clone(),
-        cpu_milli: i128::from(facts.machine.cpus) * 1000,
+        allocatable: facts.allocatable(),
         memory: facts.machine.memory,
         runtime_name: version.runtime_name.into(),
         network: network_seen,

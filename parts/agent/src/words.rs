@@ -125,6 +125,8 @@ pub(crate) fn rejection_event(reason: &str) -> &'static str {
         "NodeAffinity" => "NodeAffinity",
         "TaintToleration" => "TaintToleration",
         "AppArmor" => "AppArmor",
+        "PodOSNotSupported" => "PodOSNotSupported",
+        "PodOSSelectorNodeLabelDoesNotMatch" => "PodOSSelectorNodeLabelDoesNotMatch",
         "SysctlForbidden" => "SysctlForbidden",
         "NodeShutdown" => "NodeShutdown",
         "Evicted" => "Evicted",

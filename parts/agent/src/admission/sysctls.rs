@@ -24,7 +24,7 @@ pub(crate) fn refusal(pod: &Pod) -> Option<(String, String)> {
     let spec = pod.spec.as_ref()?;
     let security = spec.security_context.as_ref()?;
     let problem = security.sysctls.iter().flatten().find_map(|one| {
-        let name = one.name.replace('/', ".");
+        let name = crate::config::sysctl_name(&one.name);
         let (is_ipc, is_net) = (IPC.contains(&name.as_str()), NET.contains(&name.as_str()));
         let shown = &one.name;
         if !is_ipc && !is_net {

@@ -118,3 +118,29 @@ fn a_container_joins_the_processes_of_another_where_its_own_would_be_alone() {
         assert_eq!((names.pid(), names.target_id.as_str()), wanted);
     }
 }
+
+#[test]
+fn names_of_kernel_settings_have_dots_between_their_parts() {
+    for (said, wanted) in [
+        ("kernel/shm_rmid_forced", "kernel.shm_rmid_forced"),
+        ("net.ipv4.conf.eno2/100.rp_filter", "net.ipv4.conf.eno2/100.rp_filter"),
+        ("net/ipv4/conf/eno2.100/rp_filter", "net.ipv4.conf.eno2/100.rp_filter"),
+        ("plain", "plain"),
+    ] {
+        assert_eq!(sysctl_name(said), wanted);
+    }
+}
+
+#[test]
+fn a_host_name_in_full_is_the_kernels_only_where_it_is_asked_for_and_fits() {
+    let pod = |name: &str, below: &str, is_full: bool| -> Pod {
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": "ns"}, "spec": {
+            "containers": [], "subdomain": below, "setHostnameAsFQDN": is_full}}))
+        .unwrap()
+    };
+    assert_eq!(kernel_name(&pod("p", "s", true)).unwrap(), "p.s.ns.svc.cluster.local");
+    assert_eq!(kernel_name(&pod("p", "s", false)).unwrap(), "p");
+    assert_eq!(kernel_name(&pod("p", "", true)).unwrap(), "p");
+    let problem = kernel_name(&pod(&"a".repeat(60), "s", true)).unwrap_err();
+    assert!(problem.contains("is too long (64 characters is the max, 83 characters"), "{problem}");
+}

@@ -166,7 +166,7 @@ fn container_status(
     let latest = world.latest(&container.name);
     let has_init = world.spec().init_containers.as_ref().is_some_and(|list| !list.is_empty());
     let (state, last) = match latest {
-        None => (missing(world, container, before, has_init && !is_init), None),
+        None => (missing(world, container, before, has_init), None),
         Some(seen) => state_of(world, container, seen, is_init, now),
     };
     let older = world.containers.iter().filter(|seen| seen.name == container.name).nth(1);

@@ -430,3 +430,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn whatever_waits_for_init_containers_says_so_the_later_ones_too() {
+    let mut world = world(json!({"restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}],
+        "initContainers": [{"name": "first", "image": "i"}, {"name": "second", "image": "i"}]}));
+    world.memory.is_prepared = true;
+    world.sandboxes = vec![sandbox("s", 0, true)];
+    world.containers = vec![seen("first", "s", 0, State::Running)];
+    let status = shown(&world, at(1));
+    let waits = |one: &k8s_openapi::api::core::v1::ContainerStatus| {
+        one.state.as_ref().unwrap().waiting.as_ref().map(|waiting| waiting.reason.clone().unwrap())
+    };
+    let inits: Vec<_> = status.init_container_statuses.iter().flatten().map(waits).collect();
+    assert_eq!(inits, [None, Some("PodInitializing".to_owned())]);
+    let mains: Vec<_> = status.container_statuses.iter().flatten().map(waits).collect();
+    assert_eq!(mains, [Some("PodInitializing".to_owned())]);
+}

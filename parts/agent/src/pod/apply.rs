@@ -26,7 +26,11 @@ impl Worker {
         }
         let uid = world.pod.metadata.uid.clone().unwrap_or_default();
         let config = config::sandbox(&world.pod, attempt, &context.setting(&uid));
-        let made = match context.handler(&world.pod).await {
+        let handler = match config::kernel_name(&world.pod) {
+            Ok(_) => context.handler(&world.pod).await,
+            Err(problem) => Err(problem),
+        };
+        let made = match handler {
             Ok(handler) => {
                 let made = context.runtime.run_sandbox(config, &handler).await;
                 made.map_err(|failure| failure.to_string())
@@ -94,7 +98,11 @@ impl Worker {
     ) -> Result<Arc<Sources>, String> {
         let name = &container.name;
         match self.context.environment_of(&world.pod, container).await {
-            Ok(sources) => {
+            Ok(mut sources) => {
+                let before = self.environments.get(name);
+                if let (None, Some(before)) = (&sources.services, before) {
+                    sources.services.clone_from(&before.services);
+                }
                 let sources = Arc::new(sources);
                 self.environments.insert(name.clone(), Arc::clone(&sources));
                 Ok(sources)

@@ -17,9 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
-/// Domain of the cluster (upstream's default).
-const CLUSTER_DOMAIN: &str = "cluster.local";
-
 /// Runs file work where it may block.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -331,13 +328,10 @@ fn hosts(pod: &Pod, addresses: &[String]) -> String {
             ::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\n\
             fe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
             .to_owned();
-        let name = match spec.subdomain.as_deref().filter(|name| !name.is_empty()) {
-            Some(below) => {
-                let (name, space) = (config::host_name(pod), pod.metadata.namespace.as_deref());
-                let space = space.unwrap_or("default");
-                format!("{name}.{below}.{space}.svc.{CLUSTER_DOMAIN}\t{name}")
-            }
-            None => config::host_name(pod),
+        let short = config::host_name(pod);
+        let name = match config::full_name(pod) {
+            Some(full) => format!("{full}\t{short}"),
+            None => short,
         };
         for address in addresses {
             let _ = writeln!(text, "{address}\t{name}");

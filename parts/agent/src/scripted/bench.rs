@@ -26,6 +26,8 @@ fn answer(request: &http::Request<kube::client::Body>) -> http::Response<Full<By
     let path = request.uri().path().to_owned();
     let (code, answer) = if path.contains("/configmaps/") {
         (200, json!({"metadata": {"name": "m"}, "data": {"key": "value"}}))
+    } else if path.ends_with("/services") {
+        (200, json!({"kind": "ServiceList", "apiVersion": "v1", "metadata": {}, "items": []}))
     } else if path.ends_with("/runtimeclasses/odd") {
         (200, json!({"metadata": {"name": "odd"}, "handler": "unknown"}))
     } else {
@@ -65,7 +67,7 @@ impl Bench {
             cgroup_root: "/pernode".to_owned(),
             is_systemd,
             addresses: vec!["192.0.2.1".to_owned()],
-            cpu_milli: 1000,
+            allocatable: fit::Amounts::default(),
             memory: 1 << 30,
             runtime_name: "scripted".into(),
             network: network_seen,
