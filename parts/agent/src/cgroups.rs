@@ -247,6 +247,15 @@ pub(crate) fn pids(layout: &Layout, path: &str) -> u64 {
     text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
+/// Bytes of memory in use in a group and below it; zero where the kernel does not count them.
+pub(crate) fn memory(layout: &Layout, path: &str) -> u64 {
+    let v1 = layout.v1_of("memory").map(|root| (root, "memory.usage_in_bytes"));
+    let place = v1.or_else(|| layout.v2.as_deref().map(|root| (root, "memory.current")));
+    let file = place.map(|(root, file)| root.join(relative(path)).join(file));
+    let text = file.and_then(|file| fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
 /// The groups of pods below `root`: uid and path.
 pub(crate) fn pods(layout: &Layout, root: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();

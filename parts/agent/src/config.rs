@@ -334,6 +334,8 @@ pub(crate) fn container(
         (words::MESSAGE_PATH, path.to_owned()),
         (words::MESSAGE_POLICY, policy.to_owned()),
         (words::MESSAGE_FILE, parts.message_file),
+        (words::IMAGE, container.image.clone().unwrap_or_default()),
+        (words::RESOURCES, serde_json::to_string(&container.resources).unwrap_or_default()),
         (words::GRACE, grace(spec).to_string()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
@@ -378,7 +380,12 @@ pub(crate) fn join_processes(config: &mut v1::ContainerConfig, target: String) {
     }
 }
 
-fn limits(spec: &PodSpec, container: &Container, memory: u64) -> v1::LinuxContainerResources {
+/// What the runtime is told of a container's resources.
+pub(crate) fn limits(
+    spec: &PodSpec,
+    container: &Container,
+    memory: u64,
+) -> v1::LinuxContainerResources {
     let request = match resources::milli(container, "cpu", Kind::Request) {
         0 => resources::milli(container, "cpu", Kind::Limit),
         request => request,

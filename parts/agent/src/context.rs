@@ -144,14 +144,21 @@ impl Context {
         &self,
         pod: &Pod,
         container: &Container,
+        known: Option<Vec<Service>>,
     ) -> Result<Sources, String> {
         let mut names = Names::default();
         names.add(container);
-        let (fetched, services) = futures::join!(self.fetch(pod, names), self.services_of(pod));
+        let services = async {
+            match known {
+                Some(known) => Some(known),
+                None => self.services_of(pod).await,
+            }
+        };
+        let (fetched, services) = futures::join!(self.fetch(pod, names), services);
         Ok(Sources { services, ..fetched? })
     }
 
-    /// The services that the pod's containers are told of (`enableServiceLinks`). Asked for at each start: a service made
+    /// The services that the pod's containers are told of (`enableServiceLinks`). Asked for at the first start: a service made
     /// before the pod is always among them. `None`: the server did not say, which is no reason not to start.
     async fn services_of(&self, pod: &Pod) -> Option<Vec<Service>> {
         if pod.spec.as_ref().and_then(|spec| spec.enable_service_links) == Some(false) {

@@ -273,6 +273,20 @@ impl Runtime {
         Ok(())
     }
 
+    /// Gives a running container other limits.
+    pub(crate) async fn update_container(
+        &self,
+        id: &str,
+        limits: v1::LinuxContainerResources,
+    ) -> Answer<()> {
+        let ask = v1::UpdateContainerResourcesRequest {
+            container_id: id.to_owned(),
+            linux: Some(limits),
+        };
+        self.pods.clone().update_container_resources(request(ask, ANSWER_MAX)).await?;
+        Ok(())
+    }
+
     /// Ends a container: its stop signal, then SIGKILL after `grace`. No error if there is none.
     pub(crate) async fn stop_container(&self, id: &str, grace: Duration) -> Answer<()> {
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);

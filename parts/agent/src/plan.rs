@@ -3,7 +3,7 @@
 //! There is no phase that is remembered: each look starts from the object and the runtime's state, so an agent that
 //! starts again goes on where the last one stopped.
 
-use crate::world::{Sandbox, Seen, State, WHOLE_POD, World, is_sidecar};
+use crate::world::{RESIZE, Sandbox, Seen, State, WHOLE_POD, World, is_sidecar, lasting};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerState};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(crate) struct Stop {
     pub(crate) grace: Duration,
     /// Event text.
     pub(crate) message: String,
+    /// It is made anew at once, whatever its restart policy says.
+    pub(crate) is_renewal: bool,
 }
 
 /// One thing to do.
@@ -48,6 +50,8 @@ pub(crate) enum Step {
     },
     /// Stop these containers, all at once.
     Stop(Vec<Stop>),
+    /// Give these containers, by id, the resources that the pod asks for, while they run.
+    Resize(Vec<String>),
     /// Remove an ended container.
     RemoveContainer(String),
     /// End a sandbox.
@@ -95,6 +99,7 @@ pub(crate) fn plan(world: &World, now: Timestamp) -> Plan {
         return hold.map_or_else(|| Plan::of(Step::Stop(condemned)), Plan::again);
     }
     let mut plan = running(world, now);
+    merge(&mut plan, resizes(world, now));
     if plan.steps.is_empty() && hold.is_none() {
         plan.steps.extend(garbage(world));
     }
@@ -187,6 +192,7 @@ fn next_stops(world: &World, now: Timestamp) -> Vec<Stop> {
         name: seen.name.clone(),
         grace,
         message: format!("Stopping container {}", seen.name),
+        is_renewal: false,
     };
     let alive = || world.containers.iter().filter(|seen| seen.state == State::Running);
     let mains: Vec<Stop> =
@@ -226,9 +232,36 @@ fn condemned(world: &World) -> Vec<Stop> {
         .filter_map(|seen| {
             let (message, grace) = world.memory.health.get(&seen.id)?.condemned.clone()?;
             let grace = grace.unwrap_or(default).max(GRACE_MIN);
-            Some(Stop { id: seen.id.clone(), name: seen.name.clone(), grace, message })
+            let (id, name) = (seen.id.clone(), seen.name.clone());
+            Some(Stop { id, name, grace, message, is_renewal: false })
         })
+        .chain(renewals(world, default))
         .collect()
+}
+
+/// Containers that are no longer what the pod asks for and have to be made anew.
+fn renewals(world: &World, grace: Duration) -> impl Iterator<Item = Stop> {
+    let grace = grace.max(GRACE_MIN);
+    lasting(world.spec()).filter_map(move |container| {
+        let seen = world.latest(&container.name).filter(|seen| seen.state == State::Running)?;
+        let message = world.renewal_of(container, seen)?;
+        let (id, name) = (seen.id.clone(), seen.name.clone());
+        Some(Stop { id, name, grace, message, is_renewal: true })
+    })
+}
+
+/// Containers whose resources are changed while they run.
+fn resizes(world: &World, now: Timestamp) -> Plan {
+    let ids: Vec<String> = lasting(world.spec())
+        .filter_map(|container| {
+            let seen = world.latest(&container.name)?;
+            world.is_resizing(container, seen).then(|| seen.id.clone())
+        })
+        .collect();
+    if ids.is_empty() || world.postponed.is_some() {
+        return Plan::default();
+    }
+    world.memory.hold(RESIZE, now).map_or_else(|| Plan::of(Step::Resize(ids)), Plan::again)
 }
 
 /// A pod that should run.
@@ -317,6 +350,7 @@ fn without_sandbox(world: &World, now: Timestamp) -> Plan {
             name: seen.name.clone(),
             grace: GRACE_MIN,
             message: format!("Stopping container {}", seen.name),
+            is_renewal: false,
         })
         .collect();
     if !alive.is_empty() {
@@ -407,7 +441,9 @@ fn keep_running(
         Some(seen) => match seen.state {
             State::Created => remove_then_start(world, seen, now),
             State::Exited if status::restarts(world, container, seen) => {
-                start(world, &container.name, seen.finished_at, now)
+                let is_renewed = world.memory.renewed.contains(&seen.id);
+                let finished = seen.finished_at.filter(|_| !is_renewed);
+                start(world, &container.name, finished, now)
             }
             State::Running | State::Exited => Plan::default(),
         },

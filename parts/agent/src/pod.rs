@@ -1,10 +1,10 @@
 //! The task of one pod: observe, plan, apply, until nothing is left of it.
 
 use crate::context::Context;
-use crate::plan::{self, Plan, Step, Stop};
+use crate::plan::{self, Plan, Step};
 use crate::reports::Report;
 use crate::words;
-use crate::world::{Ending, Memory, Seen, State, WHOLE_POD, World};
+use crate::world::{Ending, Memory, Postponed, Seen, State, WHOLE_POD, World};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,8 @@ mod last_words;
 mod observe;
 mod reference;
 mod remove;
+mod resize;
+mod stopping;
 
 pub(crate) use files::remove_logs;
 
@@ -44,6 +46,8 @@ pub(crate) struct Desired {
     pub(crate) rejection: Option<(String, String)>,
     /// Why the node ends it, if it does.
     pub(crate) ending: Option<Ending>,
+    /// Why its new resources have to wait.
+    pub(crate) postponed: Option<Postponed>,
 }
 
 impl Desired {
@@ -73,6 +77,8 @@ pub(crate) struct Worker {
     written: Arc<AtomicU64>,
     details: BTreeMap<String, Seen>,
     addresses: BTreeMap<String, Vec<String>>,
+    /// The image that each container was to have at the last look.
+    images: BTreeMap<String, String>,
     /// What each container's environment was made of last.
     environments: BTreeMap<String, Arc<crate::env::Sources>>,
     /// Stops already announced, by container id.
@@ -114,6 +120,7 @@ impl Worker {
             written: Arc::default(),
             details: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            images: BTreeMap::new(),
             environments: BTreeMap::new(),
             announced: BTreeSet::new(),
             told: BTreeSet::new(),
@@ -191,6 +198,7 @@ impl Worker {
         if desired.rejection.is_some() {
             self.memory.rejection.clone_from(&desired.rejection);
         }
+        self.note_images(&desired.pod);
         let ordered = desired.ending.clone();
         let before = desired.clone();
         let world = match self.observe(desired).await {
@@ -209,6 +217,7 @@ impl Worker {
         let plan = plan::plan(&world, now);
         self.show(&world, now, false);
         self.tell_back_offs(&world, now);
+        self.tell_postponed(&world);
         if plan.steps.is_empty() {
             if let (Some(trouble), true) = (&world.network_trouble, world.sandboxes.is_empty())
                 && world.spec().host_network != Some(true)
@@ -240,10 +249,21 @@ impl Worker {
                 // the server answers by removing the object, and then there is a call
                 return Round::Rest(None);
             }
+            let step = match step {
+                Step::Stop(stops) => match self.stop_all(world, stops, before).await {
+                    Some(Ok(())) => continue,
+                    Some(Err(())) | None => return Round::Again,
+                },
+                other => other,
+            };
             // what ends is not given up for the news that the pod has ended
             let is_ending = !matches!(
                 step,
-                Step::Prepare | Step::RunSandbox { .. } | Step::Start { .. } | Step::Finish
+                Step::Prepare
+                    | Step::RunSandbox { .. }
+                    | Step::Start { .. }
+                    | Step::Resize(_)
+                    | Step::Finish
             );
             let mut desired = self.desired.clone();
             let name = format!("{step:?}");
@@ -410,7 +430,7 @@ impl Worker {
                 }
                 self.start(world, &name, attempt).await
             }
-            Step::Stop(stops) => self.stop_all(world, stops).await,
+            Step::Resize(ids) => self.resize(world, ids).await,
             Step::RemoveContainer(id) => {
                 self.unlink_logs(&id);
                 let done = self.remove_container(world, &id).await;
@@ -436,8 +456,8 @@ impl Worker {
                 let done = self.clean_up(world).await;
                 self.noted(world, done)
             }
-            // taken care of by the caller
-            Step::Finish => Ok(()),
+            // taken care of by the callers
+            Step::Stop(_) | Step::Finish => Ok(()),
         }
     }
 
@@ -450,17 +470,6 @@ impl Worker {
             self.context.tell(&world.pod, "", true, words::reason::FAILED_KILL_POD, text.clone());
             self.failed(WHOLE_POD, words::reason::FAILED_KILL_POD, text);
         })
-    }
-
-    async fn stop_all(&mut self, world: &World, stops: Vec<Stop>) -> Done {
-        let work = stops.iter().map(|stop| {
-            let is_first = self.announced.insert(stop.id.clone());
-            apply::stop_one(Arc::clone(&self.context), world, stop.clone(), is_first)
-        });
-        let work: Vec<_> = work.collect();
-        let failures: Vec<String> =
-            futures::future::join_all(work).await.into_iter().filter_map(Result::err).collect();
-        if failures.is_empty() { Ok(()) } else { self.noted(world, Err(failures.join("; "))) }
     }
 }
 

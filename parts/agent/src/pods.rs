@@ -6,6 +6,7 @@ use crate::pod::{Desired, Worker};
 use crate::pressure::watch::{Order, Told};
 use crate::shutdown::Stage;
 use crate::words;
+use crate::world::{self, Postponed};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kit::{Cache, Change};
@@ -152,13 +153,18 @@ impl Pods {
         let all = self.pods.list();
         let mut known: BTreeSet<String> = BTreeSet::new();
         let mut fresh: Vec<Arc<Pod>> = Vec::new();
+        let room = self.nodes.list().first().map(|node| fit::Amounts::allocatable(node));
         for pod in &all {
+            let postponed = room.as_ref().and_then(|room| self.postponed(pod, &all, room));
             let uid = uid_of(pod);
             known.insert(uid.clone());
             match self.tasks.get(&uid) {
                 Some(task) => {
                     task.desired.send_if_modified(|desired| {
-                        let is_news = !Arc::ptr_eq(&desired.pod, pod) || !desired.is_known;
+                        let is_news = !Arc::ptr_eq(&desired.pod, pod)
+                            || !desired.is_known
+                            || desired.postponed != postponed;
+                        desired.postponed = postponed;
                         desired.pod = Arc::clone(pod);
                         desired.is_known = true;
                         is_news
@@ -171,7 +177,8 @@ impl Pods {
         fresh.sort_by_key(|pod| pod.metadata.creation_timestamp.clone().map(|time| time.0));
         for pod in fresh {
             let rejection = self.judge(&pod);
-            self.start(Desired { pod, is_known: true, rejection, ending: None });
+            let postponed = room.as_ref().and_then(|room| self.postponed(&pod, &all, room));
+            self.start(Desired { pod, is_known: true, rejection, ending: None, postponed });
         }
         for (uid, task) in self.tasks.iter().filter(|(uid, _)| !known.contains(*uid)) {
             let last = self.deleted.get(uid).cloned();
@@ -184,6 +191,22 @@ impl Pods {
                 is_news
             });
         }
+    }
+
+    /// Why the new resources of a pod that was changed have to wait.
+    fn postponed(&self, pod: &Pod, all: &[Arc<Pod>], room: &fit::Amounts) -> Option<Postponed> {
+        // nothing of its spec was changed since it was made
+        if pod.metadata.generation.unwrap_or(1) <= 1 {
+            return None;
+        }
+        let mut used = fit::Amounts::default();
+        for other in all {
+            let is_over = crate::plan::status::final_phase(other).is_some();
+            if !is_over && other.metadata.uid != pod.metadata.uid {
+                used.add(&world::promised(other));
+            }
+        }
+        world::postponed(pod, room, &used)
     }
 
     /// Why a pod that is seen for the first time cannot stay. Pods that were taken before are not judged again.
@@ -278,6 +301,7 @@ impl Pods {
                     is_known: false,
                     rejection: None,
                     ending: None,
+                    postponed: None,
                 });
             }
         }

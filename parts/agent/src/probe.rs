@@ -117,6 +117,11 @@ impl Probes {
         self.health.lock().clone()
     }
 
+    /// What they say now.
+    pub(crate) fn health(&self) -> BTreeMap<String, Health> {
+        self.health.lock().clone()
+    }
+
     fn start(&mut self, desired: &Desired, container: &Container, running: &Seen, host: String) {
         let probes = [
             (Kind::Startup, &container.startup_probe),

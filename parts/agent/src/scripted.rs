@@ -55,8 +55,12 @@ pub(crate) struct State {
     /// Lists that were asked for.
     pub(crate) lists: usize,
     made: i64,
-    /// Commands that were run in containers; all fail.
+    /// Commands that were run in containers.
     pub(crate) execs: usize,
+    /// Whether these succeed.
+    pub(crate) exec_works: bool,
+    /// CPU shares that running containers were given.
+    pub(crate) shares: Vec<i64>,
 }
 
 /// The runtime. Clones are the same.
@@ -370,6 +374,7 @@ impl RuntimeService for Scripted {
             metadata: config.metadata,
             created_at,
             labels: config.labels,
+            annotations: config.annotations,
             ..v1::ContainerStatus::default()
         });
         drop(state);
@@ -407,6 +412,16 @@ impl RuntimeService for Scripted {
         Ok(Response::new(v1::StopContainerResponse {}))
     }
 
+    async fn update_container_resources(
+        &self,
+        ask: Request<v1::UpdateContainerResourcesRequest>,
+    ) -> Reply<v1::UpdateContainerResourcesResponse> {
+        let limits = ask.into_inner().linux.unwrap_or_default();
+        self.state.lock().shares.push(limits.cpu_shares);
+        self.did("update container");
+        Ok(Response::new(v1::UpdateContainerResourcesResponse {}))
+    }
+
     async fn reopen_container_log(
         &self,
         _: Request<v1::ReopenContainerLogRequest>,
@@ -415,8 +430,10 @@ impl RuntimeService for Scripted {
     }
 
     async fn exec_sync(&self, _: Request<v1::ExecSyncRequest>) -> Reply<v1::ExecSyncResponse> {
-        self.state.lock().execs += 1;
-        Ok(Response::new(v1::ExecSyncResponse { exit_code: 1, ..Default::default() }))
+        let mut state = self.state.lock();
+        state.execs += 1;
+        let exit_code = i32::from(!state.exec_works);
+        Ok(Response::new(v1::ExecSyncResponse { exit_code, ..Default::default() }))
     }
 
     async fn remove_container(

@@ -33,6 +33,10 @@ pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessag
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 /// Annotation on containers: the last words' file on the node.
 pub(crate) const MESSAGE_FILE: &str = "pernode.dev/termination-message-file";
+/// Annotation on containers: the image that the pod named when it was made.
+pub(crate) const IMAGE: &str = "pernode.dev/image";
+/// Annotation on containers: the resources that the pod named when it was made, as JSON.
+pub(crate) const RESOURCES: &str = "pernode.dev/resources";
 /// Annotation on containers and sandboxes: grace period of the pod, in seconds; used when the pod is no longer known.
 pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 
@@ -109,6 +113,14 @@ pub(crate) mod reason {
     pub(crate) const TERMINATION_BY_KUBELET: &str = "TerminationByKubelet";
     /// A probe was answered in a way that is worth a look.
     pub(crate) const PROBE_WARNING: &str = "ProbeWarning";
+    /// A running pod has other resources now.
+    pub(crate) const RESIZE_COMPLETED: &str = "ResizeCompleted";
+    /// The node has no room for a pod's new resources at this moment.
+    pub(crate) const RESIZE_DEFERRED: &str = "ResizeDeferred";
+    /// The node is too small for a pod's new resources.
+    pub(crate) const RESIZE_INFEASIBLE: &str = "ResizeInfeasible";
+    /// A running pod's new resources could not be set.
+    pub(crate) const RESIZE_ERROR: &str = "ResizeError";
     /// The pod network is missing.
     pub(crate) const NETWORK_NOT_READY: &str = "NetworkNotReady";
 }

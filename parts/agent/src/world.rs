@@ -3,12 +3,14 @@
 use crate::cri::v1;
 use crate::words;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
-use std::collections::BTreeMap;
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, ResourceRequirements};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 mod ephemeral;
+mod renewal;
+pub(crate) use renewal::{Origin, Postponed, lasting, postponed, promised};
 
 /// First and longest wait between two starts of a container (spec E33).
 pub(crate) const RESTART_WAIT: (Duration, Duration) =
@@ -68,6 +70,8 @@ pub(crate) struct Seen {
     pub(crate) message: String,
     pub(crate) image: String,
     pub(crate) image_ref: String,
+    /// What the pod said of it when it was made; `None`: an agent made it that did not note it.
+    pub(crate) origin: Option<Origin>,
 }
 
 impl Seen {
@@ -95,6 +99,7 @@ impl Seen {
             message: status.message.clone(),
             image: status.image.as_ref().map(|image| image.image.clone()).unwrap_or_default(),
             image_ref: status.image_ref.clone(),
+            origin: Origin::of(&status.annotations),
         }
     }
 }
@@ -155,7 +160,7 @@ impl Ending {
 }
 
 /// What is remembered between two looks. Lost with the process, and nothing that matters is lost with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
     /// Volumes and folders are in place.
     pub(crate) is_prepared: bool,
@@ -169,6 +174,10 @@ pub(crate) struct Memory {
     pub(crate) troubles: BTreeMap<String, Trouble>,
     /// By container id.
     pub(crate) health: BTreeMap<String, Health>,
+    /// Resources of containers that were given others while they ran, by id.
+    pub(crate) resized: BTreeMap<String, ResourceRequirements>,
+    /// Containers that were ended to be made anew, by id.
+    pub(crate) renewed: BTreeSet<String>,
     /// When stopping began.
     pub(crate) stopping_since: Option<Timestamp>,
     /// Reason and message, if the node refused the pod (spec E1).
@@ -181,6 +190,9 @@ pub(crate) struct Memory {
 
 /// Key of troubles with volumes and the sandbox.
 pub(crate) const WHOLE_POD: &str = "";
+
+/// Key of troubles with new resources of a pod that runs.
+pub(crate) const RESIZE: &str = "/resize";
 
 impl Memory {
     /// The moment until which a container that ended at `finished` has to wait, and the length of the wait.
@@ -260,6 +272,8 @@ pub(crate) struct World {
     pub(crate) network_trouble: Option<String>,
     /// The node is short of disk or files at this moment.
     pub(crate) is_disk_short: bool,
+    /// Why the pod's new resources have to wait.
+    pub(crate) postponed: Option<Postponed>,
     /// This node's addresses.
     pub(crate) host_addresses: Vec<String>,
     /// `containerd`, as in container ids shown to users.
@@ -313,6 +327,12 @@ impl World {
             && (container.readiness_probe.is_none()
                 || self.memory.health.get(&seen.id).is_some_and(|health| health.is_ready))
     }
+}
+
+/// When a container is started again: as it says itself, or as the pod does.
+pub(crate) fn restart_policy<'a>(spec: &'a PodSpec, container: &'a Container) -> &'a str {
+    let own = container.restart_policy.as_deref();
+    own.or(spec.restart_policy.as_deref()).unwrap_or("Always")
 }
 
 /// A container that starts before the main ones and goes on running beside them.

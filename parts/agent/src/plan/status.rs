@@ -5,19 +5,23 @@ pub(crate) use conditions::is_own_disruption;
 
 use crate::text;
 use crate::words;
-use crate::world::{Seen, State, World, is_sidecar};
+use crate::world::{Seen, State, World, is_sidecar, restart_policy};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP, PodStatus, VolumeMountStatus,
+    Container, ContainerRestartRule, ContainerState, ContainerStateRunning,
+    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodIP,
+    PodStatus, VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// Conditions of a pod whose resources are being changed; they go when that is done.
+const RESIZES: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 /// Conditions that the agent writes.
 pub(crate) fn is_ours(condition: &str) -> bool {
     const OURS: &[&str] =
         &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
-    OURS.contains(&condition)
+    RESIZES.contains(&condition) || OURS.contains(&condition)
 }
 
 /// Whether an ended container is to be started again.
@@ -25,14 +29,24 @@ pub(crate) fn restarts(world: &World, container: &Container, seen: &Seen) -> boo
     if world.is_ephemeral(&container.name) {
         return false;
     }
-    if is_sidecar(container) {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    if world.memory.renewed.contains(&seen.id) || rules.any(|rule| rule_holds(rule, seen)) {
         return true;
     }
-    match world.spec().restart_policy.as_deref() {
-        Some("Never") => false,
-        Some("OnFailure") => seen.exit_code != 0,
+    match restart_policy(world.spec(), container) {
+        "Never" => false,
+        "OnFailure" => seen.exit_code != 0,
         _ => true,
     }
+}
+
+/// Whether a container's own rule starts it again after this end.
+fn rule_holds(rule: &ContainerRestartRule, seen: &Seen) -> bool {
+    rule.action == "Restart"
+        && rule.exit_codes.as_ref().is_some_and(|codes| {
+            let is_in = codes.values.iter().flatten().any(|code| *code == seen.exit_code);
+            is_in == (codes.operator == "In")
+        })
 }
 
 /// The phase that the server shows, if it is one that never changes again, whoever wrote it.
@@ -146,6 +160,17 @@ fn addresses(world: &World, previous: &PodStatus) -> Vec<String> {
     }
 }
 
+fn mounted(container: &Container) -> Option<Vec<VolumeMountStatus>> {
+    let status = |mount: &VolumeMount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only,
+        recursive_read_only: (mount.read_only == Some(true)).then(|| "Disabled".to_owned()),
+        volume_status: None,
+    };
+    Some(container.volume_mounts.as_ref()?.iter().map(status).collect())
+}
+
 fn container_status(
     world: &World,
     previous: &PodStatus,
@@ -183,27 +208,20 @@ fn container_status(
     } else {
         !world.is_gone_or_stopped() && latest.is_some_and(|seen| world.is_ready(container, seen))
     };
+    let running = latest.filter(|seen| seen.state == State::Running);
+    let own_resources = running.and_then(|seen| world.resources_of(seen)).cloned();
     let mut status = ContainerStatus {
         name: container.name.clone(),
         ready,
         started: (!is_ephemeral).then_some(is_started),
         state: Some(state),
         last_state,
-        resources: container.resources.clone(),
-        allocated_resources: container.resources.as_ref().and_then(|r| r.requests.clone()),
-        volume_mounts: container.volume_mounts.as_ref().map(|mounts| {
-            mounts
-                .iter()
-                .map(|mount| VolumeMountStatus {
-                    name: mount.name.clone(),
-                    mount_path: mount.mount_path.clone(),
-                    read_only: mount.read_only,
-                    recursive_read_only: (mount.read_only == Some(true))
-                        .then(|| "Disabled".to_owned()),
-                    volume_status: None,
-                })
-                .collect()
-        }),
+        resources: own_resources.clone().or_else(|| container.resources.clone()),
+        allocated_resources: match &world.postponed {
+            Some(_) if own_resources.is_some() => own_resources.and_then(|own| own.requests),
+            _ => container.resources.as_ref().and_then(|own| own.requests.clone()),
+        },
+        volume_mounts: mounted(container),
         image: container.image.clone().unwrap_or_default(),
         ..ContainerStatus::default()
     };
@@ -302,8 +320,8 @@ fn state_of(
             if is_done || world.is_gone_or_stopped() || !restarts(world, container, seen) {
                 return (ended, None);
             }
-            let hold =
-                seen.finished_at.and_then(|at| world.memory.restart_hold(&container.name, at, now));
+            let finished = seen.finished_at.filter(|_| !world.memory.renewed.contains(&seen.id));
+            let hold = finished.and_then(|at| world.memory.restart_hold(&container.name, at, now));
             if let Some((_, wait)) = hold {
                 let message = back_off_message(world, &container.name, wait);
                 return (waiting(words::reason::CRASH_LOOP_BACK_OFF, Some(message)), Some(ended));
@@ -364,7 +382,10 @@ fn phase(
         let is_fine = mains.iter().all(|status| exit(status) == Some(0));
         return if is_fine { "Succeeded" } else { "Failed" };
     }
-    let policy = world.spec().restart_policy.as_deref().unwrap_or("Always");
+    let comes = |container: &Container| {
+        let latest = world.latest(&container.name).filter(|seen| seen.state == State::Exited);
+        latest.is_some_and(|seen| restarts(world, container, seen))
+    };
     let mut is_initialising = false;
     for (container, status) in world.spec().init_containers.iter().flatten().zip(inits) {
         if is_sidecar(container) {
@@ -373,7 +394,9 @@ fn phase(
         }
         match exit(status) {
             Some(0) => {}
-            Some(_) if policy == "Never" => return "Failed",
+            Some(_) if restart_policy(world.spec(), container) == "Never" && !comes(container) => {
+                return "Failed";
+            }
             _ => is_initialising = true,
         }
     }
@@ -386,13 +409,17 @@ fn phase(
         return "Pending";
     }
     // sidecars end after the others, and the pod with them
-    if !is_all_ended || policy == "Always" {
+    let always = |one: &Container| restart_policy(world.spec(), one) == "Always";
+    if !is_all_ended || world.spec().containers.iter().any(|one| always(one) || comes(one)) {
         return "Running";
     }
     if mains.iter().all(|status| exit(status) == Some(0)) {
         return "Succeeded";
     }
-    if policy == "Never" { "Failed" } else { "Running" }
+    let lost = |one: &Container| {
+        world.latest(&one.name).is_none() && restart_policy(world.spec(), one) != "Never"
+    };
+    if world.spec().containers.iter().any(lost) { "Running" } else { "Failed" }
 }
 
 impl World {

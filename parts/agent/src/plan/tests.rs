@@ -1,5 +1,6 @@
 mod added;
 mod orders;
+mod renewal;
 
 use super::*;
 use crate::world::{Health, Memory, Sandbox};
@@ -25,6 +26,7 @@ fn world(spec: serde_json::Value) -> World {
         memory: Memory::default(),
         network_trouble: None,
         is_disk_short: false,
+        postponed: None,
         host_addresses: vec!["192.0.2.1".to_owned()],
         runtime_name: "containerd".into(),
     }
@@ -55,6 +57,7 @@ fn seen(name: &str, sandbox: &str, attempt: u32, state: State) -> Seen {
         message: String::new(),
         image: "i".to_owned(),
         image_ref: "i@sha256:0".to_owned(),
+        origin: None,
     }
 }
 
@@ -433,7 +436,8 @@ proptest! {
 
 #[test]
 fn whatever_waits_for_init_containers_says_so_the_later_ones_too() {
-    let mut world = world(json!({"restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}],
+    let mut world =
+        world(json!({"restartPolicy": "Always", "containers": [{"name": "c", "image": "i"}],
         "initContainers": [{"name": "first", "image": "i"}, {"name": "second", "image": "i"}]}));
     world.memory.is_prepared = true;
     world.sandboxes = vec![sandbox("s", 0, true)];

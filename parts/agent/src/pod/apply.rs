@@ -97,12 +97,10 @@ impl Worker {
         container: &Container,
     ) -> Result<Arc<Sources>, String> {
         let name = &container.name;
-        match self.context.environment_of(&world.pod, container).await {
-            Ok(mut sources) => {
-                let before = self.environments.get(name);
-                if let (None, Some(before)) = (&sources.services, before) {
-                    sources.services.clone_from(&before.services);
-                }
+        // those that were told once stay for the pod's life: a server that does not answer holds up no restart
+        let services = self.environments.get(name).and_then(|before| before.services.clone());
+        match self.context.environment_of(&world.pod, container, services).await {
+            Ok(sources) => {
                 let sources = Arc::new(sources);
                 self.environments.insert(name.clone(), Arc::clone(&sources));
                 Ok(sources)

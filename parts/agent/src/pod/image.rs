@@ -6,7 +6,7 @@ use crate::cri::v1;
 use crate::text::go_duration;
 use crate::words::reason;
 use crate::world::World;
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Pod};
 
 /// An image that can be used.
 #[derive(Debug)]
@@ -47,6 +47,21 @@ fn ready(image: v1::Image) -> Ready {
 }
 
 impl Worker {
+    /// Another image is tried at once: what was noted of the one before says nothing of it.
+    pub(super) fn note_images(&mut self, pod: &Pod) {
+        let spec = pod.spec.iter();
+        let all = spec
+            .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+        for container in all {
+            let image = container.image.clone().unwrap_or_default();
+            let before = self.images.insert(container.name.clone(), image.clone());
+            if before.is_some_and(|before| before != image) {
+                self.memory.troubles.remove(&container.name);
+                self.memory.restarts.remove(&container.name);
+            }
+        }
+    }
+
     /// Makes sure that a container's image is here. A failure is noted and told.
     pub(super) async fn ensure_image(
         &mut self,

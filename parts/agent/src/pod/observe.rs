@@ -38,6 +38,8 @@ impl Worker {
         }
         seen.sort_by_key(|one| std::cmp::Reverse(one.created_at));
         self.details.retain(|id, _| seen.iter().any(|one| one.id == *id));
+        self.memory.resized.retain(|id, _| seen.iter().any(|one| one.id == *id));
+        self.memory.renewed.retain(|id| seen.iter().any(|one| one.id == *id));
         self.addresses.retain(|id, _| list.iter().any(|one| one.id == *id));
         let is_deleted = !desired.is_known || desired.pod.metadata.deletion_timestamp.is_some();
         let is_ending = is_deleted || self.memory.ending.is_some();
@@ -56,6 +58,7 @@ impl Worker {
             memory: self.memory.clone(),
             network_trouble: network,
             is_disk_short: *self.short.borrow_and_update(),
+            postponed: desired.postponed,
             host_addresses: context.addresses.clone(),
             runtime_name: Arc::clone(&context.runtime_name),
         })

@@ -3,6 +3,8 @@ use crate::scripted::{Bench, Scripted, running};
 use crate::volumes;
 use serde_json::json;
 
+mod changes;
+
 fn pod() -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": "p", "namespace": "ns", "uid": "u"},
@@ -13,7 +15,7 @@ fn pod() -> Pod {
 }
 
 fn desired(pod: Pod) -> Desired {
-    Desired { pod: Arc::new(pod), is_known: true, rejection: None, ending: None }
+    Desired { pod: Arc::new(pod), is_known: true, rejection: None, ending: None, postponed: None }
 }
 
 struct Task {

@@ -3,7 +3,7 @@
 use super::second;
 use crate::text;
 use crate::words;
-use crate::world::{World, is_sidecar};
+use crate::world::{RESIZE, World, is_sidecar, lasting};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -118,10 +118,35 @@ pub(super) fn conditions(
             ..PodCondition::default()
         });
     }
+    list.extend(resize(world, phase));
     keep_times(&mut list, previous, now);
     // said by an agent that has ended since; the pod goes on
     list.retain(|one| is_over || !is_own_disruption(one));
     list
+}
+
+/// How far the change of the pod's resources is, if there is one.
+fn resize(world: &World, phase: &str) -> Option<PodCondition> {
+    let is_wanted = lasting(world.spec()).any(|container| {
+        world.latest(&container.name).is_some_and(|seen| world.is_resizing(container, seen))
+    });
+    if !is_wanted || phase != "Running" || world.is_deleted() {
+        return None;
+    }
+    let trouble = world.memory.troubles.get(RESIZE);
+    let (type_, reason, message) = match (&world.postponed, trouble) {
+        (Some(why), _) => (super::RESIZES[0], Some(why.reason), Some(why.message.clone())),
+        (None, Some(failed)) => (super::RESIZES[1], Some("Error"), Some(failed.message.clone())),
+        (None, None) => (super::RESIZES[1], None, None),
+    };
+    Some(PodCondition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        reason: reason.map(str::to_owned),
+        message,
+        observed_generation: world.pod.metadata.generation,
+        ..PodCondition::default()
+    })
 }
 
 /// What this node says of a pod that it ends for its own sake.
@@ -142,7 +167,8 @@ fn keep_times(list: &mut Vec<PodCondition>, previous: &PodStatus, now: Timestamp
         };
     }
     for other in previous.conditions.iter().flatten() {
-        if !list.iter().any(|one| one.type_ == other.type_) {
+        let is_past = super::RESIZES.contains(&other.type_.as_str());
+        if !is_past && !list.iter().any(|one| one.type_ == other.type_) {
             list.push(other.clone());
         }
     }

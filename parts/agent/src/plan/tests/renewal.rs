@@ -1,0 +1,127 @@
+//! Containers that are no longer what the pod asks for, and those that say themselves when they start again.
+
+use super::*;
+use crate::world::{Origin, Postponed, WHOLE_POD};
+use k8s_openapi::api::core::v1::ContainerStatus;
+
+/// A pod that never restarts, with one container that was made of `image` with so much CPU.
+fn made_of(image: &str, cpu: &str) -> World {
+    let mut world =
+        world(json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i",
+        "resizePolicy": [{"resourceName": "memory", "restartPolicy": "RestartContainer"}],
+        "resources": {"requests": {"cpu": "200m", "memory": "1Gi"}}}]}));
+    world.memory.is_prepared = true;
+    world.sandboxes = vec![sandbox("s", 0, true)];
+    let mut one = seen("c", "s", 0, State::Running);
+    let requests = json!({"requests": {"cpu": cpu, "memory": "1Gi"}});
+    let resources = serde_json::from_value(requests).unwrap();
+    one.origin = Some(Origin { image: image.to_owned(), resources });
+    world.containers = vec![one];
+    world
+}
+
+fn own(world: &World) -> (PodStatus, ContainerStatus) {
+    let mut status = shown(world, at(6));
+    let own = status.container_statuses.as_mut().unwrap().remove(0);
+    (status, own)
+}
+
+fn resize_condition(status: &PodStatus) -> Option<(String, Option<String>)> {
+    let mut all = status.conditions.iter().flatten();
+    let found = all.find(|one| one.type_.starts_with("PodResize"))?;
+    Some((found.type_.clone(), found.reason.clone()))
+}
+
+#[test]
+fn another_image_ends_the_container_and_starts_it_at_once_whatever_its_policy() {
+    let mut world = made_of("before", "200m");
+    let Plan { steps, .. } = plan(&world, at(1));
+    let [Step::Stop(stops)] = &steps[..] else { panic!("{steps:?}") };
+    assert_eq!(stops[0].message, "Container c definition changed, will be restarted");
+    assert!(stops[0].is_renewal);
+    world.memory.renewed.insert(stops[0].id.clone());
+    world.containers[0].state = State::Exited;
+    world.containers[0].finished_at = Some(at(5));
+    assert_eq!(own(&world).0.phase.as_deref(), Some("Running"), "it is not over");
+    assert_eq!(plan(&world, at(6)).steps, [start("c", 1)]);
+    // the same end without that cause is the pod's
+    world.memory.renewed.clear();
+    assert_eq!(own(&world).0.phase.as_deref(), Some("Succeeded"));
+    assert_eq!(plan(&made_of("i", "200m"), at(1)), Plan::default());
+}
+
+#[test]
+fn other_resources_are_given_to_the_running_container_and_told_when_it_has_them() {
+    let mut world = made_of("i", "100m");
+    let id = world.containers[0].id.clone();
+    assert_eq!(plan(&world, at(1)).steps, [Step::Resize(vec![id.clone()])]);
+    let cpu =
+        |one: &ContainerStatus| one.resources.clone().unwrap().requests.unwrap()["cpu"].0.clone();
+    let (status, one) = own(&world);
+    assert_eq!(cpu(&one), "100m", "what it has, not what it is to have");
+    assert_eq!(resize_condition(&status), Some(("PodResizeInProgress".to_owned(), None)));
+    let wanted = world.spec().containers[0].resources.clone().unwrap();
+    world.memory.resized.insert(id, wanted);
+    assert_eq!(plan(&world, at(1)), Plan::default());
+    // the condition that was shown before goes
+    let mut after = status::status(&world, &status, at(7));
+    assert_eq!(resize_condition(&after), None);
+    let one = after.container_statuses.as_mut().unwrap().remove(0);
+    assert_eq!((cpu(&one), one.restart_count), ("200m".to_owned(), 0));
+}
+
+#[test]
+fn resources_that_have_to_wait_stay_as_they_were_and_say_why() {
+    let mut world = made_of("i", "100m");
+    world.postponed = Some(Postponed { reason: "Deferred", message: "no room".to_owned() });
+    assert_eq!(plan(&world, at(1)), Plan::default());
+    let (status, one) = own(&world);
+    let wanted = ("PodResizePending".to_owned(), Some("Deferred".to_owned()));
+    assert_eq!(resize_condition(&status), Some(wanted));
+    assert_eq!(one.allocated_resources.unwrap()["cpu"].0, "100m");
+}
+
+#[test]
+fn a_resource_whose_policy_says_so_is_changed_by_a_restart() {
+    let mut world = made_of("i", "200m");
+    let origin = world.containers[0].origin.as_mut().unwrap();
+    origin
+        .resources
+        .requests
+        .as_mut()
+        .unwrap()
+        .insert("memory".to_owned(), serde_json::from_value(json!("2Gi")).unwrap());
+    let Plan { steps, .. } = plan(&world, at(1));
+    let [Step::Stop(stops)] = &steps[..] else { panic!("{steps:?}") };
+    assert_eq!(stops[0].message, "Container c resize requires restart");
+    let since = at(1);
+    world.memory.failed(WHOLE_POD, crate::words::reason::FAILED_KILL_POD, String::new(), since);
+    assert!(plan(&world, since).steps.is_empty());
+}
+
+#[test]
+fn a_containers_own_policy_and_rules_stand_before_the_pods() {
+    let ended = |own: serde_json::Value, code: i32| {
+        let mut container = json!({"name": "c", "image": "i"});
+        container.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+        let mut world = world(json!({"restartPolicy": "Never", "containers": [container]}));
+        world.memory.is_prepared = true;
+        world.sandboxes = vec![sandbox("s", 0, true)];
+        world.containers = vec![seen("c", "s", 0, State::Exited)];
+        world.containers[0].exit_code = code;
+        let starts =
+            plan(&world, at(60)).steps.iter().any(|step| matches!(step, Step::Start { .. }));
+        (starts, own_phase(&world))
+    };
+    fn own_phase(world: &World) -> String {
+        own(world).0.phase.unwrap()
+    }
+    let rules = json!({"restartPolicy": "Never", "restartPolicyRules":
+        [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]});
+    assert_eq!(ended(rules.clone(), 42), (true, "Running".to_owned()));
+    assert_eq!(ended(rules, 1), (false, "Failed".to_owned()));
+    assert_eq!(ended(json!({"restartPolicy": "OnFailure"}), 1), (true, "Running".to_owned()));
+    assert_eq!(ended(json!({"restartPolicy": "OnFailure"}), 0), (false, "Succeeded".to_owned()));
+    assert_eq!(ended(json!({"restartPolicy": "Always"}), 0), (true, "Running".to_owned()));
+    assert_eq!(ended(json!({}), 1), (false, "Failed".to_owned()));
+}

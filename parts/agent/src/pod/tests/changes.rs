@@ -1,0 +1,68 @@
+//! What happens to a pod while it ends, and to one that is changed while it runs.
+
+use super::*;
+
+fn ready(bench: &Bench) -> Option<String> {
+    let told = bench.context.reports.waiting().pop()?.status;
+    let one = told.conditions?.into_iter().find(|one| one.type_ == "Ready")?;
+    Some(one.status)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_ends_tells_that_it_is_no_longer_ready() {
+    let runtime = Scripted::new();
+    runtime.state.lock().stop = Duration::from_secs(60);
+    runtime.state.lock().exec_works = true;
+    let bench = Bench::new(&runtime).await;
+    let mut pod = pod();
+    let probe = json!({"exec": {"command": ["ask"]}, "periodSeconds": 1, "failureThreshold": 1});
+    pod.spec.as_mut().unwrap().containers[0].readiness_probe =
+        serde_json::from_value(probe).unwrap();
+    let (task, worker) = Task::of(&bench, pod);
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(ready(&bench).as_deref(), Some("True"));
+        task.deleted(120);
+        runtime.until(|state| !state.graces.is_empty()).await;
+        runtime.state.lock().exec_works = false;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(running(&runtime.state.lock()), ["c"], "it still ends");
+        assert_eq!(ready(&bench).as_deref(), Some("False"));
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_container_gets_new_resources_once_and_a_new_image_by_a_restart() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, pod());
+    let change = |image: &str, cpu: &str| {
+        task.desired.send_modify(|desired| {
+            let mut pod = Pod::clone(&desired.pod);
+            let container = &mut pod.spec.as_mut().unwrap().containers[0];
+            container.image = Some(image.to_owned());
+            container.resources =
+                serde_json::from_value(json!({"requests": {"cpu": cpu}})).unwrap();
+            desired.pod = Arc::new(pod);
+        });
+    };
+    let asked =
+        |what: &str| runtime.state.lock().asked.iter().filter(|one| one.as_str() == what).count();
+    let user = async {
+        runtime.until(|state| running(state) == ["c"]).await;
+        change("i:1", "250m");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!((asked("update container"), asked("stop container")), (1, 0));
+        assert_eq!(runtime.state.lock().shares, [256]);
+        change("i:2", "250m");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!((asked("update container"), asked("stop container")), (1, 1));
+        assert_eq!(starts(&runtime.state.lock()), 2);
+        assert_eq!(running(&runtime.state.lock()), ["c"]);
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+}
