@@ -155,7 +155,7 @@ impl Pods {
         let mut fresh: Vec<Arc<Pod>> = Vec::new();
         let room = self.nodes.list().first().map(|node| fit::Amounts::allocatable(node));
         for pod in &all {
-            let postponed = room.as_ref().and_then(|room| self.postponed(pod, &all, room));
+            let postponed = room.as_ref().and_then(|room| postponed(pod, &all, room));
             let uid = uid_of(pod);
             known.insert(uid.clone());
             match self.tasks.get(&uid) {
@@ -177,7 +177,7 @@ impl Pods {
         fresh.sort_by_key(|pod| pod.metadata.creation_timestamp.clone().map(|time| time.0));
         for pod in fresh {
             let rejection = self.judge(&pod);
-            let postponed = room.as_ref().and_then(|room| self.postponed(&pod, &all, room));
+            let postponed = room.as_ref().and_then(|room| postponed(&pod, &all, room));
             self.start(Desired { pod, is_known: true, rejection, ending: None, postponed });
         }
         for (uid, task) in self.tasks.iter().filter(|(uid, _)| !known.contains(*uid)) {
@@ -191,22 +191,6 @@ impl Pods {
                 is_news
             });
         }
-    }
-
-    /// Why the new resources of a pod that was changed have to wait.
-    fn postponed(&self, pod: &Pod, all: &[Arc<Pod>], room: &fit::Amounts) -> Option<Postponed> {
-        // nothing of its spec was changed since it was made
-        if pod.metadata.generation.unwrap_or(1) <= 1 {
-            return None;
-        }
-        let mut used = fit::Amounts::default();
-        for other in all {
-            let is_over = crate::plan::status::final_phase(other).is_some();
-            if !is_over && other.metadata.uid != pod.metadata.uid {
-                used.add(&world::promised(other));
-            }
-        }
-        world::postponed(pod, room, &used)
     }
 
     /// Why a pod that is seen for the first time cannot stay. Pods that were taken before are not judged again.
@@ -346,6 +330,22 @@ impl Pods {
             }
         }
     }
+}
+
+/// Why the new resources of a pod that was changed have to wait.
+fn postponed(pod: &Pod, all: &[Arc<Pod>], room: &fit::Amounts) -> Option<Postponed> {
+    // nothing of its spec was changed since it was made
+    if pod.metadata.generation.unwrap_or(1) <= 1 {
+        return None;
+    }
+    let mut used = fit::Amounts::default();
+    for other in all {
+        let is_over = crate::plan::status::final_phase(other).is_some();
+        if !is_over && other.metadata.uid != pod.metadata.uid {
+            used.add(&world::promised(other));
+        }
+    }
+    world::postponed(pod, room, &used)
 }
 
 fn uid_of(pod: &Pod) -> String {

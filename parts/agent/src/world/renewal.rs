@@ -78,14 +78,14 @@ impl World {
         if seen.origin.as_ref().is_some_and(|origin| origin.image != image) {
             return Some(format!("Container {name} definition changed, will be restarted"));
         }
-        let restarts = |changed: &&str| {
+        let restarts = |changed: &&'static str| {
             let mut rules = container.resize_policy.iter().flatten();
             rules.any(|rule| {
                 rule.resource_name == **changed && rule.restart_policy == "RestartContainer"
             })
         };
-        let is_due = self.postponed.is_none()
-            && self.change_of(container, seen).iter().any(|changed| restarts(&changed));
+        let is_due =
+            self.postponed.is_none() && self.change_of(container, seen).iter().any(restarts);
         is_due.then(|| format!("Container {name} resize requires restart"))
     }
 
