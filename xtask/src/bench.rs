@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use report::{Row, times};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,13 +26,10 @@ const REST: Duration = Duration::from_secs(60);
 const FULL: usize = 110;
 
 /// Measures, prints tables and writes docs/benchmarks.md.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(pernode: Option<PathBuf>) -> Result<()> {
     cluster::install_needs()?;
     let root = crate::demo::repository()?;
-    say("building the release binary ...");
-    sh::run("cargo", &["build", "--release", "--bin", "pernode"])?;
-    let target = std::env::current_exe()?;
-    let pernode = target.ancestors().nth(2).context("a target folder")?.join("release/pernode");
+    let pernode = pernode.map_or_else(release, Ok)?;
     let before = report::load();
     say("fleets of pretend nodes, in one process ...");
     let scale = sh::run(&pernode.to_string_lossy(), &["bench"]);
@@ -50,6 +48,14 @@ pub(crate) fn run() -> Result<()> {
     let table = crate::api::lay_out(&report::cells(&rows));
     answer(&table);
     report::write(&root.join("docs/benchmarks.md"), (&scale, &requests), &rows, &before)
+}
+
+/// Builds what is measured.
+fn release() -> Result<PathBuf> {
+    say("building the release binary ...");
+    sh::run("cargo", &["build", "--release", "--bin", "pernode"])?;
+    let target = std::env::current_exe()?;
+    Ok(target.ancestors().nth(2).context("a target folder")?.join("release/pernode"))
 }
 
 fn measure(state: &mut State) -> Result<Vec<Row>> {

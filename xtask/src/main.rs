@@ -40,7 +40,11 @@ enum Chore {
     /// Everything CI runs
     Test,
     /// Measure, and fill docs/benchmarks.md
-    Bench,
+    Bench {
+        /// What is measured; without it the release build, made first
+        #[arg(long)]
+        pernode: Option<PathBuf>,
+    },
     /// Do what the guide says against a running cluster, and write down what was seen
     Walk {
         /// The cluster's folder
@@ -127,7 +131,7 @@ fn main() -> Result<()> {
         Chore::Demo { act: DemoAct::Up { profile } } => demo::up(&pernode()?, profile),
         Chore::Demo { act: DemoAct::Down } => demo::down(),
         Chore::Test => suite::run(),
-        Chore::Bench => bench::run(),
+        Chore::Bench { pernode } => bench::run(pernode),
         Chore::Walk { dir, out, chapters } => {
             let usual = demo::repository()?.join("docs/walk.md");
             let out = out.or_else(|| chapters.is_empty().then_some(usual));

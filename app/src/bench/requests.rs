@@ -14,7 +14,9 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tower::ServiceExt;
 
@@ -54,6 +56,7 @@ fn row(what: &str, aim: &str, figure: &str, how: &str) {
     super::say(&format!("| {what} | {aim} | {figure} | {how} |"));
 }
 
+#[derive(Clone)]
 struct Bench {
     router: Router,
     pods: usize,
@@ -110,21 +113,27 @@ impl Bench {
         self.indexed().await
     }
 
-    /// Sends requests, as many at once as there are writers.
+    /// Sends requests, as many at once as there are writers; each writer is a task of its own, as connections are.
     async fn many(
         &self,
         count: usize,
-        request: impl Fn(usize) -> Result<Request<Body>>,
+        request: impl Fn(usize) -> Result<Request<Body>> + Send + Sync + 'static,
     ) -> Result<Duration> {
         let began = Instant::now();
-        let request = &request;
-        let writer = |first: usize| async move {
-            for at in (first..count).step_by(WRITERS) {
-                self.send(request(at)?).await?;
-            }
-            anyhow::Ok(())
-        };
-        try_join_all((0..WRITERS).map(writer)).await?;
+        let request = Arc::new(request);
+        let mut writers = JoinSet::new();
+        for first in 0..WRITERS {
+            let (bench, request) = (self.clone(), Arc::clone(&request));
+            writers.spawn(async move {
+                for at in (first..count).step_by(WRITERS) {
+                    bench.send(request(at)?).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(done) = writers.join_next().await {
+            done??;
+        }
         Ok(began.elapsed())
     }
 
@@ -138,16 +147,18 @@ impl Bench {
     }
 
     async fn patches(&self) -> Result<()> {
-        let name = |at: usize| format!("{PATH}/pod-{}", at % self.pods);
+        let pods = self.pods;
+        let name = move |at: usize| format!("{PATH}/pod-{}", at % pods);
         let label = |at: usize| json!({"metadata": {"labels": {"touched": at.to_string()}}});
         for kind in ["merge-patch+json", "strategic-merge-patch+json"] {
-            let took =
-                self.many(PATCHES, |at| ask(Method::PATCH, &name(at), kind, &label(at))).await?;
+            let took = self
+                .many(PATCHES, move |at| ask(Method::PATCH, &name(at), kind, &label(at)))
+                .await?;
             patched(kind, took);
         }
         let kind = "json-patch+json";
         let took = self
-            .many(PATCHES, |at| {
+            .many(PATCHES, move |at| {
                 let value = format!("j{at}");
                 let patch =
                     json!([{"op": "add", "path": "/metadata/labels/touched", "value": value}]);
@@ -157,7 +168,7 @@ impl Bench {
         patched(kind, took);
         let kind = "apply-patch+yaml";
         let took = self
-            .many(PATCHES, |at| {
+            .many(PATCHES, move |at| {
                 let mut applied = label(at);
                 applied["apiVersion"] = "v1".into();
                 applied["kind"] = "Pod".into();
@@ -167,8 +178,8 @@ impl Bench {
             .await?;
         patched(kind, took);
         let took = self
-            .many(PATCHES, |at| {
-                let mut whole = pod(at % self.pods);
+            .many(PATCHES, move |at| {
+                let mut whole = pod(at % pods);
                 whole["metadata"]["labels"]["touched"] = format!("u{at}").into();
                 ask(Method::PUT, &name(at), "json", &whole)
             })
