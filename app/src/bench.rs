@@ -11,6 +11,8 @@ use anyhow::Context;
 use clap::Parser;
 use kit::{Clock, Setup};
 use kube::Client;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -68,6 +70,33 @@ async fn fleet(count: usize, folder: &Path) -> anyhow::Result<String> {
     power.tasks.finish(PATIENCE).await;
     trial.end().await;
     measured
+}
+
+/// Nodes that are looked at in one request. Whole nodes of a fleet in this process would be measured as its memory, so only
+/// what is asked for is read, page by page.
+const PAGE: usize = 250;
+
+#[derive(Deserialize)]
+struct NodePage {
+    metadata: PageMeta,
+    items: Vec<NodeSeen>,
+}
+
+#[derive(Deserialize)]
+struct PageMeta {
+    #[serde(rename = "continue")]
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct NodeSeen {
+    spec: TaintsSeen,
+}
+
+#[derive(Deserialize)]
+struct TaintsSeen {
+    #[serde(default)]
+    taints: Vec<IgnoredAny>,
 }
 
 struct Fleet {
@@ -139,9 +168,17 @@ impl Fleet {
     }
 
     async fn ready_nodes(&self) -> anyhow::Result<usize> {
-        let nodes = self.get("/api/v1/nodes?resourceVersion=0").await?;
-        let ready = |node: &&Value| node["spec"]["taints"].as_array().is_none_or(Vec::is_empty);
-        Ok(nodes["items"].as_array().map_or(0, |nodes| nodes.iter().filter(ready).count()))
+        let (mut ready, mut more) = (0, String::new());
+        loop {
+            let path = format!("/api/v1/nodes?limit={PAGE}&continue={more}");
+            let request = http::Request::get(path).body(Vec::new())?;
+            let page: NodePage = self.client.request(request).await?;
+            ready += page.items.iter().filter(|node| node.spec.taints.is_empty()).count();
+            match page.metadata.next {
+                Some(next) if !next.is_empty() => more = next,
+                _ => return Ok(ready),
+            }
+        }
     }
 
     /// Whether this many pods are there, and none without a node.
