@@ -173,15 +173,17 @@ impl Nodes {
     }
 
     async fn take(self: &Arc<Self>, batch: Vec<usize>, turns: &mut [Turn]) {
-        let mut work = Vec::new();
-        for n in batch {
-            let (nodes, mut turn) = (Arc::clone(self), std::mem::take(&mut turns[n]));
-            work.push(async move {
+        let taken: Vec<(usize, Turn)> =
+            batch.into_iter().map(|n| (n, std::mem::take(&mut turns[n]))).collect();
+        // made when its time has come: what one turn may have to remember is kilobytes
+        let work = futures::stream::iter(taken).map(|(n, mut turn)| {
+            let nodes = Arc::clone(self);
+            async move {
                 nodes.turn(&nodes.shapes[n], &mut turn).await;
                 (n, turn)
-            });
-        }
-        let mut done = futures::stream::iter(work).buffered(AT_ONCE);
+            }
+        });
+        let mut done = std::pin::pin!(work.buffered(AT_ONCE));
         while let Some((n, turn)) = done.next().await {
             turns[n] = turn;
         }
