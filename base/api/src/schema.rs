@@ -2,6 +2,9 @@
 //! and OpenAPI. The table is made at build time from `data/schema.json`, the facts of Kubernetes 1.36's
 //! OpenAPI documents.
 
+mod named;
+pub use named::named;
+
 use crate::Resource;
 
 include!(concat!(env!("OUT_DIR"), "/types.rs"));
@@ -215,19 +218,26 @@ impl Type {
 }
 
 impl Node {
-    /// The Go type as Go prints it in `of type int32`. Named string types are known to us as plain strings.
+    /// The Go type as Go prints it in `of type int32`; `name` is what [`named`] says of the field that holds it.
+    pub fn go_type_as(&self, name: Option<&str>) -> String {
+        match (self, name) {
+            (Self::Text | Self::Map(_), Some(name)) => name.to_owned(),
+            (Self::List(list), Some(_)) => format!("[]{}", list.items.go_type_as(name)),
+            _ => self.go_type(),
+        }
+    }
+
+    /// The Go type as Go prints it in `of type int32`. Moments and [`Self::IntOrString`] read themselves, from what they
+    /// are written as.
     pub fn go_type(&self) -> String {
         match self {
-            Self::Text => "string".to_owned(),
-            Self::Time => "v1.Time".to_owned(),
-            Self::MicroTime => "v1.MicroTime".to_owned(),
+            Self::Text | Self::Time | Self::MicroTime => "string".to_owned(),
             Self::Bytes => "[]uint8".to_owned(),
             Self::Bool => "bool".to_owned(),
-            Self::Int32 => "int32".to_owned(),
+            Self::Int32 | Self::IntOrString => "int32".to_owned(),
             Self::Int64 => "int64".to_owned(),
             Self::Double => "float64".to_owned(),
             Self::Quantity => "resource.Quantity".to_owned(),
-            Self::IntOrString => "intstr.IntOrString".to_owned(),
             Self::Any | Self::Deduced => "runtime.RawExtension".to_owned(),
             Self::Struct(found) | Self::SchemaOr(found) => found.go_type(),
             Self::List(list) => format!("[]{}", list.items.go_type()),

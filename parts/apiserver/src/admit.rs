@@ -236,12 +236,20 @@ pub fn before_create(
     let mut faults = metadata::validate(object, resource.namespaced, &|name, prefix| {
         strategy.name_faults(name, prefix)
     });
+    if knows_finalizers(resource) {
+        faults.extend(metadata::finalizers_known(object));
+    }
     faults.extend(strategy.validate_create(object, context));
     if !faults.is_empty() {
         return Err(refusal(resource, object, &faults));
     }
     warnings.extend(strategy.warnings(object, None));
     Ok(warnings)
+}
+
+/// Whether names of finalizers without a domain have to be standard ones.
+fn knows_finalizers(resource: &Resource) -> bool {
+    resource.custom.is_none() && resource.group != "apiextensions.k8s.io"
 }
 
 /// Drops fields of pod specs, wherever these stand, that are off in 1.36. Their writers own them all the same.
@@ -274,6 +282,9 @@ pub fn before_update(
     faults.extend(metadata::validate_update(object, old));
     for _ in 0..strategy.metadata_looks_on_update() {
         faults.extend(metadata::validate_update(object, old));
+        if knows_finalizers(resource) {
+            faults.extend(metadata::finalizers_known(object));
+        }
     }
     faults.extend(strategy.validate_update(object, old, context));
     if !faults.is_empty() {

@@ -341,16 +341,26 @@ fn owner(reference: &Value, path: &Path) -> Vec<FieldError> {
     faults
 }
 
+/// What built-in kinds ask of finalizers besides: a name without a slash is one of the standard ones. Custom resources and
+/// their definitions do not ask it.
+pub(crate) fn finalizers_known(object: &Value) -> Vec<FieldError> {
+    let path = Path::new("metadata").child("finalizers");
+    let list = object.at("metadata").list("finalizers").iter().enumerate();
+    list.filter_map(|(i, finalizer)| Some((i, finalizer.as_str()?)))
+        .filter(|(_, name)| !name.contains('/') && !STANDARD_FINALIZERS.contains(name))
+        .map(|(i, name)| {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            FieldError::invalid(path.index(i), name, why)
+        })
+        .collect()
+}
+
 fn finalizers(metadata: &Value, path: &Path) -> Vec<FieldError> {
     let mut faults = Vec::new();
     let list: Vec<&str> = metadata.list("finalizers").iter().filter_map(Value::as_str).collect();
-    for (i, finalizer) in list.iter().enumerate() {
+    for finalizer in &list {
         for text in names::qualified_name(finalizer) {
-            faults.push(FieldError::invalid(path.index(i), *finalizer, &text));
-        }
-        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(finalizer) {
-            let why = "name is neither a standard finalizer name nor is it fully qualified";
-            faults.push(FieldError::invalid(path.index(i), *finalizer, why));
+            faults.push(FieldError::invalid(path.clone(), *finalizer, &text));
         }
     }
     if list.contains(&"orphan") && list.contains(&"foregroundDeletion") {

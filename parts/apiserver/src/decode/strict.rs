@@ -26,6 +26,9 @@ pub fn object(node: &Node, type_name: &str) -> Result<Typed, String> {
     let shape = schema::by_name(type_name).map_or(Shape::Any, Shape::Struct);
     let mut walk = Walk::default();
     let object = walk.value(node, shape)?;
+    if let Some(why) = walk.misfit {
+        return Err(why);
+    }
     let object = if object.is_null() { Value::Object(Map::new()) } else { object };
     Ok(Typed { object, faults: walk.faults })
 }
@@ -46,6 +49,11 @@ struct Walk<'n> {
     fields: Vec<&'static str>,
     /// The struct we are in.
     inside: &'static str,
+    /// Go's name of what the field holds, if it is not just `string`.
+    name: Option<&'static str>,
+    /// The first value of a wrong kind. Go's decoder goes on behind it, and tells it only if nothing that reads itself
+    /// (quantities, moments) fails later.
+    misfit: Option<String>,
 }
 
 impl<'n> Walk<'n> {
@@ -60,7 +68,10 @@ impl<'n> Walk<'n> {
             (Shape::List(list), Node::List(items)) => self.list(items, list.items),
             (Shape::Text | Shape::IntOrString, Node::Text(text)) => Ok(Value::String(text.clone())),
             (Shape::Bool, Node::Bool(value)) => Ok(Value::Bool(*value)),
-            (Shape::Int32 | Shape::Int64, Node::Number(number)) => self.whole(number, shape),
+            (Shape::Int32 | Shape::Int64, Node::Number(number)) => {
+                let read = self.whole(number, shape);
+                self.passed(read)
+            }
             (Shape::Double, Node::Number(number)) => Ok(Value::Number(number.clone())),
             (Shape::IntOrString, Node::Number(number)) => self.whole(number, Shape::Int32),
             (Shape::Quantity, Node::Text(text)) => quantity(text),
@@ -68,8 +79,28 @@ impl<'n> Walk<'n> {
             (Shape::Quantity, _) => Err(QUANTITY.to_owned()),
             (Shape::Time, Node::Text(text)) => moment(text, false),
             (Shape::MicroTime, Node::Text(text)) => moment(text, true),
-            (Shape::Bytes, Node::Text(text)) => bytes(text),
-            (shape, node) => Err(self.mismatch(node.go_kind(), &shape.go_type())),
+            (Shape::Bytes, Node::Text(text)) => {
+                let read = bytes(text);
+                self.passed(read)
+            }
+            (Shape::Time | Shape::MicroTime | Shape::IntOrString, node) => {
+                Err(self.mismatch(node.go_kind(), &shape.go_type()))
+            }
+            (shape, node) => {
+                let why = self.mismatch(node.go_kind(), &shape.go_type_as(self.name));
+                self.passed(Err(why))
+            }
+        }
+    }
+
+    /// What is kept, and told at the end.
+    fn passed(&mut self, read: Result<Value, String>) -> Result<Value, String> {
+        match read {
+            Ok(value) => Ok(value),
+            Err(why) => {
+                self.misfit.get_or_insert(why);
+                Ok(Value::Null)
+            }
         }
     }
 
@@ -133,6 +164,7 @@ impl<'n> Walk<'n> {
             seen.push(key);
             self.path.push(Step::Key(key));
             self.fields.push(field.name);
+            self.name = schema::named(found, field.name);
             let value = self.value(node, field.node)?;
             self.path.pop();
             self.fields.pop();
@@ -154,6 +186,7 @@ impl<'n> Walk<'n> {
                 self.fault("duplicate", key);
             }
             self.path.push(Step::Key(key));
+            self.name = None;
             let value = self.value(node, values)?;
             self.path.pop();
             let value = if value.is_null() { zero(values) } else { value };
@@ -276,7 +309,7 @@ fn moment(text: &str, micro: bool) -> Result<Value, String> {
     super::time::read(text, micro).map(|at| at.strftime(layout).to_string().into())
 }
 
-fn bytes(text: &str) -> Result<Value, String> {
+pub(crate) fn bytes(text: &str) -> Result<Value, String> {
     let plain: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
     STANDARD.decode(&plain).map(|bytes| STANDARD.encode(bytes).into()).map_err(|error| {
         let at = match error {

@@ -2,7 +2,7 @@
 //! `$deleteFromPrimitiveList` and `$setElementOrder`.
 
 mod order;
-mod retyped;
+pub(super) mod retyped;
 
 use api::schema::{Field, Node, Type};
 use api::{FieldError, Path, Status};
@@ -30,7 +30,7 @@ pub fn strategic(document: &Value, patch: &Value, kind: &'static Type) -> Result
     let merged = merge_map(original.clone(), fields.clone(), Some(Node::Struct(kind)))
         .map_err(|why| Status::failure(500, "", why))?;
     let merged = Value::Object(merged);
-    if let Err(why) = retyped::check(&merged, Node::Struct(kind)) {
+    if let Err(why) = retyped::check(&merged, kind) {
         let error = FieldError::invalid(Path::new("patch"), shown(patch), &why);
         return Err(api::field::invalid("", "", "", &[error]));
     }

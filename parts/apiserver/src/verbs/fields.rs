@@ -1,6 +1,7 @@
 //! Who owns which fields, and what patches do: the calls into `merge`.
 
 use super::Call;
+use super::create::text;
 use crate::decode::options::{FieldValidation, WriteOptions};
 use crate::decode::{self, Wanted};
 use crate::merge::{self, Manager};
@@ -88,11 +89,12 @@ pub(crate) fn apply(
         let patched = decode::Patched { node: &node, quoted: None, told: Vec::new() };
         decode::patched(patched, wanted, FieldValidation::Ignore)?.object
     } else {
-        decode::converted(&node, wanted).map_err(|why| {
-            let row = call.row;
+        let converted = merge::convertible(&merged, kind(call)?);
+        converted.and_then(|()| decode::converted(&node, wanted)).map_err(|why| {
+            let what = format!("{}/{}, Kind={}", call.row.group, call.row.version, call.row.kind);
+            let (namespace, name) = (text(&merged, "namespace"), text(&merged, "name"));
             let why = format!(
-                "failed to convert new object to proper version: unable to convert unstructured object to {}/{}, Kind={}: {why}",
-                row.group, row.version, row.kind
+                "failed to convert new object ({namespace}/{name}; {what}) to proper version: unable to convert unstructured object to {what}: {why}"
             );
             Status::failure(500, "", why)
         })?

@@ -1,48 +1,79 @@
 //! Whether a merged document still fits its type, with the words of Go's converter from unstructured data.
 
-use api::schema::Node;
-use serde_json::Value;
+use api::schema::{self, Node, Type};
+use serde_json::{Number, Value};
 
-/// The first misfit.
-pub(super) fn check(value: &Value, node: Node) -> Result<(), String> {
-    let fits = match (value, node) {
-        (Value::Null, _)
-        | (_, Node::Any | Node::Deduced | Node::SchemaOr(_) | Node::Quantity | Node::IntOrString) => {
-            true
-        }
-        (Value::Object(fields), Node::Struct(kind)) => {
-            for (name, value) in fields {
-                if let Some(field) = kind.field(name) {
-                    check(value, field.node)?;
-                }
-            }
-            true
-        }
-        (Value::Object(fields), Node::Map(map)) => {
-            fields.values().try_for_each(|value| check(value, map.values))?;
-            true
-        }
-        (Value::Array(items), Node::List(list)) => {
-            items.iter().try_for_each(|item| check(item, list.items))?;
-            true
-        }
-        (value, Node::Text | Node::Time | Node::MicroTime | Node::Bytes) => value.is_string(),
-        (value, Node::Bool) => value.is_boolean(),
-        (value, Node::Int32 | Node::Int64) => value.is_i64(),
-        (value, Node::Double) => value.is_number(),
-        (_, Node::Struct(_) | Node::Map(_) | Node::List(_)) => false,
-    };
-    if fits {
-        return Ok(());
-    }
-    Err(match node {
-        Node::Struct(_) => format!("cannot restore struct from: {}", kind(value)),
-        Node::Map(_) => format!("cannot restore map from {}", kind(value)),
-        Node::List(_) => format!("cannot restore slice from {}", kind(value)),
-        scalar => format!("unrecognized type: {}", scalar.go_type()),
-    })
+/// The first misfit, in the order in which Go declares the fields.
+pub(crate) fn check(value: &Value, kind: &'static Type) -> Result<(), String> {
+    fits(value, Node::Struct(kind), None)
 }
 
+/// `name`: Go's name of what the field holds, if it has one.
+fn fits(value: &Value, node: Node, name: Option<&str>) -> Result<(), String> {
+    match (value, node) {
+        (Value::Null, _) | (_, Node::Any | Node::Deduced | Node::SchemaOr(_) | Node::Quantity) => {
+            Ok(())
+        }
+        (Value::Object(fields), Node::Struct(kind)) => kind.declared().try_for_each(|field| {
+            let Some(value) = fields.get(field.name) else { return Ok(()) };
+            fits(value, field.node, schema::named(kind, field.name))
+        }),
+        (Value::Object(fields), Node::Map(map)) => {
+            fields.values().try_for_each(|value| fits(value, map.values, None))
+        }
+        (Value::Array(items), Node::List(list)) => {
+            items.iter().try_for_each(|item| fits(item, list.items, name))
+        }
+        (Value::String(_), Node::Text | Node::Time | Node::MicroTime | Node::IntOrString) => Ok(()),
+        (Value::String(text), Node::Bytes) => crate::decode::strict::bytes(text)
+            .map(drop)
+            .map_err(|why| format!("error decoding from json: {why}")),
+        // these read themselves, from JSON
+        (value, Node::Time | Node::MicroTime) => Err(read_itself(kind_in_json(value), "string")),
+        (Value::Number(number), Node::IntOrString) if is_whole(number) => Ok(()),
+        (Value::Number(number), Node::IntOrString) => {
+            Err(read_itself(&format!("number {number}"), "int32"))
+        }
+        (value, Node::IntOrString) => Err(read_itself(kind_in_json(value), "int32")),
+        (Value::Bool(_), Node::Bool) | (Value::Number(_), Node::Double) => Ok(()),
+        (Value::Number(number), Node::Int32 | Node::Int64) if is_whole(number) => Ok(()),
+        (Value::Number(_), Node::Int32 | Node::Int64) => {
+            Err(format!("cannot convert float64 to {}", node.go_type()))
+        }
+        (Value::Number(number), Node::Text) if !number.is_f64() => {
+            Err(format!("cannot convert int64 to {}", node.go_type_as(name)))
+        }
+        (value, Node::Struct(_)) => Err(format!("cannot restore struct from: {}", kind(value))),
+        (value, Node::Map(_)) => Err(format!("cannot restore map from {}", kind(value))),
+        (value, Node::List(_) | Node::Bytes) => {
+            Err(format!("cannot restore slice from {}", kind(value)))
+        }
+        (_, scalar) => Err(format!("unrecognized type: {}", scalar.go_type())),
+    }
+}
+
+/// Whole numbers, also those that are written with a fraction of zero.
+fn is_whole(number: &Number) -> bool {
+    number.is_i64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
+}
+
+fn read_itself(found: &str, wanted: &str) -> String {
+    format!("json: cannot unmarshal {found} into Go value of type {wanted}")
+}
+
+/// What Go's decoder calls it.
+fn kind_in_json(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// What Go's reflection calls it.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nil",
