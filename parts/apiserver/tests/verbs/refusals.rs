@@ -47,7 +47,7 @@ async fn an_applied_amount_that_cannot_be_read_fails_the_conversion() {
     assert_eq!(refused.at("/reason"), "");
     assert!(
         refused.at("/message").starts_with(
-            "failed to convert new object (default/p; /v1, Kind=Pod) to proper version: unable to convert unstructured object to /v1, Kind=Pod: quantities must match the regular expression"
+            "failed to convert new object (/p; /v1, Kind=Pod) to proper version: unable to convert unstructured object to /v1, Kind=Pod: quantities must match the regular expression"
         ),
         "{}",
         refused.text
