@@ -204,10 +204,11 @@ impl Witness {
                 if pods.len() != 1 || !pods.iter().all(|(_, pod)| is_served(pod)) {
                     all.push(format!("{name} on {node_name}: {pods:?}"));
                 }
-            } else if pods.len() > usize::from(set.may_stay(node)) {
+            } else if !set.leaves(node, &pods) {
                 all.push(format!("{name} on {node_name}, which is not eligible: {pods:?}"));
             } else {
-                misscheduled += pods.len();
+                // nodes are counted, not pods
+                misscheduled += usize::from(!pods.is_empty());
             }
         }
         let wanted = [desired, desired, desired, desired, desired, misscheduled];

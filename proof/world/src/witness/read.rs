@@ -190,6 +190,14 @@ impl SetSeen {
             && hard.all(|(key, effect)| TOLERATED.contains(&(key.as_str(), effect.as_str())))
     }
 
+    /// Whether these pods may be what is left on a node that takes no new ones. Where they may stay it is one, and besides
+    /// it the one that was to follow it and was too late: it waits for a place (as upstream leaves it; B58, B95).
+    pub(super) fn leaves(&self, node: &NodeSeen, pods: &[(&String, &PodSeen)]) -> bool {
+        let waiting = pods.iter().filter(|(_, pod)| pod.phase == "Pending").count();
+        let most = usize::from(self.may_stay(node));
+        waiting <= most && pods.len() - waiting <= most
+    }
+
     /// Whether a pod that is there may stay.
     pub(super) fn may_stay(&self, node: &NodeSeen) -> bool {
         let mut evicting = node.taints.iter().filter(|(_, effect)| effect == "NoExecute");
