@@ -110,6 +110,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("CSINodeDriver", "allocatable"),
     ("CSIStorageCapacity", "capacity"),
     ("CertificateSigningRequestSpec", "uid"),
+    ("LinuxContainerUser", "uid"),
     ("RuntimeClass", "overhead"),
     ("UserInfo", "uid"),
 ];
