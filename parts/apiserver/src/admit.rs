@@ -145,6 +145,11 @@ pub trait Strategy: Sync + std::fmt::Debug {
         Vec::new()
     }
 
+    /// What everybody is warned of who asks for the kind, whatever the verb.
+    fn standing_warning(&self) -> Option<String> {
+        None
+    }
+
     /// Warnings for a new object as it was sent, before [`Self::prepare_create`]; told first.
     fn first_warnings(&self, _object: &Value) -> Vec<String> {
         Vec::new()

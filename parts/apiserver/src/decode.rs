@@ -355,7 +355,11 @@ fn kind_of(node: &Node) -> Result<(String, String), String> {
             other.go_kind()
         )),
     };
-    Ok((text("kind")?, text("apiVersion")?))
+    let (kind, version) = (text("kind")?, text("apiVersion")?);
+    if version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {version}"));
+    }
+    Ok((kind, version))
 }
 
 fn unreadable(fault: &Unreadable, body: &[u8], wanted: Wanted) -> Status {

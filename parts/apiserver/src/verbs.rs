@@ -186,6 +186,7 @@ pub(crate) async fn run(
     if (call.row.group, call.row.kind) == ("", "Endpoints") {
         call.warn([endpoints::DEPRECATED.to_owned()]);
     }
+    call.warn(call.strategy.standing_warning());
     let reply = match (method.as_str(), subresource.as_str()) {
         ("GET", "") if call.name().is_empty() || call.target.legacy_watch => {
             let watch = call.target.attributes.verb == "watch";
@@ -229,6 +230,7 @@ async fn review(call: &Call, body: Body) -> Result<Reply, Status> {
     let mut object = decoded.object;
     // Who sends protobuf also sends what is not set.
     admit::omit_empty(call.row, &mut object);
+    create::settle_namespace(call, &mut object)?;
     fields::created(call, &mut object, &call.manager(&options));
     let server = &call.server;
     let judges = Judges { authorizer: &server.authorizer, authenticator: &server.authenticator };

@@ -282,8 +282,8 @@ impl Strategy for Kind {
         self.validate(object, Some(old))
     }
 
-    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
-        self.deprecation.iter().cloned().collect()
+    fn standing_warning(&self) -> Option<String> {
+        self.deprecation.clone()
     }
 
     fn field_names(&self) -> &'static [&'static str] {

@@ -227,8 +227,15 @@ impl Kinds {
         let first = definition.at("metadata").int("generation").unwrap_or(0) <= 1;
         let plain = first && spec.list("versions").len() == 1;
         let stored = crate::admit::crd::storage_version(definition).unwrap_or_default();
-        let about =
-            serde_json::json!([spec.at("group"), spec.at("scope"), names, version, stored, plain]);
+        let about = serde_json::json!([
+            spec.at("group"),
+            spec.at("scope"),
+            names,
+            version,
+            stored,
+            plain,
+            deprecation(version, spec, "", "")
+        ]);
         let text = about.to_string();
         let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
         let mut made = self.made.lock();
@@ -314,7 +321,7 @@ fn row(
         ),
         stored_as: keep(&format!("{group}/{stored}")),
         reads_plain: plain,
-        deprecation: deprecation(version, group, kind),
+        deprecation: deprecation(version, spec, group, kind),
     }));
     let hash = Sha256::digest(format!("{group}/{stored}/{kind}").as_bytes());
     let hash = base64::engine::general_purpose::STANDARD.encode(hash.get(..8).unwrap_or_default());
@@ -387,20 +394,40 @@ fn columns(version: &Value) -> (&'static [Column], Vec<JsonPath>) {
     (Vec::leak(columns), cells)
 }
 
-fn deprecation(version: &Value, group: &str, kind: &str) -> Option<String> {
+/// What users of a deprecated version are told: its own words, else the newest served version that is not deprecated, if
+/// that is newer.
+fn deprecation(version: &Value, spec: &Value, group: &str, kind: &str) -> Option<String> {
     if !version.flag("deprecated") {
         return None;
     }
+    if let Some(said) = version.at("deprecationWarning").as_str() {
+        return Some(said.to_owned());
+    }
     let name = version.text("name");
-    Some(match version.text("deprecationWarning") {
-        "" => format!("{group}/{name} {kind} is deprecated"),
-        said => said.to_owned(),
-    })
+    let others = spec.list("versions").iter();
+    let served = others.filter(|one| one.flag("served") && !one.flag("deprecated"));
+    let better = served.map(|one| one.text("name")).filter(|one| newer(one) > newer(name));
+    let instead = better.max_by_key(|one| newer(one));
+    let instead = instead.map(|one| format!("; use {group}/{one} {kind}")).unwrap_or_default();
+    Some(format!("{group}/{name} {kind} is deprecated{instead}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_deprecated_version_is_told_with_what_to_use_instead() {
+        let version = |name: &str, deprecated: bool| serde_json::json!({"name": name, "served": true, "deprecated": deprecated});
+        let spec = serde_json::json!({"versions": [
+            version("v1alpha1", true), version("v1", false), version("v1beta1", false), version("v2", true),
+        ]});
+        let told = |at: usize| deprecation(&spec["versions"][at], &spec, "g.io", "Kite");
+        let text = "g.io/v1alpha1 Kite is deprecated; use g.io/v1 Kite";
+        assert_eq!(told(0).as_deref(), Some(text));
+        assert_eq!(told(1), None);
+        assert_eq!(told(3).as_deref(), Some("g.io/v2 Kite is deprecated"), "v1 is older");
+    }
 
     #[test]
     fn stable_versions_come_before_beta_and_alpha() {

@@ -74,7 +74,7 @@ impl<'n> Walk<'n> {
             }
             (Shape::Double, Node::Number(number)) => Ok(Value::Number(number.clone())),
             (Shape::IntOrString, Node::Number(number)) => self.whole(number, Shape::Int32),
-            (Shape::Quantity, Node::Text(text)) => quantity(text),
+            (Shape::Quantity, Node::Text(text)) => quantity(text.trim()),
             (Shape::Quantity, Node::Number(number)) => quantity(&number.to_string()),
             (Shape::Quantity, _) => Err(QUANTITY.to_owned()),
             (Shape::Time, Node::Text(text)) => moment(text, false),

@@ -322,7 +322,10 @@ pub(crate) fn csi(found: &mut Faults, source: &Value, path: &Path) {
         if driver.len() > 63 {
             found.push(FieldError::too_long(path.child("driver"), 63));
         }
-        faults::dns_subdomain(found, &path.child("driver"), &driver.to_lowercase());
+        // judged without regard to case, and quoted as it was said
+        for why in api::names::dns_subdomain(&driver.to_lowercase()) {
+            found.push(FieldError::invalid(path.child("driver"), driver, &why));
+        }
     }
     let secret = source.at("nodePublishSecretRef");
     if !secret.is_null() {
