@@ -1,6 +1,9 @@
 //! Regular expressions as Go reads them (RE2), in the words of the library that we have: classes such as `\w` are
 //! ASCII's, a bracket within brackets is itself, and a brace that repeats nothing is one.
 
+mod refused;
+pub(super) use refused::refusal;
+
 use std::iter::Peekable;
 use std::str::Chars;
 

@@ -17,6 +17,9 @@ pub(crate) const PATTERNS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A regular expression of a schema, as Go reads it, and the bytes that its program is counted as.
 pub(crate) fn pattern(text: &str) -> Result<(Regex, usize), String> {
+    if let Some(why) = expression::refusal(text) {
+        return Err(why);
+    }
     let text = &expression::from_go(text);
     let mut refused = String::new();
     for bytes in PATTERN_STEPS {

@@ -47,7 +47,7 @@ fn structure_is_judged_before_words_and_rules() {
             "l": {"type": "array"},
         }}),
         &[
-            "~.properties[a].pattern: Invalid value: \"(\": must be a valid regular expression, but isn't: error: unclosed group",
+            "~.properties[a].pattern: Invalid value: \"(\": must be a valid regular expression, but isn't: error parsing regexp: missing closing ): `(`",
             "~.properties[b].type: Required value: must not be empty for specified object fields",
             "~.properties[l].items: Required value: must be specified",
             "~.properties[z].uniqueItems: Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
