@@ -70,7 +70,7 @@ impl<'n> Walk<'n> {
             (Shape::Bool, Node::Bool(value)) => Ok(Value::Bool(*value)),
             (Shape::Int32 | Shape::Int64, Node::Number(number)) => {
                 let read = self.whole(number, shape);
-                self.passed(read)
+                Ok(self.passed(read))
             }
             (Shape::Double, Node::Number(number)) => Ok(Value::Number(number.clone())),
             (Shape::IntOrString, Node::Number(number)) => self.whole(number, Shape::Int32),
@@ -81,27 +81,24 @@ impl<'n> Walk<'n> {
             (Shape::MicroTime, Node::Text(text)) => moment(text, true),
             (Shape::Bytes, Node::Text(text)) => {
                 let read = bytes(text);
-                self.passed(read)
+                Ok(self.passed(read))
             }
             (Shape::Time | Shape::MicroTime | Shape::IntOrString, node) => {
                 Err(self.mismatch(node.go_kind(), &shape.go_type()))
             }
             (shape, node) => {
                 let why = self.mismatch(node.go_kind(), &shape.go_type_as(self.name));
-                self.passed(Err(why))
+                Ok(self.passed(Err(why)))
             }
         }
     }
 
     /// What is kept, and told at the end.
-    fn passed(&mut self, read: Result<Value, String>) -> Result<Value, String> {
-        match read {
-            Ok(value) => Ok(value),
-            Err(why) => {
-                self.misfit.get_or_insert(why);
-                Ok(Value::Null)
-            }
-        }
+    fn passed(&mut self, read: Result<Value, String>) -> Value {
+        read.unwrap_or_else(|why| {
+            self.misfit.get_or_insert(why);
+            Value::Null
+        })
     }
 
     fn fault(&mut self, what: &str, key: &str) {

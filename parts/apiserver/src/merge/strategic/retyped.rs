@@ -11,9 +11,11 @@ pub(crate) fn check(value: &Value, kind: &'static Type) -> Result<(), String> {
 /// `name`: Go's name of what the field holds, if it has one.
 fn fits(value: &Value, node: Node, name: Option<&str>) -> Result<(), String> {
     match (value, node) {
-        (Value::Null, _) | (_, Node::Any | Node::Deduced | Node::SchemaOr(_) | Node::Quantity) => {
-            Ok(())
-        }
+        (Value::Null, _)
+        | (_, Node::Any | Node::Deduced | Node::SchemaOr(_) | Node::Quantity)
+        | (Value::String(_), Node::Text | Node::Time | Node::MicroTime | Node::IntOrString)
+        | (Value::Bool(_), Node::Bool)
+        | (Value::Number(_), Node::Double) => Ok(()),
         (Value::Object(fields), Node::Struct(kind)) => kind.declared().try_for_each(|field| {
             let Some(value) = fields.get(field.name) else { return Ok(()) };
             fits(value, field.node, schema::named(kind, field.name))
@@ -24,7 +26,6 @@ fn fits(value: &Value, node: Node, name: Option<&str>) -> Result<(), String> {
         (Value::Array(items), Node::List(list)) => {
             items.iter().try_for_each(|item| fits(item, list.items, name))
         }
-        (Value::String(_), Node::Text | Node::Time | Node::MicroTime | Node::IntOrString) => Ok(()),
         (Value::String(text), Node::Bytes) => crate::decode::strict::bytes(text)
             .map(drop)
             .map_err(|why| format!("error decoding from json: {why}")),
@@ -35,7 +36,6 @@ fn fits(value: &Value, node: Node, name: Option<&str>) -> Result<(), String> {
             Err(read_itself(&format!("number {number}"), "int32"))
         }
         (value, Node::IntOrString) => Err(read_itself(kind_in_json(value), "int32")),
-        (Value::Bool(_), Node::Bool) | (Value::Number(_), Node::Double) => Ok(()),
         (Value::Number(number), Node::Int32 | Node::Int64) if is_whole(number) => Ok(()),
         (Value::Number(_), Node::Int32 | Node::Int64) => {
             Err(format!("cannot convert float64 to {}", node.go_type()))
