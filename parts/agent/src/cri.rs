@@ -64,7 +64,11 @@ impl From<tonic::Status> for Failure {
             message: format!("rpc error: code = {:?} desc = {}", status.code(), status.message()),
             is_unimplemented: status.code() == tonic::Code::Unimplemented,
             is_absent: status.code() == tonic::Code::NotFound,
-            is_late: status.code() == tonic::Code::DeadlineExceeded,
+            // the second is how the client's own deadline is told
+            is_late: matches!(
+                status.code(),
+                tonic::Code::DeadlineExceeded | tonic::Code::Cancelled
+            ),
             code: status.code(),
         }
     }

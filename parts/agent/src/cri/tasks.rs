@@ -26,7 +26,7 @@ pub(crate) mod v1 {
     tonic::include_proto!("containerd.services.tasks.v1");
 }
 
-use super::{Answer, Runtime, WORK_MAX, request};
+use super::{ANSWER_MAX, Answer, Runtime, request};
 use std::time::Duration;
 use tonic::metadata::MetadataValue;
 use v1::tasks_client::TasksClient;
@@ -40,7 +40,7 @@ const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(100);
 
 fn in_namespace<T>(message: T) -> tonic::Request<T> {
-    let mut request = request(message, WORK_MAX);
+    let mut request = request(message, ANSWER_MAX);
     request.metadata_mut().insert("containerd-namespace", MetadataValue::from_static(NAMESPACE));
     request
 }
@@ -83,5 +83,7 @@ fn is_final(code: tonic::Code) -> bool {
             | tonic::Code::Unimplemented
             | tonic::Code::Unavailable
             | tonic::Code::DeadlineExceeded
+            // how the client's own deadline is told
+            | tonic::Code::Cancelled
     )
 }

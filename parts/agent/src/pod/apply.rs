@@ -67,6 +67,9 @@ impl Worker {
                 return self.start_failed(world, name, reason::CREATE_CONTAINER_CONFIG_ERROR, text);
             }
         };
+        if let Err(text) = self.widen(world).await {
+            return self.start_failed(world, name, reason::CREATE_CONTAINER_ERROR, text);
+        }
         let id = match context.runtime.create_container(&sandbox.id, config, sandbox_config).await {
             Ok(id) => id,
             Err(failure) => {

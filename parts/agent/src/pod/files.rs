@@ -93,6 +93,7 @@ impl Worker {
     pub(super) async fn prepare(&mut self, world: &World) -> Done {
         let context = Arc::clone(&self.context);
         let pod = Arc::clone(&world.pod);
+        let room = self.room(world);
         let problem = match context.sources(&pod).await {
             Err(error) => Some(format!("reading ConfigMaps and Secrets: {error}")),
             Ok(sources) => {
@@ -105,11 +106,7 @@ impl Worker {
                             .map_err(|error| format!("making {}: {error}", path.display()))?;
                     }
                     if !context.is_systemd {
-                        let limits = crate::resources::PodLimits {
-                            pids: context.pod_max_pids,
-                            ..crate::resources::pod_limits(&pod.spec.clone().unwrap_or_default())
-                        };
-                        crate::cgroups::make(&context.layout, &context.cgroup(&uid), &limits)
+                        crate::cgroups::make(&context.layout, &context.cgroup(&uid), &room)
                             .map_err(|error| {
                                 format!("making the cgroup {}: {error}", context.cgroup(&uid))
                             })?;

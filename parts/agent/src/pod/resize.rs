@@ -51,6 +51,19 @@ impl Worker {
         }
     }
 
+    /// What the pod's group has to let through: what its containers run with, and what the pod asks for now.
+    pub(super) fn room(&self, world: &World) -> PodLimits {
+        let pids = self.context.pod_max_pids;
+        let limits = |spec| PodLimits { pids, ..resources::pod_limits(spec) };
+        loosest(limits(&world.spec_as_it_runs()), limits(world.spec()))
+    }
+
+    /// Before a container is made: it may have been given more since the group was.
+    pub(super) async fn widen(&self, world: &World) -> Result<(), String> {
+        let group = self.context.cgroup(world.pod.metadata.uid.as_deref().unwrap_or_default());
+        self.limit_pod(&group, self.room(world)).await
+    }
+
     async fn try_resize(&mut self, world: &World, ids: &[String]) -> Result<(), String> {
         let context = Arc::clone(&self.context);
         let pids = context.pod_max_pids;

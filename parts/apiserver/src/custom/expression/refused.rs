@@ -140,6 +140,28 @@ impl<'t> Reader<'t> {
         Ok(())
     }
 
+    /// What stands after a backslash within brackets: a letter, a class, or a letter told by its number.
+    fn named_letter(&mut self) {
+        let Some(letter) = self.rest.next() else { return };
+        if matches!(letter, 'p' | 'P' | 'x') && self.rest.as_str().starts_with('{') {
+            let rest = self.rest.as_str();
+            let length = rest.find('}').map_or(rest.len(), |at| at + 1);
+            self.rest = rest.get(length..).unwrap_or_default().chars();
+            return;
+        }
+        let more = match letter {
+            'p' | 'P' => 1,
+            'x' | '0'..='7' => 2,
+            _ => 0,
+        };
+        for _ in 0..more {
+            let is_part = |next: char| letter == 'p' || letter == 'P' || next.is_ascii_hexdigit();
+            if self.rest.clone().next().is_some_and(is_part) {
+                self.rest.next();
+            }
+        }
+    }
+
     /// A class of letters, up to its closing bracket.
     fn class(&mut self, begin: usize) -> Result<(), String> {
         self.next_if('^');
@@ -157,7 +179,11 @@ impl<'t> Reader<'t> {
                     let length = rest.find(":]").map_or(0, |at| at + 2);
                     self.rest = rest.get(length..).unwrap_or_default().chars();
                 }
-                '\\' => drop(self.rest.next()),
+                '\\' => {
+                    self.named_letter();
+                    // a minus behind it is left to those who build it
+                    self.next_if('-');
+                }
                 low => {
                     let mut after = self.rest.clone();
                     let high = (after.next() == Some('-')).then(|| after.next()).flatten();
@@ -235,6 +261,11 @@ mod tests {
             "[]a]",
             "[^]a]",
             "[\\w-.]",
+            "^[\\p{L}\\p{N}-_.]+$",
+            "[\\p{L}-.]",
+            "[\\x2d-9][\\x2f-9]",
+            "[\\x{41}-Z]",
+            "[\\pL-_][^\\]-a]",
             "[[:alpha:]-z]",
             "a{,3}{x}{",
             "\\Q**(\\E+",

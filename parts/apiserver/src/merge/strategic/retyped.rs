@@ -52,9 +52,9 @@ fn fits(value: &Value, node: Node, name: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// Whole numbers, also those that are written with a fraction of zero.
+/// Whole numbers. (Go also takes those that are written with a fraction of zero; our decoder, which comes next, does not.)
 fn is_whole(number: &Number) -> bool {
-    number.is_i64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
+    number.is_i64()
 }
 
 fn read_itself(found: &str, wanted: &str) -> String {
