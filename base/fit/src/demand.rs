@@ -1,6 +1,6 @@
 //! How much of each resource a pod asks for (spec C7) and a node has.
 
-use k8s_openapi::api::core::v1::{Container, Node, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Node, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use std::collections::BTreeMap;
 
@@ -20,13 +20,41 @@ impl Amounts {
     /// What a pod asks for: per resource the larger of all main containers with sidecars, and the largest
     /// ordinary init container with the sidecars started before it; then pod-level requests; then overhead.
     pub fn requested(spec: &PodSpec) -> Self {
+        Self::total(spec, &Self::of_container)
+    }
+
+    /// What a node has promised to a pod that it runs (`allocatedResources` of its status): what the pod asks for, unless
+    /// it was given other resources since, which the node does not grant yet.
+    pub fn promised(pod: &Pod) -> Self {
+        let given = |one: &Container| given(pod, one).unwrap_or_else(|| Self::of_container(one));
+        pod.spec.as_ref().map(|spec| Self::total(spec, &given)).unwrap_or_default()
+    }
+
+    /// What a pod holds of its node: for each container the larger of what it asks for and of what it was promised. What the
+    /// node can never grant (`PodResizePending`, `Infeasible`) holds nothing. As upstream's scheduler counts it.
+    pub fn held(pod: &Pod) -> Self {
+        let Some(spec) = &pod.spec else { return Self::default() };
+        let is_infeasible = is_infeasible(pod);
+        let of_container = |one: &Container| match given(pod, one) {
+            Some(given) if is_infeasible => given,
+            Some(given) => {
+                let mut larger = Self::of_container(one);
+                larger.raise(&given);
+                larger
+            }
+            None => Self::of_container(one),
+        };
+        Self::total(spec, &of_container)
+    }
+
+    fn total(spec: &PodSpec, of_container: &dyn Fn(&Container) -> Self) -> Self {
         let mut total = Self::default();
         for container in &spec.containers {
-            total.add(&Self::of_container(container));
+            total.add(&of_container(container));
         }
         let (mut sidecars, mut starting) = (Self::default(), Self::default());
         for container in spec.init_containers.iter().flatten() {
-            let own = Self::of_container(container);
+            let own = of_container(container);
             if container.restart_policy.as_deref() == Some("Always") {
                 total.add(&own);
                 sidecars.add(&own);
@@ -88,6 +116,21 @@ impl Amounts {
             *mine = (*mine).max(*amount);
         }
     }
+}
+
+/// What a container was promised, as its status says.
+fn given(pod: &Pod, container: &Container) -> Option<Amounts> {
+    let status = pod.status.as_ref()?;
+    let lists = [&status.container_statuses, &status.init_container_statuses];
+    let mut all = lists.into_iter().flatten().flatten();
+    let one = all.find(|one| one.name == container.name)?;
+    one.allocated_resources.as_ref().map(|list| Amounts::parse(Some(list)))
+}
+
+fn is_infeasible(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut pending = conditions.filter(|one| one.type_ == "PodResizePending");
+    pending.any(|one| one.reason.as_deref() == Some("Infeasible"))
 }
 
 /// What somebody else gave a node by writing its `status.capacity` (extended resources, such as `example.com/gpu`), as

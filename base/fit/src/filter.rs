@@ -51,7 +51,7 @@ impl Occupied {
     /// Adds a pod; a finished one adds nothing.
     pub fn add(&mut self, pod: &Pod) {
         let Some(spec) = pod.spec.as_ref().filter(|_| !is_finished(pod)) else { return };
-        self.requested.add(&Amounts::requested(spec));
+        self.requested.add(&Amounts::held(pod));
         self.pods += 1;
         self.ports.extend(ports::of(spec));
     }
@@ -59,7 +59,7 @@ impl Occupied {
     /// Takes away a pod that was added in the same state.
     pub fn remove(&mut self, pod: &Pod) {
         let Some(spec) = pod.spec.as_ref().filter(|_| !is_finished(pod)) else { return };
-        self.requested.subtract(&Amounts::requested(spec));
+        self.requested.subtract(&Amounts::held(pod));
         self.pods = self.pods.saturating_sub(1);
         for port in ports::of(spec) {
             if let Some(at) = self.ports.iter().position(|held| *held == port) {

@@ -171,6 +171,29 @@ fn requests_of_a_pod_with_sidecars_init_containers_and_overhead() {
 }
 
 #[test]
+fn a_pod_that_is_resized_holds_the_larger_and_nothing_that_it_can_never_have() {
+    let pod = |asked: &str, promised: Value, reason: &str| -> Pod {
+        let statuses = json!([{"name": "c", "image": "", "imageID": "", "ready": true,
+            "restartCount": 0, "allocatedResources": promised}]);
+        let value = json!({
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": asked}}}]},
+            "status": {"containerStatuses": statuses, "conditions":
+                [{"type": "PodResizePending", "status": "True", "reason": reason}]}});
+        serde_json::from_value(value).expect("a pod")
+    };
+    let both = |pod: &Pod| (Amounts::held(pod).get("cpu"), Amounts::promised(pod).get("cpu"));
+    assert_eq!(both(&pod("900", json!({"cpu": "1"}), "Infeasible")), (1000, 1000));
+    assert_eq!(both(&pod("3", json!({"cpu": "1"}), "Deferred")), (3000, 1000));
+    assert_eq!(both(&pod("1", json!({"cpu": "3"}), "")), (3000, 3000), "not given back yet");
+    assert_eq!(both(&pod("2", Value::Null, "")), (2000, 2000));
+    let one = pod("900", json!({"cpu": "1"}), "Infeasible");
+    let mut occupied = Occupied::by([&one]);
+    assert_eq!(occupied.requested().get("cpu"), 1000, "others find room");
+    occupied.remove(&one);
+    assert_eq!(occupied.requested().get("cpu"), 0);
+}
+
+#[test]
 fn all_insufficient_resources_are_named_and_the_number_of_pods() {
     let containers = json!([{"name": "c", "resources": {"requests":
         {"cpu": "3", "memory": "2Gi", "example.com/gpu": "1", "example.com/none": "0"}}}]);

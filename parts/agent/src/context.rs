@@ -24,9 +24,19 @@ pub(crate) const PULLS_MAX: usize = 4;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 async fn in_time<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let late = |_| Err(format!("the server did not answer in {ANSWER_MAX:?}"));
-    tokio::time::timeout(ANSWER_MAX, work).await.unwrap_or_else(late)
+    within(ANSWER_MAX, work).await
 }
+
+async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let late = |_| Err(format!("the server did not answer in {patience:?}"));
+    tokio::time::timeout(patience, work).await.unwrap_or_else(late)
+}
+
+/// How long a container's restart waits for news of services: without them it has those of its start before.
+const SERVICES_NEWS_MAX: Duration = Duration::from_millis(500);
 
 /// The node, as its pods see it.
 pub(crate) struct Context {
@@ -139,42 +149,44 @@ impl Context {
         Ok(Sources { tokens: tokens?, ..fetched? })
     }
 
-    /// What the environment of one container names.
+    /// What the environment of one container names. `known`: the services of its start before; `is_first`: it has none to
+    /// fall back on, and does not start before the server has told them.
     pub(crate) async fn environment_of(
         &self,
         pod: &Pod,
         container: &Container,
         known: Option<Vec<Service>>,
+        is_first: bool,
     ) -> Result<Sources, String> {
         let mut names = Names::default();
         names.add(container);
-        let services = async {
-            match known {
-                Some(known) => Some(known),
-                None => self.services_of(pod).await,
+        let patience = if is_first { ANSWER_MAX } else { SERVICES_NEWS_MAX };
+        let told = within(patience, self.services_of(pod));
+        let (fetched, services) = futures::join!(self.fetch(pod, names), told);
+        let services = match services {
+            Ok(services) => Some(services),
+            Err(problem) if is_first => {
+                return Err(format!(
+                    "services have not yet been read at least once, cannot construct envvars: {problem}"
+                ));
+            }
+            Err(problem) => {
+                tracing::warn!(container = container.name, "no news of the services: {problem}");
+                known
             }
         };
-        let (fetched, services) = futures::join!(self.fetch(pod, names), services);
         Ok(Sources { services, ..fetched? })
     }
 
-    /// The services that the pod's containers are told of (`enableServiceLinks`). Asked for at the first start: a service made
-    /// before the pod is always among them. `None`: the server did not say, which is no reason not to start.
-    async fn services_of(&self, pod: &Pod) -> Option<Vec<Service>> {
+    /// The services that the pod's containers are told of (`enableServiceLinks`), as they are now.
+    async fn services_of(&self, pod: &Pod) -> Result<Vec<Service>, String> {
         if pod.spec.as_ref().and_then(|spec| spec.enable_service_links) == Some(false) {
-            return Some(Vec::new());
+            return Ok(Vec::new());
         }
         let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
         let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let all = ListParams::default();
-        let listed = async { api.list(&all).await.map_err(|error| error.to_string()) };
-        match in_time(listed).await {
-            Ok(list) => Some(list.items),
-            Err(problem) => {
-                tracing::warn!(namespace, "no news of the services: {problem}");
-                None
-            }
-        }
+        let listed = api.list(&ListParams::default()).await;
+        listed.map(|list| list.items).map_err(|error| error.to_string())
     }
 
     async fn fetch(&self, pod: &Pod, names: Names) -> Result<Sources, String> {

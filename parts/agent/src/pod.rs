@@ -79,6 +79,8 @@ pub(crate) struct Worker {
     addresses: BTreeMap<String, Vec<String>>,
     /// The image that each container was to have at the last look.
     images: BTreeMap<String, String>,
+    /// The pod's generation at the last look.
+    generation: Option<i64>,
     /// What each container's environment was made of last.
     environments: BTreeMap<String, Arc<crate::env::Sources>>,
     /// Stops already announced, by container id.
@@ -121,6 +123,7 @@ impl Worker {
             details: BTreeMap::new(),
             addresses: BTreeMap::new(),
             images: BTreeMap::new(),
+            generation: None,
             environments: BTreeMap::new(),
             announced: BTreeSet::new(),
             told: BTreeSet::new(),

@@ -342,7 +342,7 @@ fn postponed(pod: &Pod, all: &[Arc<Pod>], room: &fit::Amounts) -> Option<Postpon
     for other in all {
         let is_over = crate::plan::status::final_phase(other).is_some();
         if !is_over && other.metadata.uid != pod.metadata.uid {
-            used.add(&world::promised(other));
+            used.add(&fit::Amounts::promised(other));
         }
     }
     world::postponed(pod, room, &used)

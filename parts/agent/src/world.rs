@@ -10,7 +10,7 @@ use std::time::Duration;
 
 mod ephemeral;
 mod renewal;
-pub(crate) use renewal::{Origin, Postponed, lasting, postponed, promised};
+pub(crate) use renewal::{Origin, Postponed, lasting, postponed};
 
 /// First and longest wait between two starts of a container (spec E33).
 pub(crate) const RESTART_WAIT: (Duration, Duration) =

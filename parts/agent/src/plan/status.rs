@@ -209,6 +209,7 @@ fn container_status(
         !world.is_gone_or_stopped() && latest.is_some_and(|seen| world.is_ready(container, seen))
     };
     let running = latest.filter(|seen| seen.state == State::Running);
+    let granted = world.granted(container);
     let own_resources = running.and_then(|seen| world.resources_of(seen)).cloned();
     let mut status = ContainerStatus {
         name: container.name.clone(),
@@ -216,11 +217,8 @@ fn container_status(
         started: (!is_ephemeral).then_some(is_started),
         state: Some(state),
         last_state,
-        resources: own_resources.clone().or_else(|| container.resources.clone()),
-        allocated_resources: match &world.postponed {
-            Some(_) if own_resources.is_some() => own_resources.and_then(|own| own.requests),
-            _ => container.resources.as_ref().and_then(|own| own.requests.clone()),
-        },
+        resources: own_resources.or_else(|| granted.clone()),
+        allocated_resources: granted.and_then(|granted| granted.requests),
         volume_mounts: mounted(container),
         image: container.image.clone().unwrap_or_default(),
         ..ContainerStatus::default()

@@ -55,7 +55,8 @@ impl Worker {
     /// Image, configuration, container, start; each failure has its waiting reason (spec E22, E32).
     pub(super) async fn start(&mut self, world: &World, name: &str, attempt: u32) -> Done {
         let context = Arc::clone(&self.context);
-        let Some(container) = Self::by_name(world, name) else { return Err(()) };
+        let Some(mut container) = Self::by_name(world, name) else { return Err(()) };
+        container.resources = world.granted(&container);
         let Some(sandbox) = world.ready_sandbox().cloned() else { return Err(()) };
         let uid = world.pod.metadata.uid.clone().unwrap_or_default();
         let setting = context.setting(&uid);
@@ -98,11 +99,12 @@ impl Worker {
         &mut self,
         world: &World,
         container: &Container,
+        attempt: u32,
     ) -> Result<Arc<Sources>, String> {
         let name = &container.name;
-        // those that were told once stay for the pod's life: a server that does not answer holds up no restart
-        let services = self.environments.get(name).and_then(|before| before.services.clone());
-        match self.context.environment_of(&world.pod, container, services).await {
+        let known = self.environments.get(name).and_then(|before| before.services.clone());
+        let is_first = attempt == 0 && known.is_none();
+        match self.context.environment_of(&world.pod, container, known, is_first).await {
             Ok(sources) => {
                 let sources = Arc::new(sources);
                 self.environments.insert(name.clone(), Arc::clone(&sources));
@@ -120,7 +122,7 @@ impl Worker {
         image: super::image::Ready,
     ) -> Result<crate::cri::v1::ContainerConfig, String> {
         let context = Arc::clone(&self.context);
-        let sources = self.environment(world, container).await?;
+        let sources = self.environment(world, container, attempt).await?;
         let own =
             world.ready_sandbox().map(|sandbox| sandbox.addresses.clone()).unwrap_or_default();
         let is_host = world.spec().host_network == Some(true);

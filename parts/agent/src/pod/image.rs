@@ -5,7 +5,7 @@ use crate::config::ImageUser;
 use crate::cri::v1;
 use crate::text::go_duration;
 use crate::words::reason;
-use crate::world::World;
+use crate::world::{RESIZE, World};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 /// An image that can be used.
@@ -49,6 +49,11 @@ fn ready(image: v1::Image) -> Ready {
 impl Worker {
     /// Another image is tried at once: what was noted of the one before says nothing of it.
     pub(super) fn note_images(&mut self, pod: &Pod) {
+        // another wish does not wait for the failure of the one before
+        if self.generation != pod.metadata.generation {
+            self.generation = pod.metadata.generation;
+            self.memory.troubles.remove(RESIZE);
+        }
         let spec = pod.spec.iter();
         let all = spec
             .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));

@@ -51,11 +51,11 @@ impl Worker {
         }
     }
 
-    /// What the pod's group has to let through: what its containers run with, and what the pod asks for now.
+    /// What the pod's group has to let through: what its containers run with, and what they are made with now.
     pub(super) fn room(&self, world: &World) -> PodLimits {
         let pids = self.context.pod_max_pids;
         let limits = |spec| PodLimits { pids, ..resources::pod_limits(spec) };
-        loosest(limits(&world.spec_as_it_runs()), limits(world.spec()))
+        loosest(limits(&world.spec_as_it_runs()), limits(&world.spec_as_granted()))
     }
 
     /// Before a container is made: it may have been given more since the group was.

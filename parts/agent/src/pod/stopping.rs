@@ -15,10 +15,9 @@ impl Worker {
         before: &Desired,
     ) -> Option<Done> {
         let mut work = Vec::with_capacity(stops.len());
+        let mut renewals = Vec::with_capacity(stops.len());
         for stop in stops {
-            if stop.is_renewal {
-                self.memory.renewed.insert(stop.id.clone());
-            }
+            renewals.push(stop.is_renewal.then(|| stop.id.clone()));
             let is_first = self.announced.insert(stop.id.clone());
             work.push(apply::stop_one(Arc::clone(&self.context), world, stop, is_first));
         }
@@ -34,6 +33,9 @@ impl Worker {
                 () = called.notified() => self.show_health(world),
             }
         };
+        // only what has ended by it is made anew whatever its policy says
+        let ended = renewals.into_iter().zip(&done).filter(|(_, done)| done.is_ok());
+        self.memory.renewed.extend(ended.filter_map(|(renewal, _)| renewal));
         let failures: Vec<String> = done.into_iter().filter_map(Result::err).collect();
         Some(if failures.is_empty() { Ok(()) } else { self.noted(world, Err(failures.join("; "))) })
     }

@@ -55,10 +55,30 @@ pub(crate) fn lasting(spec: &PodSpec) -> impl Iterator<Item = &Container> {
 }
 
 impl World {
-    /// The resources that a container runs with.
+    /// The resources that a container runs with: what this agent gave it last, what the agent before told, or what it was
+    /// made with.
     pub(crate) fn resources_of<'a>(&'a self, seen: &'a Seen) -> Option<&'a ResourceRequirements> {
         let resized = self.memory.resized.get(&seen.id);
-        resized.or_else(|| seen.origin.as_ref().map(|origin| &origin.resources))
+        let origin = seen.origin.as_ref().map(|origin| &origin.resources);
+        resized.or_else(|| origin.map(|origin| self.told(&seen.id).unwrap_or(origin)))
+    }
+
+    /// What the pod's status says of a container's resources.
+    fn told(&self, id: &str) -> Option<&ResourceRequirements> {
+        let status = self.pod.status.as_ref()?;
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        let is_it = |told: &str| told.rsplit_once("://").is_some_and(|(_, told)| told == id);
+        let mut all = lists.into_iter().flatten().flatten();
+        all.find(|one| one.container_id.as_deref().is_some_and(is_it))?.resources.as_ref()
+    }
+
+    /// What a container is made with: what the pod asks for, or, while that has to wait, what the one before had.
+    pub(crate) fn granted(&self, container: &Container) -> Option<ResourceRequirements> {
+        let before = self.postponed.as_ref().and_then(|_| self.latest(&container.name));
+        before
+            .and_then(|seen| self.resources_of(seen))
+            .cloned()
+            .or_else(|| container.resources.clone())
     }
 
     fn change_of(&self, container: &Container, seen: &Seen) -> Vec<&'static str> {
@@ -89,6 +109,16 @@ impl World {
         is_due.then(|| format!("Container {name} resize requires restart"))
     }
 
+    /// The pod as its containers are made now.
+    pub(crate) fn spec_as_granted(&self) -> PodSpec {
+        let mut spec = self.spec().clone();
+        let inits = spec.init_containers.iter_mut().flatten();
+        for container in spec.containers.iter_mut().chain(inits) {
+            container.resources = self.granted(container);
+        }
+        spec
+    }
+
     /// The pod as it runs now: what it asks for where nothing was made of it yet.
     pub(crate) fn spec_as_it_runs(&self) -> PodSpec {
         let mut spec = self.spec().clone();
@@ -103,25 +133,6 @@ impl World {
     }
 }
 
-/// What the node has promised to a pod: where new requests wait, the ones before (its status shows them).
-pub(crate) fn promised(pod: &Pod) -> fit::Amounts {
-    let Some(mut spec) = pod.spec.clone() else { return fit::Amounts::default() };
-    let status = pod.status.as_ref();
-    let shown = |name: &str| {
-        let lists = status?;
-        let all = [&lists.container_statuses, &lists.init_container_statuses];
-        let one = all.into_iter().flatten().flatten().find(|one| one.name == name)?;
-        one.allocated_resources.clone()
-    };
-    let inits = spec.init_containers.iter_mut().flatten();
-    for container in spec.containers.iter_mut().chain(inits) {
-        if let (Some(shown), Some(own)) = (shown(&container.name), &mut container.resources) {
-            own.requests = Some(shown);
-        }
-    }
-    fit::Amounts::requested(&spec)
-}
-
 /// Whether the new resources of a pod that runs have to wait: `allocatable` is what the node has, `used` what the others were
 /// promised.
 pub(crate) fn postponed(
@@ -130,7 +141,7 @@ pub(crate) fn postponed(
     used: &fit::Amounts,
 ) -> Option<Postponed> {
     let wanted = fit::Amounts::requested(pod.spec.as_ref()?);
-    let promised = promised(pod);
+    let promised = fit::Amounts::promised(pod);
     let more = CHANGING.into_iter().filter(|name| wanted.get(name) > promised.get(name));
     let unit = |name: &str| if name == "cpu" { 1 } else { 1000 };
     let mut deferred = None;
@@ -187,6 +198,6 @@ mod tests {
         let text = "Node didn't have enough capacity: cpu, requested: 3000, capacity: 2000";
         let wanted = Postponed { reason: "Infeasible", message: text.to_owned() };
         assert_eq!(judge("3", "100m"), Some(wanted));
-        assert_eq!(promised(&pod("600m", "100m")).get("cpu"), 100);
+        assert_eq!(fit::Amounts::promised(&pod("600m", "100m")).get("cpu"), 100);
     }
 }

@@ -388,6 +388,42 @@ mod tests {
                 DAEMON,
                 "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container",
             ),
+            (
+                r#"{"spec":{"template":{"spec":{"restartPolicy":5}}}}"#,
+                DAEMON,
+                "json: cannot unmarshal number into Go struct field PodSpec.spec.template.spec.restartPolicy of type v1.RestartPolicy",
+            ),
+            (
+                r#"{"spec":{"template":{"spec":{"containers":[{"resources":{"limits":["x"]}}]}}}}"#,
+                DAEMON,
+                "json: cannot unmarshal array into Go struct field ResourceRequirements.spec.template.spec.containers.resources.limits of type v1.ResourceList",
+            ),
+            (
+                r#"{"spec":{"template":{"spec":{"containers":[{"securityContext":{"capabilities":{"add":[1]}}}]}}}}"#,
+                DAEMON,
+                "json: cannot unmarshal number into Go struct field Capabilities.spec.template.spec.containers.securityContext.capabilities.add of type v1.Capability",
+            ),
+            (
+                r#"{"metadata":{"creationTimestamp":5}}"#,
+                CONFIG,
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
+            ),
+            (
+                r#"{"spec":{"updateStrategy":{"rollingUpdate":{"maxUnavailable":true}}}}"#,
+                DAEMON,
+                "json: cannot unmarshal bool into Go struct field RollingUpdateDaemonSet.spec.updateStrategy.rollingUpdate.maxUnavailable of type int32",
+            ),
+            // the first misfit is told, unless something that reads itself fails later
+            (
+                r#"{"metadata":{"name":1},"data":5}"#,
+                CONFIG,
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.name of type string",
+            ),
+            (
+                r#"{"spec":{"minReadySeconds":"3","template":{"spec":{"overhead":{"cpu":"abc"}}}}}"#,
+                DAEMON,
+                QUANTITY,
+            ),
         ] {
             assert_eq!(typed(text, type_name).expect_err("refused"), message);
         }

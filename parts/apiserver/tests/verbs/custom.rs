@@ -282,6 +282,32 @@ async fn a_version_that_is_served_no_longer_ends_its_watches() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_uses_a_deprecated_version_is_told_so_and_finalizers_need_no_domain() {
+    let world = World::new().await;
+    let mut said = definition(&json!({}));
+    let mut old = version("v1alpha1", false, &json!({}));
+    old["deprecated"] = true.into();
+    said["spec"]["versions"] = json!([version("v1", true, &json!({})), old]);
+    world.post(DEFINITIONS, &said).await.ok(201);
+    until(&world, WIDGETS, 200).await;
+    let mut one = widget("a", &json!({}));
+    one["metadata"]["finalizers"] = json!(["nodomain"]);
+    world.post(WIDGETS, &one).await.ok(201);
+    let old = WIDGETS.replace("v1/", "v1alpha1/");
+    let text = "299 - \"example.com/v1alpha1 Widget is deprecated; use example.com/v1 Widget\"";
+    for path in [old.clone(), format!("{old}/a")] {
+        let told = world.get(&path).await.ok(200);
+        assert_eq!(told.headers.get("warning").and_then(|one| one.to_str().ok()), Some(text));
+    }
+    assert_eq!(world.get(WIDGETS).await.ok(200).headers.get("warning"), None);
+    let map = json!({"metadata": {"name": "m", "finalizers": ["nodomain"]}});
+    world.post("/api/v1/namespaces/default/configmaps", &map).await.ok(422);
+    one["metadata"] = json!({"name": "b", "finalizers": ["a b"]});
+    let refused = world.post(WIDGETS, &one).await.ok(422);
+    assert_eq!(refused.at("/details/causes/0/field"), "metadata.finalizers");
+}
+
+#[tokio::test(start_paused = true)]
 async fn regular_expressions_of_a_schema_have_a_bound_together() {
     let world = World::new().await;
     // Each is within the bound for one: a quarter of a MiB.

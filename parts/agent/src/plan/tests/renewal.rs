@@ -82,6 +82,36 @@ fn resources_that_have_to_wait_stay_as_they_were_and_say_why() {
 }
 
 #[test]
+fn what_has_to_wait_is_not_taken_by_a_restart_of_the_container_either() {
+    let mut world = made_of("i", "100m");
+    world.postponed = Some(Postponed { reason: "Infeasible", message: "never".to_owned() });
+    world.containers[0].state = State::Exited;
+    let granted = |world: &World| {
+        let granted = world.granted(&world.spec().containers[0]).unwrap();
+        granted.requests.unwrap()["cpu"].0.clone()
+    };
+    assert_eq!(granted(&world), "100m");
+    let (_, one) = own(&world);
+    assert_eq!(one.allocated_resources.unwrap()["cpu"].0, "100m", "it does not admit itself");
+    world.postponed = None;
+    assert_eq!(granted(&world), "200m");
+}
+
+#[test]
+fn an_agent_that_begins_anew_believes_what_the_one_before_told_of_resources() {
+    let mut world = made_of("i", "100m");
+    let (mut status, mut one) = own(&world);
+    one.resources.clone_from(&world.spec().containers[0].resources);
+    status.container_statuses = Some(vec![one]);
+    let mut pod = Pod::clone(&world.pod);
+    pod.status = Some(status);
+    world.pod = Arc::new(pod);
+    assert_eq!(plan(&world, at(1)), Plan::default(), "it was given them already");
+    world.containers[0].id = "another".to_owned();
+    assert_eq!(plan(&world, at(1)).steps, [Step::Resize(vec!["another".to_owned()])]);
+}
+
+#[test]
 fn a_resource_whose_policy_says_so_is_changed_by_a_restart() {
     let mut world = made_of("i", "200m");
     let origin = world.containers[0].origin.as_mut().unwrap();

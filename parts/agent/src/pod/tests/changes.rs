@@ -66,3 +66,26 @@ async fn a_running_container_gets_new_resources_once_and_a_new_image_by_a_restar
     };
     tokio::join!(worker.run(), user);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_pod_waits_for_news_of_the_services_and_says_so() {
+    let runtime = Scripted::new();
+    let bench = Bench::new(&runtime).await;
+    let mut pod = pod();
+    pod.spec.as_mut().unwrap().volumes = None;
+    bench.server_hung.send_replace(true);
+    let (task, worker) = Task::of(&bench, pod);
+    let user = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(starts(&runtime.state.lock()), 0);
+        let told = bench.context.reports.waiting().remove(0).status;
+        let waiting = told.container_statuses.unwrap().remove(0).state.unwrap().waiting.unwrap();
+        assert_eq!(waiting.reason.as_deref(), Some("CreateContainerConfigError"));
+        let said = waiting.message.unwrap();
+        assert!(said.starts_with("services have not yet been read at least once"), "{said}");
+        bench.server_hung.send_replace(false);
+        runtime.until(|state| running(state) == ["c"]).await;
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+}
