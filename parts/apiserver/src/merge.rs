@@ -21,7 +21,7 @@ mod tree;
 pub use apply::{Manager, apply, track_update};
 pub use json::json_patch;
 pub use patch::merge_patch;
-pub(crate) use strategic::retyped::check as convertible;
+pub(crate) use strategic::retyped::settle as convertible;
 pub use strategic::{shown, strategic};
 pub use touched::Touched;
 

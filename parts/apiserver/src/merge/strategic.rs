@@ -1,117 +1,158 @@
 //! Strategic merge patches: lists merged by key where the type says so, and the directives `$patch`, `$retainKeys`,
 //! `$deleteFromPrimitiveList` and `$setElementOrder`.
 
+mod fault;
+mod list;
 mod order;
 pub(super) mod retyped;
 
 use api::schema::{Field, Node, Type};
 use api::{FieldError, Path, Status};
-use order::Places;
+use fault::{Fault, same_type};
 use serde_json::{Map, Value};
 
 const PATCH: &str = "$patch";
 const RETAIN: &str = "$retainKeys";
-const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
-const ORDER: &str = "$setElementOrder/";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList";
+const ORDER: &str = "$setElementOrder";
 
 type Fields = Map<String, Value>;
 
-/// Applies a strategic merge patch to a document of type `kind`.
+/// Applies a strategic merge patch to a document of type `kind`: the outcome, and what is left of the patch, which
+/// refusals quote.
 ///
 /// # Errors
-/// 400 when the patch is no object; 500 without a reason (upstream's habit) for a missing merge key or a directive
-/// that is not known; 422 on the field `patch` when the outcome does not fit the type.
-pub fn strategic(document: &Value, patch: &Value, kind: &'static Type) -> Result<Value, Status> {
+/// 400 when the patch is no object or a directive has a wrong form; 422 without details for lists in lists; 500 without
+/// a reason (upstream's habit) for a missing merge key, mixed lists or a directive that is not known; 422 on the field
+/// `patch` when the outcome does not fit the type.
+pub fn strategic(
+    document: &Value,
+    patch: &Value,
+    kind: &'static Type,
+) -> Result<(Value, Value), Status> {
     let (Value::Object(original), Value::Object(fields)) = (document, patch) else {
         return Err(Status::bad_request(
             "json: cannot unmarshal array into Go value of type map[string]interface {}",
         ));
     };
-    let merged = merge_map(original.clone(), fields.clone(), Some(Node::Struct(kind)))
-        .map_err(|why| Status::failure(500, "", why))?;
-    let merged = Value::Object(merged);
-    if let Err(why) = retyped::check(&merged, kind) {
-        let error = FieldError::invalid(Path::new("patch"), shown(patch), &why);
+    let mut fields = fields.clone();
+    let merged = merge_map(original.clone(), &mut fields, Some(Node::Struct(kind)))
+        .map_err(Fault::status)?;
+    let (mut merged, rest) = (Value::Object(merged), Value::Object(fields));
+    if let Err(why) = retyped::settle(&mut merged, kind) {
+        let error = FieldError::invalid(Path::new("patch"), shown(&rest), &why);
         return Err(api::field::invalid("", "", "", &[error]));
     }
-    Ok(merged)
+    Ok((merged, rest))
 }
 
-/// The field of that name, where a type is known.
-fn field(node: Option<Node>, name: &str) -> Option<&'static Field> {
-    match node {
-        Some(Node::Struct(kind)) => kind.field(name),
-        _ => None,
-    }
+/// The field of that name.
+///
+/// # Errors
+/// Go's words for what is no struct, or has no such field.
+fn field(node: Option<Node>, name: &str) -> Result<&'static Field, Fault> {
+    let (field, name_of) = match node {
+        Some(Node::Struct(kind)) => (kind.field(name), kind.go_name()),
+        Some(Node::Any | Node::Deduced) => (None, "RawExtension"),
+        Some(Node::Map(_)) => return Err(no_struct("map")),
+        Some(Node::List(_) | Node::Bytes) => return Err(no_struct("slice")),
+        _ => return Err(no_struct("string")),
+    };
+    field.ok_or_else(|| {
+        Fault::Failed(format!(
+            "unable to find api field in struct {name_of} for the json field {name:?}"
+        ))
+    })
 }
 
-/// What a field or a map's value holds.
-fn child(node: Option<Node>, name: &str) -> Option<Node> {
-    match node {
-        Some(Node::Map(map)) => Some(map.values),
-        other => field(other, name).map(|field| field.node),
+fn no_struct(found: &str) -> Fault {
+    Fault::Failed(format!(
+        "merging an object in json but data type is not struct, instead is: {found}"
+    ))
+}
+
+/// The list of that name.
+fn list_field(node: Option<Node>, name: &str) -> Result<&'static Field, Fault> {
+    let field = field(node, name)?;
+    match field.node {
+        // Optional structs are pointers, which upstream does not look behind.
+        Node::List(_) => Ok(field),
+        Node::Struct(_) if !field.required => Ok(field),
+        _ => Err(Fault::Failed("expected slice or array type, but got: struct".to_owned())),
     }
 }
 
 fn merge_map(
     mut original: Fields,
-    mut patch: Fields,
+    patch: &mut Fields,
     node: Option<Node>,
-) -> Result<Fields, String> {
+) -> Result<Fields, Fault> {
     if let Some(directive) = patch.get(PATCH) {
         return match directive.as_str() {
             Some("replace") => {
                 patch.remove(PATCH);
-                Ok(patch)
+                Ok(patch.clone())
             }
             Some("delete") => Ok(Fields::new()),
-            _ => Err(unknown_directive(directive, &patch)),
+            _ => Err(Fault::unknown_directive(directive, patch)),
         };
     }
-    retain_keys(&mut original, &mut patch)?;
-    set_orders(&mut original, &mut patch, node)?;
-    for (key, value) in patch {
-        let (name, deletes) = match key.strip_prefix(DELETE_FROM) {
-            Some(name) => (name, true),
-            None => (key.as_str(), false),
+    retain_keys(&mut original, patch)?;
+    set_orders(&mut original, patch, node)?;
+    for (key, value) in patch.iter_mut() {
+        let deletes = key.starts_with(DELETE_FROM);
+        let name = match directed(key, DELETE_FROM) {
+            Some("") => key.as_str(),
+            Some(name) => name,
+            None if deletes => {
+                return Err(Fault::Malformed("invalid patch format of primitive list"));
+            }
+            None => key.as_str(),
         };
         if value.is_null() {
             original.remove(name);
             continue;
         }
-        let Some(current) = original.get(name) else {
-            if !deletes {
-                original.insert(name.to_owned(), clean(value));
+        let Some(current) = original.get_mut(name) else {
+            if !deletes && let Some(value) = fresh(value) {
+                original.insert(name.to_owned(), value);
             }
             continue;
         };
-        let merged = match (current.clone(), value) {
-            (Value::Object(_), Value::Object(value)) if replaces(node, name) => {
-                Value::Object(value)
+        match (&mut *current, &mut *value) {
+            (Value::Object(old), Value::Object(new)) => {
+                let field = field(node, name)?;
+                if field.strategy.replace {
+                    *current = value.clone();
+                } else {
+                    let old = std::mem::take(old);
+                    *current = merge_map(old, new, Some(field.node))?.into();
+                }
             }
-            (Value::Object(current), Value::Object(value)) => {
-                Value::Object(merge_map(current, value, child(node, name))?)
+            (Value::Array(old), Value::Array(new)) => {
+                let field = list_field(node, name)?;
+                *current = list::merge(std::mem::take(old), new, field, deletes)?.into();
             }
-            (Value::Array(current), Value::Array(value)) => {
-                Value::Array(merge_list(current, value, field(node, name), deletes)?)
-            }
-            (current, _) if deletes => current,
-            (_, value) => clean(value),
-        };
-        original.insert(name.to_owned(), merged);
+            (old, new) if deletes && !same_type(old, new) => {}
+            _ => match fresh(value) {
+                Some(value) => *current = value,
+                None => drop(original.remove(name)),
+            },
+        }
     }
     Ok(original)
 }
 
-fn replaces(node: Option<Node>, name: &str) -> bool {
-    field(node, name).is_some_and(|field| field.strategy.replace)
+/// The name behind a directive's slash.
+fn directed<'k>(key: &'k str, directive: &str) -> Option<&'k str> {
+    key.strip_prefix(directive)?.strip_prefix('/')
 }
 
 /// `$retainKeys`: what the list does not name goes.
-fn retain_keys(original: &mut Fields, patch: &mut Fields) -> Result<(), String> {
+fn retain_keys(original: &mut Fields, patch: &mut Fields) -> Result<(), Fault> {
+    const BAD: Fault = Fault::Malformed("invalid patch format of retainKeys");
     let Some(keys) = patch.remove(RETAIN) else { return Ok(()) };
-    let bad = || "invalid patch format of retainKeys".to_owned();
-    let keys = keys.as_array().ok_or_else(bad)?;
+    let keys = keys.as_array().ok_or(BAD)?;
     let named = |name: &str| keys.iter().any(|key| key.as_str() == Some(name));
     let stray = patch.iter().any(|(name, value)| {
         !value.is_null()
@@ -120,176 +161,105 @@ fn retain_keys(original: &mut Fields, patch: &mut Fields) -> Result<(), String> 
             && !named(name)
     });
     if stray {
-        return Err(bad());
+        return Err(BAD);
     }
     original.retain(|name, _| named(name));
     Ok(())
 }
 
 /// `$setElementOrder/x`: merges list `x` and brings it into the order given.
-fn set_orders(original: &mut Fields, patch: &mut Fields, node: Option<Node>) -> Result<(), String> {
+fn set_orders(original: &mut Fields, patch: &mut Fields, node: Option<Node>) -> Result<(), Fault> {
     let directives: Vec<String> =
         patch.keys().filter(|key| key.starts_with(ORDER)).cloned().collect();
     for directive in directives {
-        let wanted = patch.remove(&directive);
-        let name = directive.trim_start_matches(ORDER);
-        let Some(Value::Array(wanted)) = wanted else {
-            return Err(format!("expected a slice, but received a {directive}"));
+        let wanted = match patch.remove(&directive).unwrap_or_default() {
+            Value::Array(wanted) => wanted,
+            other => return Err(Fault::wanted_list(&other)),
         };
-        let known = field(node, name);
-        let key = known.map_or("", |field| field.merge_key);
-        let deletion = format!("{DELETE_FROM}{name}");
-        let gone = patch.remove(&deletion);
-        let mut current = match original.get(name) {
-            Some(Value::Array(items)) => Some(items.clone()),
+        let Some(name) = directed(&directive, ORDER) else {
+            return Err(Fault::Malformed("invalid patch format of setElementOrder list"));
+        };
+        if let Some(other) = original.get(name).filter(|value| !value.is_array()) {
+            return Err(Fault::wanted_list(other));
+        }
+        if let Some(other) = patch.get(name).filter(|value| !value.is_array()) {
+            return Err(Fault::wanted_list(other));
+        }
+        let known = list_field(node, name)?;
+        let server = original.get(name).and_then(Value::as_array).cloned();
+        let mut none = Vec::new();
+        let changes = match patch.get_mut(name) {
+            Some(Value::Array(changes)) => Some(changes),
             _ => None,
         };
-        if let (Some(items), Some(Value::Array(gone))) = (current.as_mut(), gone) {
-            let gone = Places::of(&gone, "");
-            items.retain(|item| gone.place(item).is_none());
-        }
-        let changes = match patch.remove(name) {
-            Some(Value::Array(items)) => Some(items),
-            Some(other) => {
-                // Null or a value of another kind: the ordinary rules decide.
-                patch.insert(name.to_owned(), other);
-                continue;
-            }
-            None => None,
+        order::check(changes.as_deref().unwrap_or(&none), &wanted, known.merge_key)?;
+        let changed = changes.is_some();
+        let changes = changes.unwrap_or(&mut none);
+        let before = changes.clone();
+        let merged = match &server {
+            Some(items) if changed => list::merge(items.clone(), changes, known, false)?,
+            Some(items) => items.clone(),
+            None if changed => fresh_items(changes),
+            None => continue,
         };
-        if let Some(changes) = &changes {
-            order::check(changes, &wanted, key)?;
+        let server = server.unwrap_or_default();
+        order::all_keyed(&merged, known.merge_key)?;
+        if !known.merge_key.is_empty()
+            && !merged.is_empty()
+            && let Some(at) = wanted.iter().position(|item| !item.is_object())
+        {
+            return Err(Fault::Failed(format!("value for key {at} is not a map")));
         }
-        let server = current.clone().unwrap_or_default();
-        let merged = match (current, changes) {
-            (Some(items), None) => items,
-            (None, Some(changes)) => clean_list(changes),
-            (Some(items), Some(changes)) => merge_list(items, changes, known, false)?,
-            (None, None) => continue,
+        let Some(_) = list::all_maps(&server, &before)? else {
+            let why = "no elements in any of the given slices";
+            return Err(Fault::Failed(why.to_owned()));
         };
-        original.insert(name.to_owned(), order::enforced(merged, &wanted, &server, key).into());
+        order::all_keyed(&wanted, known.merge_key)?;
+        let ordered = order::enforced(merged, &wanted, &server, known.merge_key);
+        original.insert(name.to_owned(), ordered.into());
+        patch.remove(name);
     }
     Ok(())
 }
 
-fn merge_list(
-    original: Vec<Value>,
-    patch: Vec<Value>,
-    field: Option<&'static Field>,
-    deletes: bool,
-) -> Result<Vec<Value>, String> {
-    if deletes {
-        let gone = Places::of(&patch, "");
-        return Ok(original.into_iter().filter(|item| gone.place(item).is_none()).collect());
-    }
-    let Some(field) = field.filter(|field| field.strategy.merge) else { return Ok(patch) };
-    if original.is_empty() && patch.is_empty() {
-        return Ok(original);
-    }
-    let server = original.clone();
-    if !original.iter().chain(&patch).any(Value::is_object) {
-        let mut merged: Vec<Value> = Vec::new();
-        let mut places = Places::of(&merged, "");
-        for item in original.into_iter().chain(patch.iter().cloned()) {
-            if places.note(&item, merged.len()) {
-                merged.push(item);
-            }
-        }
-        return Ok(order::enforced(merged, &patch, &server, ""));
-    }
-    let items = match field.node {
-        Node::List(list) => Some(list.items),
-        _ => None,
-    };
-    let key = field.merge_key;
-    let (mut merged, patch) = special_items(original, patch, key)?;
-    let mut places = Places::of(&merged, key);
-    for change in &patch {
-        let Value::Object(fields) = change else {
-            return Err(format!("expected a map, but received {}", shown(change)));
-        };
-        if !fields.contains_key(key) {
-            return Err(missing_key(fields, key));
-        }
-        if let Some(item) = places.place(change).and_then(|at| merged.get_mut(at)) {
-            let current = item.as_object().cloned().unwrap_or_default();
-            *item = Value::Object(merge_map(current, fields.clone(), items)?);
-        } else {
-            let item = clean(change.clone());
-            places.note(&item, merged.len());
-            merged.push(item);
-        }
-    }
-    Ok(order::enforced(merged, &patch, &server, key))
-}
-
-/// Items that carry `$patch`: `delete` takes the item with the same key out, `replace` everything that was there.
-fn special_items(
-    mut original: Vec<Value>,
-    patch: Vec<Value>,
-    key: &str,
-) -> Result<(Vec<Value>, Vec<Value>), String> {
-    let (mut plain, mut gone) = (Vec::new(), Vec::new());
-    let mut replace = false;
-    for item in patch {
-        let Some(directive) = item.get(PATCH) else {
-            plain.push(item);
-            continue;
-        };
-        let fields = item.as_object().cloned().unwrap_or_default();
-        match directive.as_str() {
-            Some("delete") => {
-                if !fields.contains_key(key) {
-                    return Err(missing_key(&fields, key));
-                }
-                gone.push(item);
-            }
-            Some("replace") => replace = true,
-            Some("merge") => {
-                return Err("merging lists cannot yet be specified in the patch".to_owned());
-            }
-            _ => return Err(unknown_directive(directive, &fields)),
-        }
-    }
-    let gone = Places::of(&gone, key);
-    original.retain(|item| gone.place(item).is_none());
-    Ok(if replace { (plain, Vec::new()) } else { (original, plain) })
-}
-
-/// A value that is new: directives and nulls in it have nothing to act on.
-fn clean(value: Value) -> Value {
+/// A value that is new: nulls in it have nothing to remove, and objects with `$patch` nothing to act on. Other
+/// directives stay, as fields that are not known. Nothing is left of a value that is a directive itself.
+fn fresh(value: &mut Value) -> Option<Value> {
+    without_nulls(value);
     match value {
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .filter(|(name, value)| {
-                    !value.is_null()
-                        && name != PATCH
-                        && name != RETAIN
-                        && !name.starts_with(DELETE_FROM)
-                        && !name.starts_with(ORDER)
-                })
-                .map(|(name, value)| (name, clean(value)))
-                .collect(),
-        ),
-        Value::Array(items) => Value::Array(clean_list(items)),
-        other => other,
+        Value::Object(fields) if fields.contains_key(PATCH) => None,
+        Value::Object(fields) => {
+            let mut gone = Vec::new();
+            let mut kept = Fields::new();
+            for (name, value) in fields.iter_mut() {
+                match fresh(value) {
+                    Some(value) => drop(kept.insert(name.clone(), value)),
+                    None => gone.push(name.clone()),
+                }
+            }
+            for name in gone {
+                fields.remove(&name);
+            }
+            Some(kept.into())
+        }
+        Value::Array(items) => Some(fresh_items(items).into()),
+        other => Some(other.clone()),
     }
 }
 
-fn clean_list(items: Vec<Value>) -> Vec<Value> {
-    let gone = |item: &Value| item.get(PATCH).is_some_and(|directive| directive == "delete");
-    items.into_iter().filter(|item| !gone(item)).map(clean).collect()
+fn fresh_items(items: &mut [Value]) -> Vec<Value> {
+    items.iter_mut().filter_map(fresh).collect()
 }
 
-fn missing_key(fields: &Fields, key: &str) -> String {
-    let map = shown(&Value::Object(fields.clone()));
-    format!("map: {map} does not contain declared merge key: {key}")
-}
-
-fn unknown_directive(directive: &Value, fields: &Fields) -> String {
-    let map = shown(&Value::Object(fields.clone()));
-    format!("unknown patch type: {} in map: {map}", shown(directive))
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(without_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        _ => {}
+    }
 }
 
 /// A value as Go's `%v` prints it.

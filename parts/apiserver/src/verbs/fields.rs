@@ -81,16 +81,16 @@ pub(crate) fn apply(
 ) -> Result<Value, Status> {
     let (name, version) = (call.manager(options), call.row.api_version());
     let manager = manager(call, &name, &version);
-    let merged = merge::apply(old, applied, &manager, kind(call)?, options.force)?;
+    let mut merged = merge::apply(old, applied, &manager, kind(call)?, options.force)?;
     // Back through the decoder, for Go's form of quantities and the like; unknown fields were refused above.
     let wanted = Wanted::of(call.row);
-    let node = (&merged).into();
     let mut object = if call.row.custom.is_some() {
+        let node = (&merged).into();
         let patched = decode::Patched { node: &node, quoted: None, told: Vec::new() };
         decode::patched(patched, wanted, FieldValidation::Ignore)?.object
     } else {
-        let converted = merge::convertible(&merged, kind(call)?);
-        converted.and_then(|()| decode::converted(&node, wanted)).map_err(|why| {
+        let converted = merge::convertible(&mut merged, kind(call)?);
+        converted.and_then(|()| decode::converted(&(&merged).into(), wanted)).map_err(|why| {
             let what = format!("{}/{}, Kind={}", call.row.group, call.row.version, call.row.kind);
             let (namespace, name) = (text(&merged, "namespace"), text(&merged, "name"));
             let why = format!(

@@ -117,13 +117,13 @@ impl Patch {
             Kind::Json => (merge::json_patch(old, &self.patch)?, None),
             Kind::Merge => (merge::merge_patch(old, &self.patch), None),
             Kind::Strategic | Kind::Apply => {
-                let mut patched = merge::strategic(old, &self.patch, shape)?;
+                let (mut patched, rest) = merge::strategic(old, &self.patch, shape)?;
                 // Upstream goes by the type it expects here, whatever the patch says it is.
                 if let Some(fields) = patched.as_object_mut() {
                     fields.insert("kind".into(), row.kind.into());
                     fields.insert("apiVersion".into(), row.api_version().into());
                 }
-                (patched, Some(merge::shown(&self.patch)))
+                (patched, Some(merge::shown(&rest)))
             }
         };
         // Custom objects are held as maps, whose keys are quoted in their order.

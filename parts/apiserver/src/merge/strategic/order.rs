@@ -1,6 +1,7 @@
 //! The order of merged lists: what the patch names stands in the patch's order, what only the server has keeps
 //! its place between.
 
+use super::fault::Fault;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -41,23 +42,53 @@ impl<'k> Places<'k> {
     }
 }
 
-/// Items of a patch must appear in its `$setElementOrder` list, in the same order.
-pub(super) fn check(patch: &[Value], order: &[Value], key: &str) -> Result<(), String> {
-    let mut last = 0;
-    let places = Places::of(order, key);
-    for item in patch.iter().filter(|item| item.get(super::PATCH).is_none()) {
-        match places.place(item) {
-            Some(at) if at >= last => last = at,
-            _ => {
-                return Err(format!(
-                    "The order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}\n",
-                    super::shown(&Value::Array(patch.to_vec())),
-                    super::shown(&Value::Array(order.to_vec())),
-                ));
-            }
+/// Items of a patch must appear in its `$setElementOrder` list, in the same order; those to be deleted are left out.
+pub(super) fn check(patch: &[Value], order: &[Value], key: &str) -> Result<(), Fault> {
+    if patch.is_empty() || order.is_empty() {
+        return Ok(());
+    }
+    if let Some(item) = patch.iter().find(|item| !key.is_empty() && !item.is_object()) {
+        return Err(Fault::wanted_map(item));
+    }
+    let deleted = |item: &&Value| {
+        !key.is_empty() && item.get(super::PATCH).is_some_and(|directive| directive == "delete")
+    };
+    let mut items = patch.iter().filter(|item| !deleted(item)).peekable();
+    let mut wanted = order.iter();
+    while let Some(item) = items.peek() {
+        if wanted.as_slice().is_empty() {
+            return Err(Fault::Failed(format!(
+                "the order in patch list:\n{}\n doesn't match $setElementOrder list:\n{}",
+                super::shown(&Value::Array(patch.to_vec())),
+                super::shown(&Value::Array(order.to_vec())),
+            )));
+        }
+        if item.get(super::PATCH).is_some() {
+            items.next();
+        } else if let Some(next) = wanted.next()
+            && keyed(item, key)? == keyed(next, key)?
+        {
+            items.next();
         }
     }
     Ok(())
+}
+
+/// What pairs an item, which must be there.
+fn keyed<'v>(item: &'v Value, key: &str) -> Result<&'v Value, Fault> {
+    if key.is_empty() {
+        return Ok(item);
+    }
+    let Value::Object(fields) = item else { return Err(Fault::wanted_map(item)) };
+    fields.get(key).ok_or_else(|| Fault::missing_key(fields, key))
+}
+
+/// Every item of a list that goes by a key must have it.
+pub(super) fn all_keyed(items: &[Value], key: &str) -> Result<(), Fault> {
+    if key.is_empty() {
+        return Ok(());
+    }
+    items.iter().try_for_each(|item| keyed(item, key).map(drop))
 }
 
 /// `merged` with the items that `order` names in that order, and the others placed by the order on the server.

@@ -24,7 +24,7 @@ fn template(patch: Value) -> Value {
 }
 
 fn patched(patch: Value) -> Value {
-    strategic(&probe(), &patch, daemon()).unwrap_or_else(|status| panic!("{status}"))
+    strategic(&probe(), &patch, daemon()).unwrap_or_else(|status| panic!("{status}")).0
 }
 
 fn names(list: &Value) -> Vec<&str> {
@@ -188,6 +188,157 @@ fn what_cannot_be_merged_says_so_as_upstream_does() {
     );
 }
 
+#[test]
+fn directives_of_a_wrong_form_are_told_apart_as_upstream_does() {
+    let fault = |patch: Value| {
+        let status = strategic(&probe(), &patch, daemon()).expect_err(&patch.to_string());
+        (status.code, status.message)
+    };
+    let spec = |patch: Value| fault(template(patch));
+    let retain = (400, "invalid patch format of retainKeys".to_owned());
+    let volume =
+        |keys: Value| json!({"volumes": [{"name": "logs", "emptyDir": {}, "$retainKeys": keys}]});
+    assert_eq!(spec(volume(json!(["name"]))), retain);
+    assert_eq!(spec(volume(json!("name"))), retain);
+    for key in ["$deleteFromPrimitiveList", "$deleteFromPrimitiveListOf/finalizers"] {
+        let why = (400, "invalid patch format of primitive list".to_owned());
+        assert_eq!(fault(json!({"metadata": {key: ["a"]}})), why);
+    }
+    let why = (400, "invalid patch format of setElementOrder list".to_owned());
+    assert_eq!(spec(json!({"$setElementOrder": []})), why);
+    assert_eq!(
+        fault(json!({"metadata": {"finalizers": [["a"]]}})).1,
+        "list element types are not identical: [[a.example/x] [[a]]]"
+    );
+    let (kept, nested) = (probe(), json!({"metadata": {"ownerReferences": [["a"]]}}));
+    assert!(strategic(&kept, &nested, daemon()).is_err(), "no list of lists");
+}
+
+#[test]
+fn patches_that_cannot_be_merged_name_what_is_in_the_way() {
+    let fault = |patch: Value| {
+        let patch = template(patch);
+        let status = strategic(&probe(), &patch, daemon()).expect_err(&patch.to_string());
+        (status.code, status.message)
+    };
+    for (patch, why) in [
+        (
+            json!({"containers": ["two"]}),
+            "list element types are not identical: [[map[command:[sh] env:[map[name:A value:1]] image:one:1 name:one] map[image:two:1 name:two]] [two]]",
+        ),
+        (
+            json!({"containers": [{"$patch": "delete"}]}),
+            "map: map[$patch:delete] does not contain declared merge key: name",
+        ),
+        (
+            json!({"containers": [{"name": "one", "$patch": "merge"}]}),
+            "merging lists cannot yet be specified in the patch",
+        ),
+        (
+            json!({"containers": [{"name": "one", "$patch": 5}]}),
+            "unknown patch type: %!s(int64=5) in map: map[$patch:5 name:one]",
+        ),
+        (json!({"$patch": null}), "unknown patch type: %!s(<nil>) in map: map[$patch:<nil>]"),
+        (json!({"$patch": "merge"}), "unknown patch type: merge in map: map[$patch:merge]"),
+        (
+            json!({"$deleteFromPrimitiveList/tolerations": [{"key": "k"}]}),
+            "cannot merge lists without merge key for struct",
+        ),
+    ] {
+        assert_eq!(fault(patch.clone()), (500, why.to_owned()), "{patch}");
+    }
+}
+
+#[test]
+fn orders_that_cannot_be_kept_name_what_is_in_the_way() {
+    let fault = |patch: Value| {
+        let patch = template(patch);
+        let status = strategic(&probe(), &patch, daemon()).expect_err(&patch.to_string());
+        (status.code, status.message)
+    };
+    for (patch, why) in [
+        (
+            json!({"$setElementOrder/containers": {"name": "one"}}),
+            "expected a []interface {}, but received a map[string]interface {}",
+        ),
+        (
+            json!({"$setElementOrder/containers": null}),
+            "expected a []interface {}, but received a %!s(<nil>)",
+        ),
+        (
+            json!({"$setElementOrder/containers": [{"name": "one"}], "containers": "x"}),
+            "expected a []interface {}, but received a string",
+        ),
+        (
+            json!({"$setElementOrder/boxes": []}),
+            "unable to find api field in struct PodSpec for the json field \"boxes\"",
+        ),
+        (
+            json!({"$setElementOrder/nodeSelector": []}),
+            "expected slice or array type, but got: struct",
+        ),
+        (
+            json!({"$setElementOrder/initContainers": [], "initContainers": []}),
+            "no elements in any of the given slices",
+        ),
+        (
+            json!({"$setElementOrder/containers": [{"image": "x"}]}),
+            "map: map[image:x] does not contain declared merge key: name",
+        ),
+        (json!({"$setElementOrder/containers": ["one"]}), "value for key 0 is not a map"),
+        (
+            json!({"$setElementOrder/containers": ["one"], "containers": [{"name": "one"}]}),
+            "expected a map[string]interface {}, but received a string",
+        ),
+        (
+            json!({"$setElementOrder/containers": [{"name": "one"}, {"name": "two"}],
+                "containers": [{"name": "two"}, {"name": "one"}]}),
+            "the order in patch list:\n[map[name:two] map[name:one]]\n doesn't match $setElementOrder list:\n[map[name:one] map[name:two]]",
+        ),
+        (
+            json!({"$setElementOrder/containers": [{"name": "one"}], "containers": [{"name": "three"}]}),
+            "the order in patch list:\n[map[name:three]]\n doesn't match $setElementOrder list:\n[map[name:one]]",
+        ),
+    ] {
+        assert_eq!(fault(patch.clone()), (500, why.to_owned()), "{patch}");
+    }
+}
+
+#[test]
+fn free_content_is_merged_one_level_deep_only() {
+    let kind = schema::by_name("io.k8s.api.apps.v1.ControllerRevision").expect("a type");
+    let revision = json!({"data": {"spec": {"a": 1}, "n": 1}, "revision": 1});
+    let (new, _) =
+        strategic(&revision, &json!({"data": {"n": 2, "m": {"x": null}}}), kind).unwrap();
+    assert_eq!(new["data"], json!({"spec": {"a": 1}, "n": 2, "m": {}}));
+    let fault = strategic(&revision, &json!({"data": {"spec": {"a": 2}}}), kind).unwrap_err();
+    assert_eq!(
+        fault.message,
+        "unable to find api field in struct RawExtension for the json field \"spec\""
+    );
+}
+
+#[test]
+fn lists_follow_upstream_into_its_corners() {
+    let containers = |patch: Value| patched(template(patch))["spec"]["template"]["spec"].clone();
+    // A list that is replaced keeps the patch's order, whatever stood there.
+    let spec = containers(json!({"containers": [
+        {"$patch": "replace"}, {"name": "two"}, {"name": "new"}, {"name": "one"}]}));
+    assert_eq!(names(&spec["containers"]), ["two", "new", "one"]);
+    // New items are taken as they are, directives and all; new values lose what says $patch.
+    let item =
+        json!({"name": "n", "$retainKeys": ["name"], "env": [{"name": "A", "$patch": "delete"}]});
+    let spec = containers(json!({"containers": [item], "initContainers": [item]}));
+    assert_eq!(spec["containers"][0], item);
+    assert_eq!(spec["initContainers"], json!([{"name": "n", "$retainKeys": ["name"], "env": []}]));
+    // What a delete list names leaves atomic lists, too; a list of another kind does nothing.
+    let one = |change: Value| containers(json!({"containers": [change]}))["containers"][0].clone();
+    let new = one(json!({"name": "one", "$deleteFromPrimitiveList/command": ["sh"]}));
+    assert_eq!(new["command"], json!([]));
+    let new = one(json!({"name": "one", "$deleteFromPrimitiveList/command": "sh"}));
+    assert_eq!(new["command"], json!(["sh"]));
+}
+
 /// Bodies hold hundreds of thousands of items: each is looked up, not searched for.
 #[test]
 fn long_lists_are_merged_item_by_item_without_searching_them() {
@@ -195,7 +346,7 @@ fn long_lists_are_merged_item_by_item_without_searching_them() {
     let (first, last): (Vec<_>, Vec<_>) =
         ((0..10_000).map(finalizer).collect(), (5_000..15_000).map(finalizer).collect());
     let object = json!({"metadata": {"finalizers": first}});
-    let merge = |patch: Value| strategic(&object, &patch, daemon()).unwrap();
+    let merge = |patch: Value| strategic(&object, &patch, daemon()).unwrap().0;
     let new = merge(json!({"metadata": {"finalizers": last}}));
     let wanted: Vec<_> = (0..15_000).map(finalizer).collect();
     assert_eq!(new["metadata"]["finalizers"], json!(wanted));
@@ -208,7 +359,7 @@ fn long_lists_are_merged_item_by_item_without_searching_them() {
     let patch: Vec<_> =
         (0..2_000).map(gone).chain((2_000..8_000).map(|i| variable(i, "new"))).collect();
     let holder = |env: Vec<Value>| template(json!({"containers": [{"name": "one", "env": env}]}));
-    let new = strategic(&holder(old), &holder(patch), daemon()).unwrap();
+    let (new, _) = strategic(&holder(old), &holder(patch), daemon()).unwrap();
     let wanted = (2_000..8_000).map(|i| variable(i, "new")).collect();
     assert_eq!(new, holder(wanted));
 }
