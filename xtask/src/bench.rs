@@ -40,7 +40,8 @@ pub(crate) fn run(pernode: Option<PathBuf>) -> Result<()> {
     let requests = report::requests(requests.unwrap_or_else(|error| format!("failed: {error:#}")));
     answer(&requests);
     let dir = std::env::temp_dir().join(format!("pernode-bench-{}", std::process::id()));
-    let wish = Wish { dir: dir.clone(), nodes: 3, pernode, prefix: "bench".into() };
+    let prefix = "bench".into();
+    let wish = Wish { dir: dir.clone(), nodes: 3, pernode, prefix, agents_network: false };
     let outcome = cluster::up(&wish).and_then(|mut state| measure(&mut state));
     let ended = cluster::down(&dir);
     let rows = outcome?;

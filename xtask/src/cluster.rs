@@ -45,6 +45,8 @@ pub(crate) struct Wish {
     pub(crate) pernode: PathBuf,
     /// Prefix of the nodes' names: `<prefix>1`, `<prefix>2`, ...
     pub(crate) prefix: String,
+    /// The agents bring the pod network, 10 seconds late; otherwise it is there from the start.
+    pub(crate) agents_network: bool,
 }
 
 /// Installs what a cluster on this machine needs and is missing, by Debian's packages.
@@ -125,6 +127,7 @@ pub(crate) fn up(wish: &Wish) -> Result<State> {
     std::fs::create_dir_all(&wish.dir).with_context(|| wish.dir.display().to_string())?;
     let dir = wish.dir.canonicalize()?;
     let mut state = State::new(&dir, &wish.prefix, &wish.pernode.canonicalize()?)?;
+    state.agents_network = wish.agents_network;
     let outcome = build(&mut state, wish.nodes);
     if let Err(error) = outcome {
         return Err(error.context(format!(

@@ -28,8 +28,8 @@ pub(crate) fn up(pernode: &Path, profile: Profile) -> Result<()> {
         bail!("the demo is up already: 'make demo-down' ends it");
     }
     say("starting a registry, a server and three nodes ...");
-    let wish =
-        Wish { dir: dir.clone(), nodes: 3, pernode: pernode.to_owned(), prefix: "node".into() };
+    let (pernode, prefix) = (pernode.to_owned(), "node".into());
+    let wish = Wish { dir: dir.clone(), nodes: 3, pernode, prefix, agents_network: false };
     let state = cluster::up(&wish)?;
     let api = Api::open(&state.kubeconfig(), &dir.join("curl"))?;
     if profile == Profile::Full {

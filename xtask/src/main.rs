@@ -88,6 +88,9 @@ enum ClusterAct {
         pernode: Option<PathBuf>,
         #[arg(long, default_value = "node")]
         prefix: String,
+        /// Let the agents bring the pod network
+        #[arg(long)]
+        agents_network: bool,
     },
     /// End it: undo just what was recorded as made
     Down {
@@ -138,9 +141,10 @@ fn main() -> Result<()> {
             walk::run(&dir, &chapters, out.as_deref())
         }
         Chore::Cluster { act } => match act {
-            ClusterAct::Up { dir, nodes, pernode, prefix } => {
+            ClusterAct::Up { dir, nodes, pernode, prefix, agents_network } => {
                 let pernode = pernode.map_or_else(self::pernode, Ok)?;
-                let state = cluster::up(&cluster::Wish { dir, nodes, pernode, prefix })?;
+                let wish = cluster::Wish { dir, nodes, pernode, prefix, agents_network };
+                let state = cluster::up(&wish)?;
                 answer(&serde_json::to_string_pretty(&state)?);
                 Ok(())
             }

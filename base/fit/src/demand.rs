@@ -47,7 +47,34 @@ impl Amounts {
         Self::total(spec, &of_container)
     }
 
+    /// What a pod may use at most, of what is limited: its containers' limits together in the same way as their requests;
+    /// then pod-level limits; then overhead upon what is limited.
+    pub fn limited(spec: &PodSpec) -> Self {
+        let mut total = Self::together(spec, &|one: &Container| {
+            Self::parse(one.resources.as_ref().and_then(|resources| resources.limits.as_ref()))
+        });
+        let whole = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+        total.0.extend(Self::parse(whole).0);
+        for (name, amount) in Self::parse(spec.overhead.as_ref()).0 {
+            total.0.entry(name).and_modify(|limit| *limit += amount);
+        }
+        total
+    }
+
     fn total(spec: &PodSpec, of_container: &dyn Fn(&Container) -> Self) -> Self {
+        let mut total = Self::together(spec, of_container);
+        let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        total.0.extend(Self::parse(whole).0);
+        total.add(&Self::parse(spec.overhead.as_ref()));
+        total
+    }
+
+    /// What the containers ask for, without pod-level resources and overhead.
+    pub fn of_containers(spec: &PodSpec) -> Self {
+        Self::together(spec, &Self::of_container)
+    }
+
+    fn together(spec: &PodSpec, of_container: &dyn Fn(&Container) -> Self) -> Self {
         let mut total = Self::default();
         for container in &spec.containers {
             total.add(&of_container(container));
@@ -66,11 +93,6 @@ impl Amounts {
             }
         }
         total.raise(&starting);
-        let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        for (name, amount) in Self::parse(whole).0 {
-            total.0.insert(name, amount);
-        }
-        total.add(&Self::parse(spec.overhead.as_ref()));
         total
     }
 

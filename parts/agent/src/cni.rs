@@ -2,11 +2,14 @@
 
 use k8s_openapi::api::core::v1::Node;
 use kit::Cache;
+use masquerade::Masquerade;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
+
+mod masquerade;
 
 /// Our file. Runtimes take the first by name, so any other file wins.
 const OURS: &str = "99-pernode.conflist";
@@ -14,22 +17,37 @@ const OURS: &str = "99-pernode.conflist";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the folder is looked at.
 const LOOK: Duration = Duration::from_secs(2);
+/// The bridge of our network.
+const BRIDGE: &str = "pernode0";
 /// Where runtimes look, if they do not say otherwise.
 const DIR: &str = "/etc/cni/net.d";
 
-/// What is to be done about our file.
+/// What is seen at one look.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    has_others: bool,
+    has_ours: bool,
+    has_range: bool,
+    /// Since when there has been no network.
+    waited: Duration,
+}
+
+/// What our file is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
-    Nothing,
-    Write,
+    /// As it is.
+    Leave,
+    /// There, with the ranges of now.
+    Keep,
     Remove,
 }
 
-fn act(has_others: bool, has_ours: bool, has_range: bool, waited: Duration) -> Act {
-    match (has_others, has_ours) {
+fn act(seen: Seen) -> Act {
+    match (seen.has_others, seen.has_ours) {
         (true, true) => Act::Remove,
-        (false, false) if has_range && waited >= PATIENCE => Act::Write,
-        _ => Act::Nothing,
+        (false, true) if seen.has_range => Act::Keep,
+        (false, false) if seen.has_range && seen.waited >= PATIENCE => Act::Keep,
+        _ => Act::Leave,
     }
 }
 
@@ -44,7 +62,9 @@ fn files(dir: &Path) -> (Vec<String>, bool) {
 }
 
 /// A bridge with the node's own addresses, and host ports. The loopback of a pod is the runtime's own doing.
-fn list(ranges: &[String]) -> serde_json::Value {
+/// `is_masked`: what pods send elsewhere has the node's address already, by a rule for all of them; otherwise the plugin
+/// makes one for each.
+fn list(ranges: &[String], is_masked: bool) -> serde_json::Value {
     let all: Vec<_> = ranges.iter().map(|range| serde_json::json!([{ "subnet": range }])).collect();
     let route = |range: &String| if range.contains(':') { "::/0" } else { "0.0.0.0/0" };
     let routes: Vec<_> =
@@ -54,7 +74,7 @@ fn list(ranges: &[String]) -> serde_json::Value {
         "name": "pernode",
         "plugins": [
             {
-                "type": "bridge", "bridge": "pernode0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+                "type": "bridge", "bridge": BRIDGE, "isGateway": true, "ipMasq": !is_masked, "hairpinMode": true,
                 "promiscMode": false,
                 "ipam": { "type": "host-local", "ranges": all, "routes": routes },
             },
@@ -63,12 +83,17 @@ fn list(ranges: &[String]) -> serde_json::Value {
     })
 }
 
-fn write(dir: &Path, ranges: &[String]) -> io::Result<()> {
+/// Writes our file, if it is not so already. Whether it was written.
+fn write(dir: &Path, ranges: &[String], is_masked: bool) -> io::Result<bool> {
+    let text = serde_json::to_vec_pretty(&list(ranges, is_masked))?;
+    if fs::read(dir.join(OURS)).is_ok_and(|now| now == text) {
+        return Ok(false);
+    }
     fs::create_dir_all(dir)?;
-    let text = serde_json::to_vec_pretty(&list(ranges))?;
     let new = dir.join(format!(".{OURS}.new"));
     fs::write(&new, text)?;
-    fs::rename(new, dir.join(OURS))
+    fs::rename(new, dir.join(OURS))?;
+    Ok(true)
 }
 
 /// Addresses that the node was given for its pods.
@@ -78,10 +103,11 @@ fn ranges(node: &Node) -> Vec<String> {
     all.unwrap_or_else(|| spec.pod_cidr.clone().into_iter().filter(|one| !one.is_empty()).collect())
 }
 
-/// Keeps the folder in order for as long as the agent runs.
+/// Keeps the folder in order for as long as the agent runs, and the rules that go with our file.
 pub(crate) async fn keep(nodes: Cache<Node>, dir: Option<PathBuf>) {
     let dir = dir.unwrap_or_else(|| PathBuf::from(DIR));
     let mut missing_since = Instant::now();
+    let mut masquerade = Masquerade::default();
     nodes.synced().await;
     loop {
         let ranges = nodes.list().first().map(|node| ranges(node)).unwrap_or_default();
@@ -89,23 +115,35 @@ pub(crate) async fn keep(nodes: Cache<Node>, dir: Option<PathBuf>) {
         if !others.is_empty() || has_ours {
             missing_since = Instant::now();
         }
-        let done =
-            match act(!others.is_empty(), has_ours, !ranges.is_empty(), missing_since.elapsed()) {
-                Act::Nothing => Ok(()),
-                Act::Write => {
-                    tracing::info!(
-                        "no pod network in {}: ours is written for {ranges:?}",
-                        dir.display()
-                    );
-                    write(&dir, &ranges)
-                }
-                Act::Remove => {
-                    tracing::info!("the pod network {} takes the place of ours", others.join(", "));
-                    fs::remove_file(dir.join(OURS))
-                }
-            };
+        let done = match act(Seen {
+            has_others: !others.is_empty(),
+            has_ours,
+            has_range: !ranges.is_empty(),
+            waited: missing_since.elapsed(),
+        }) {
+            Act::Leave => Ok(()),
+            Act::Keep => {
+                // in this order: a pod made meanwhile has both at worst
+                let is_masked = masquerade.keep(&ranges).await;
+                write(&dir, &ranges, is_masked).map(|is_new| {
+                    if is_new {
+                        let dir = dir.display();
+                        tracing::info!(
+                            "no other pod network in {dir}: ours is written for {ranges:?}"
+                        );
+                    }
+                })
+            }
+            Act::Remove => {
+                tracing::info!("the pod network {} takes the place of ours", others.join(", "));
+                fs::remove_file(dir.join(OURS))
+            }
+        };
         if let Err(error) = done {
             tracing::warn!("the pod network's file in {}: {error}", dir.display());
+        }
+        if !others.is_empty() {
+            masquerade.end(BRIDGE).await;
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -115,21 +153,26 @@ pub(crate) async fn keep(nodes: Cache<Node>, dir: Option<PathBuf>) {
 mod tests {
     use super::*;
 
+    fn seen(has_others: bool, has_ours: bool, has_range: bool, waited: Duration) -> Seen {
+        Seen { has_others, has_ours, has_range, waited }
+    }
+
     #[test]
     fn ours_is_written_after_a_while_and_goes_when_another_comes() {
         let late = PATIENCE;
-        assert_eq!(act(false, false, true, Duration::ZERO), Act::Nothing);
-        assert_eq!(act(false, false, true, late), Act::Write);
-        assert_eq!(act(false, false, false, late), Act::Nothing, "no addresses were assigned");
-        assert_eq!(act(false, true, true, late), Act::Nothing);
-        assert_eq!(act(true, true, true, late), Act::Remove);
-        assert_eq!(act(true, false, true, late), Act::Nothing);
+        assert_eq!(act(seen(false, false, true, Duration::ZERO)), Act::Leave);
+        assert_eq!(act(seen(false, false, true, late)), Act::Keep);
+        assert_eq!(act(seen(false, false, false, late)), Act::Leave, "no addresses were assigned");
+        assert_eq!(act(seen(false, true, true, Duration::ZERO)), Act::Keep);
+        assert_eq!(act(seen(false, true, false, late)), Act::Leave, "the node's object is away");
+        assert_eq!(act(seen(true, true, true, late)), Act::Remove);
+        assert_eq!(act(seen(true, false, true, late)), Act::Leave);
     }
 
     #[test]
     fn only_configuration_files_count_and_ours_is_a_whole_one() {
         let dir = tempfile::tempdir().unwrap();
-        write(dir.path(), &["10.7.0.0/24".to_owned()]).unwrap();
+        write(dir.path(), &["10.7.0.0/24".to_owned()], true).unwrap();
         fs::write(dir.path().join("README"), "").unwrap();
         assert_eq!(files(dir.path()), (Vec::new(), true));
         fs::write(dir.path().join("10-other.conf"), "").unwrap();
@@ -137,5 +180,17 @@ mod tests {
         let text = fs::read(dir.path().join(OURS)).unwrap();
         let list: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(list["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.7.0.0/24");
+        assert_eq!(list["plugins"][0]["ipMasq"], false);
+    }
+
+    #[test]
+    fn a_file_that_says_otherwise_is_rewritten_and_one_that_is_right_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let ranges = ["10.7.0.0/24".to_owned(), "fd00:7::/64".to_owned()];
+        assert!(write(dir.path(), &ranges, false).unwrap(), "there was none");
+        assert!(!write(dir.path(), &ranges, false).unwrap());
+        assert!(write(dir.path(), &ranges, true).unwrap(), "the rule is in place by now");
+        assert!(write(dir.path(), &ranges[..1], true).unwrap(), "the node was given other ranges");
+        assert!(!write(dir.path(), &ranges[..1], true).unwrap());
     }
 }

@@ -386,12 +386,13 @@ pub(crate) fn limits(
     container: &Container,
     memory: u64,
 ) -> v1::LinuxContainerResources {
+    let cpu = resources::limit(spec, container, "cpu");
     let request = match resources::milli(container, "cpu", Kind::Request) {
-        0 => resources::milli(container, "cpu", Kind::Limit),
+        0 => cpu,
         request => request,
     };
-    let quota = resources::quota(resources::milli(container, "cpu", Kind::Limit));
-    let limit = resources::milli(container, "memory", Kind::Limit) / 1000;
+    let quota = resources::quota(cpu);
+    let limit = resources::limit(spec, container, "memory") / 1000;
     v1::LinuxContainerResources {
         cpu_period: if quota > 0 { resources::CPU_PERIOD } else { 0 },
         cpu_quota: quota,

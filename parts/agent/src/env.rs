@@ -272,6 +272,9 @@ pub(crate) fn resource_value(
         _ => return Err(format!("unsupported container resource : {}", wanted.resource)),
     };
     let mut amount = milli(container, name, kind);
+    if let (0, Kind::Limit, Some(spec)) = (amount, kind, spec) {
+        amount = crate::resources::limit(spec, container, name);
+    }
     if amount == 0 && matches!(kind, Kind::Limit) {
         amount = match name {
             "cpu" | "memory" | "ephemeral-storage" => place.allocatable.get(name),

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
+mod ahead;
 mod apply;
 mod ends;
 mod files;
@@ -87,6 +88,8 @@ pub(crate) struct Worker {
     announced: BTreeSet<String>,
     /// Back-offs already told, by container name and attempt.
     told: BTreeSet<(String, u32)>,
+    /// What was asked for while the sandbox was made.
+    ahead: ahead::Ahead,
     probes: crate::probe::Probes,
     files: files::FileWork,
     /// When volumes are looked at again.
@@ -127,6 +130,7 @@ impl Worker {
             environments: BTreeMap::new(),
             announced: BTreeSet::new(),
             told: BTreeSet::new(),
+            ahead: ahead::Ahead::default(),
             probes,
             files: files::FileWork::new(),
             refresh_at: tokio::time::Instant::now() + REFRESH,

@@ -64,6 +64,9 @@ pub(crate) struct State {
     /// Nodes that are added from now on get no pod network, and their agents write none.
     #[serde(default)]
     pub(crate) without_network: bool,
+    /// Nodes get their pod network from their agents, as everywhere else; it comes 10 seconds after the agent.
+    #[serde(default)]
+    pub(crate) agents_network: bool,
     /// Nodes.
     pub(crate) nodes: Vec<Node>,
     /// Everything made, in order.
@@ -90,6 +93,7 @@ impl State {
             server_pid: 0,
             server_flags: Vec::new(),
             without_network: false,
+            agents_network: false,
             nodes: Vec::new(),
             made: Vec::new(),
         };

@@ -55,6 +55,8 @@ pub(crate) fn start(state: &mut State, number: u8) -> Result<String> {
     network::join(state, number)?;
     let agent_flags = if state.without_network {
         vec!["--cni".to_owned(), "off".to_owned()]
+    } else if state.agents_network {
+        Vec::new()
     } else {
         containerd::write_cni(&dir.join("etc-cni-net.d"), &subnet(state, number))?;
         Vec::new()

@@ -32,7 +32,8 @@ impl Worker {
         };
         let made = match handler {
             Ok(handler) => {
-                let made = context.runtime.run_sandbox(config, &handler).await;
+                let making = context.runtime.run_sandbox(config, &handler);
+                let made = self.while_made(world, making).await;
                 made.map_err(|failure| failure.to_string())
             }
             Err(problem) => Err(problem),
@@ -104,6 +105,11 @@ impl Worker {
         let name = &container.name;
         let known = self.environments.get(name).and_then(|before| before.services.clone());
         let is_first = attempt == 0 && known.is_none();
+        if let Some(sources) = self.ahead.sources(name).filter(|_| is_first) {
+            let sources = Arc::new(sources);
+            self.environments.insert(name.clone(), Arc::clone(&sources));
+            return Ok(sources);
+        }
         match self.context.environment_of(&world.pod, container, known, is_first).await {
             Ok(sources) => {
                 let sources = Arc::new(sources);

@@ -39,6 +39,12 @@ fn policy(container: &Container) -> Policy {
     }
 }
 
+/// An image that is here is used without asking the registry, and its name can be read.
+pub(super) fn is_taken_as_it_is(container: &Container) -> bool {
+    policy(container) != Policy::Always
+        && reference::fault(container.image.as_deref().unwrap_or_default()).is_none()
+}
+
 fn ready(image: v1::Image) -> Ready {
     Ready {
         id: image.id,
@@ -86,7 +92,12 @@ impl Worker {
             self.failed(&container.name, why, text);
             return Err(());
         }
-        let found = match self.context.runtime.image(&name).await {
+        let ahead = self.ahead.image(&container.name, &name);
+        let asked = match ahead {
+            Some(known) => Ok(Some(known)),
+            None => self.context.runtime.image(&name).await,
+        };
+        let found = match asked {
             Ok(found) => found,
             Err(failure) => {
                 let reason = reason::IMAGE_INSPECT_ERROR;
