@@ -58,8 +58,8 @@ mod template;
 mod words;
 mod workload;
 
+pub(crate) use canonical::OBJECT_META;
 pub use canonical::omit_empty;
-pub(crate) use canonical::{ANY_OBJECT, OBJECT_META};
 pub use strategies::strategy_for;
 
 /// What a strategy may know beside the objects. No clock and no chance of its own: both come in here.
@@ -315,7 +315,13 @@ fn refusal(resource: &Resource, object: &Value, faults: &[FieldError]) -> Status
     // Both groups of events are one kind to upstream, the core one.
     let group = if resource.kind == "Event" { "" } else { resource.group };
     // A custom object is called what it calls itself, which may be what is wrong with it.
-    let kind = if resource.custom.is_some() { object.text("kind") } else { resource.kind };
+    let (kind, group) = match resource.custom {
+        Some(_) => {
+            let said = object.text("apiVersion").split_once('/');
+            (object.text("kind"), said.map_or("", |(group, _)| group))
+        }
+        None => (resource.kind, group),
+    };
     api::field::invalid(group, kind, name, faults)
 }
 

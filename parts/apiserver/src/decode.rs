@@ -213,6 +213,9 @@ pub fn patched(
         api::field::invalid("", "", "", &[fault])
     };
     let about = kind_of(node).map_err(|why| refuse(&why))?;
+    if wanted.custom.is_some() && about.0.is_empty() {
+        return Err(refuse(&format!("Object 'Kind' is missing in '{}'", node.to_json())));
+    }
     let about = About::with_defaults(about, wanted);
     if wanted.custom.is_none() && !about.is(wanted) {
         return Err(refuse(&about.mistaken(wanted)));

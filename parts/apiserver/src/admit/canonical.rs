@@ -102,9 +102,6 @@ const NUMBERS_DROPPED: &[&str] = &[
 /// The type of every object's metadata.
 pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
-/// A type that has metadata and is otherwise of no matter.
-pub(crate) const ANY_OBJECT: &str = "io.k8s.api.core.v1.ConfigMap";
-
 /// Drops the empty values of an object that upstream does not write.
 pub fn omit_empty(resource: &Resource, object: &mut Value) {
     if resource.custom.is_some() {

@@ -1,6 +1,7 @@
 //! CustomResourceDefinitions: what is said of a kind that others define. Conditions and the names accepted are the
 //! server's own, set by `custom::keeper`.
 
+mod budget;
 mod lists;
 mod schema;
 mod shown;

@@ -4,6 +4,7 @@
 //! `types`. A rule that needs more is refused with the definition: a rule that is kept is a rule that is checked.
 
 mod calls;
+mod cost;
 mod eval;
 mod parse;
 mod patterns;
@@ -40,13 +41,25 @@ pub(crate) struct Program {
     itself: Type,
     /// Whether it compares with what was there before.
     changes: bool,
+    /// What one run costs at most, by upstream's reckoning.
+    cost: u64,
     patterns: Patterns,
+}
+
+/// How often a rule about a schema may be run over one object where nothing bounds the lists and maps around it.
+pub(crate) fn repeated(schema: &Value, whole: bool) -> u64 {
+    cost::repeated(schema, whole)
 }
 
 impl Program {
     /// Bytes that the regular expressions which stand in it are counted as.
     pub(crate) fn patterns(&self) -> usize {
         self.patterns.bytes()
+    }
+
+    /// What one run costs at most, by upstream's reckoning.
+    pub(crate) fn cost(&self) -> u64 {
+        self.cost
     }
 
     /// Whether it compares with what was there before.
@@ -90,7 +103,8 @@ pub(crate) fn compile(
     }
     let changes = expr.names("oldSelf");
     let patterns = Patterns::of(&expr).map_err(failed)?;
-    Ok(Program { expr, itself, changes, patterns })
+    let cost = cost::most(&expr, schema, whole, &known);
+    Ok(Program { expr, itself, changes, cost, patterns })
 }
 
 /// A rule of a schema.

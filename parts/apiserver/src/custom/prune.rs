@@ -6,25 +6,6 @@ use serde_json::{Map, Value};
 /// Fields of every whole object.
 const OF_OBJECTS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
-/// What metadata may hold: its fields, that no schema names.
-const OF_METADATA: [&str; 15] = [
-    "annotations",
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "finalizers",
-    "generateName",
-    "generation",
-    "labels",
-    "managedFields",
-    "name",
-    "namespace",
-    "ownerReferences",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-];
-
 /// Drops what the schema does not know; answers the paths of what went, sorted. `whole` says that the value is an
 /// object of its own, with kind and metadata.
 pub(crate) fn prune(value: &mut Value, schema: &Schema, whole: bool) -> Vec<String> {
@@ -61,16 +42,11 @@ fn drop_fields(
     path: &str,
     gone: &mut Vec<String>,
 ) {
-    let embedded = schema.is_some_and(|schema| schema.embedded);
-    let whole = whole || embedded;
+    let whole = whole || schema.is_some_and(|schema| schema.embedded);
     let keeps = schema.is_some_and(|schema| schema.open || matches!(schema.others, Others::Kept));
     fields.retain(|name, value| {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         if whole && OF_OBJECTS.contains(&name.as_str()) {
-            if let Some(metadata) = value.as_object_mut().filter(|_| embedded && name == "metadata")
-            {
-                drop_unknown_metadata(metadata, &path, gone);
-            }
             return true;
         }
         match schema.and_then(|schema| schema.field(name)) {
@@ -84,17 +60,6 @@ fn drop_fields(
                 false
             }
         }
-    });
-}
-
-/// Metadata of an object within another is read as metadata. That of the outer object is when it is decoded.
-fn drop_unknown_metadata(fields: &mut Map<String, Value>, path: &str, gone: &mut Vec<String>) {
-    fields.retain(|name, _| {
-        let known = OF_METADATA.contains(&name.as_str());
-        if !known {
-            gone.push(format!("{path}.{name}"));
-        }
-        known
     });
 }
 

@@ -90,6 +90,8 @@ pub(crate) struct Schema {
     pub(crate) has_rules: bool,
     /// Whether defaults stand here or below.
     pub(crate) has_defaults: bool,
+    /// Whether objects within the object stand here or below.
+    pub(crate) has_embedded: bool,
     /// Bytes of the programs of all regular expressions here and below.
     pub(crate) patterns: usize,
 }
@@ -158,6 +160,8 @@ impl Schema {
         Self {
             has_rules: !rules.is_empty() || parts().any(|part| part.has_rules),
             has_defaults: default.is_some() || parts().any(|part| part.has_defaults),
+            has_embedded: value.flag("x-kubernetes-embedded-resource")
+                || parts().any(|part| part.has_embedded),
             kind: value.text("type").to_owned(),
             nullable: value.flag("nullable"),
             open: value.flag("x-kubernetes-preserve-unknown-fields"),

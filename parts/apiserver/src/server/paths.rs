@@ -82,7 +82,7 @@ impl Asked<'_> {
     pub(super) fn answer(&self, server: &Inner) -> Result<Reply, Status> {
         let accept = text(self.headers, header::ACCEPT);
         let path = if self.path.len() > 1 { self.path.trim_end_matches('/') } else { self.path };
-        if !matches!(*self.method, Method::GET | Method::HEAD) {
+        if *self.method != Method::GET && only_read(path) {
             let document = path.starts_with("/api") && self.documents(server, path).is_some();
             let there = known(path) || document;
             return if there { Err(method_not_allowed()) } else { Ok(missing()) };
@@ -167,7 +167,16 @@ fn in_served_group(path: &str) -> bool {
 }
 
 fn known(path: &str) -> bool {
-    ["/api", "/apis", "/version", "/metrics", "/livez", "/readyz", "/healthz"].contains(&path)
+    let known =
+        ["/api", "/apis", "/version", "/openid/v1/jwks", "/.well-known/openid-configuration"];
+    known.contains(&path)
+}
+
+/// Paths that upstream's table of routes answers, which knows methods. Health, metrics, OpenAPI and the root do not ask
+/// for the method.
+fn only_read(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    !ENDPOINTS.contains(&first) && !matches!(first, "" | "index.html" | "metrics" | "openapi")
 }
 
 /// 404 as text, for paths that lead nowhere.

@@ -11,7 +11,7 @@ use crate::decode::{self, Decoded, Wanted};
 use crate::encode::{self, Reply};
 use crate::records::{CommitError, Expected, Record};
 use api::field::FieldError;
-use api::{Path, Status};
+use api::{Path, Resource, Status};
 use axum::body::Body;
 use bytes::Bytes;
 use serde_json::{Map, Value};
@@ -117,6 +117,21 @@ pub(crate) fn check_uid(call: &Call, object: &Value, old: &Value) -> Result<(), 
     if uid.is_empty() || uid == stored { Ok(()) } else { Err(wrong_uid(call, &uid, &stored)) }
 }
 
+/// Where upstream keeps the objects of a resource.
+fn stored_under(row: &Resource) -> String {
+    match (row.group, row.plural) {
+        ("", "nodes") => "minions".to_owned(),
+        ("", "services") => "services/specs".to_owned(),
+        ("", "endpoints") => "services/endpoints".to_owned(),
+        ("", "replicationcontrollers") => "controllers".to_owned(),
+        ("networking.k8s.io", "ingresses") => "ingress".to_owned(),
+        (group, plural) if row.custom.is_some() || group == "apiextensions.k8s.io" => {
+            format!("{group}/{plural}")
+        }
+        (_, plural) => plural.to_owned(),
+    }
+}
+
 /// 409: the object of this name is another one.
 pub(crate) fn wrong_uid(call: &Call, uid: &str, stored: &str) -> Status {
     let place = match call.namespace() {
@@ -126,7 +141,7 @@ pub(crate) fn wrong_uid(call: &Call, uid: &str, stored: &str) -> Status {
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: \
          Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}",
-        call.row.plural
+        stored_under(call.row)
     );
     Status::conflict(call.row.group, call.row.plural, call.name(), &why)
 }

@@ -215,6 +215,68 @@ async fn an_object_within_another_says_what_it_is() {
     world.post(WIDGETS, &widget("a", &json!({"e": e}))).await.ok(201);
 }
 
+#[tokio::test(start_paused = true)]
+async fn metadata_of_a_wrong_form_is_told_as_that_of_no_kind() {
+    let inner = json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}});
+    let world = defined(&json!({"e": inner, "n": {"type": "string"}})).await;
+    let said = |why: &str| format!("Widget in version \"v1\" cannot be handled as a Widget: {why}");
+    let meta = async |meta: Value| {
+        let mut body = widget("a", &json!({}));
+        body["metadata"] = meta;
+        world.post(WIDGETS, &body).await.ok(400).at("/message").to_owned()
+    };
+    let why = "json: cannot unmarshal string into Go value of type v1.ObjectMeta";
+    assert_eq!(meta(json!("x")).await, said(why));
+    let why = "json: cannot unmarshal number into Go struct field ObjectMeta.labels of type string";
+    assert_eq!(meta(json!({"name": "a", "labels": {"a": 5}})).await, said(why));
+    let e = json!({"apiVersion": 5, "kind": "Pod", "metadata": {"name": "x"}});
+    let refused = world.post(WIDGETS, &widget("a", &json!({"e": e}))).await.ok(400);
+    assert_eq!(
+        refused.at("/message"),
+        said("spec.e.apiVersion: Invalid value: 5: must be a string")
+    );
+    let e = json!({"apiVersion": "v1", "kind": "Pod", "metadata": 5});
+    let refused = world.post(WIDGETS, &widget("a", &json!({"e": e}))).await.ok(400);
+    let why = "json: cannot unmarshal number into Go value of type v1.ObjectMeta";
+    let why = format!("spec.e.metadata: Invalid value: 5: {why}");
+    assert_eq!(refused.at("/message"), said(&why));
+    let e = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"bogus": 1}, "z": 1});
+    let mut body = widget("a", &json!({"e": e, "zz": 1}));
+    body["metadata"]["odd"] = 1.into();
+    let strict = format!("{WIDGETS}?fieldValidation=Strict");
+    let told: Vec<String> = ["metadata.odd", "spec.e.z", "spec.zz", "spec.e.metadata.bogus"]
+        .iter()
+        .map(|path| format!("unknown field \"{path}\""))
+        .collect();
+    let why = format!("strict decoding error: {}", told.join(", "));
+    assert_eq!(world.post(&strict, &body).await.ok(400).at("/message"), said(&why));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_may_not_make_an_object_another_kind() {
+    let world = defined(&json!({})).await;
+    world.post(WIDGETS, &widget("a", &json!({}))).await.ok(201);
+    let at = format!("{WIDGETS}/a");
+    let patched = async |patch: Value| world.patch(&at, "merge", &patch).await.ok(422);
+    let refused = patched(json!({"apiVersion": "other.example.com/v1"})).await;
+    assert_eq!(
+        refused.at("/message"),
+        "Widget.other.example.com \"a\" is invalid: apiVersion: Invalid value: \"other.example.com/v1\": must be example.com/v1"
+    );
+    assert_eq!(refused.at("/details/group"), "other.example.com");
+    let refused = patched(json!({"kind": null})).await;
+    let message = refused.at("/message");
+    assert!(message.starts_with(" \"\" is invalid: patch: Invalid value: "), "{message}");
+    assert!(message.contains(": Object 'Kind' is missing in '{"), "{message}");
+    let mut other = widget("a", &json!({}));
+    other["metadata"]["uid"] = "x".into();
+    other["metadata"]["resourceVersion"] =
+        world.get(&at).await.at("/metadata/resourceVersion").into();
+    let refused = world.put(&at, &other).await.ok(409);
+    let key = "Key: /registry/example.com/widgets/default/a,";
+    assert!(refused.at("/message").contains(key), "{}", refused.text);
+}
+
 /// Creates a definition, and waits until what `ready` asks for answers 200.
 async fn define(world: &World, definition: &Value, ready: &str) {
     world.post(DEFINITIONS, definition).await.ok(201);

@@ -35,6 +35,21 @@ async fn documents_of_discovery_are_only_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn health_and_the_root_do_not_ask_for_the_method_but_routes_do() {
+    let world = World::new().await;
+    let send = async |method: Method, path: &str| {
+        world.send(request(method, path, "application/json", "{}")).await.code
+    };
+    for path in ["/healthz", "/livez/ping", "/", "/openapi/v3", "/metrics"] {
+        assert_eq!(send(Method::POST, path).await, 200, "{path}");
+    }
+    for path in ["/version", "/api", "/apis/apps", "/openid/v1/jwks"] {
+        assert_eq!(send(Method::HEAD, path).await, 405, "{path}");
+    }
+    assert_eq!(send(Method::POST, "/healthz/nope").await, 404);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_applied_amount_that_cannot_be_read_fails_the_conversion() {
     let world = World::new().await;
     let body = json!({

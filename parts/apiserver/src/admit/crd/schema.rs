@@ -1,10 +1,11 @@
 //! The schema of a version: which words of OpenAPI may stand in it, and with which others.
 
+use super::budget::Budget;
 use super::{lists, shown, structural};
 use crate::admit::faults::{Faults, invalid_shown, unsupported};
 use crate::admit::json::Json;
 use crate::custom;
-use crate::custom::cel::{Aim, compile};
+use crate::custom::cel::{self, Aim, compile};
 use api::{FieldError, Path};
 use serde_json::Value;
 
@@ -69,9 +70,15 @@ pub(super) fn validate(schema: &Value, halves: bool, path: &Path) -> Faults {
     let compiled = unreadable.is_none() && wrong.is_empty();
     faults.extend(wrong);
     let mut found = Found::default();
-    walk(&mut found, schema, path, &Place { root: true, compiled, ..Place::default() });
+    walk(
+        &mut found,
+        schema,
+        path,
+        &Place { root: true, compiled, repeated: Some(1), ..Place::default() },
+    );
     faults.extend(found.words);
     faults.extend(found.rules);
+    faults.extend(found.budget.faults(path));
     if let Some(why) = unreadable.filter(|_| faults.is_empty()) {
         faults.push(FieldError::invalid(path.clone(), "", &why));
     }
@@ -165,6 +172,8 @@ struct Found {
     rules: Faults,
     /// Bytes of regular expressions in rules so far.
     patterns: usize,
+    /// What rules cost so far.
+    budget: Budget,
 }
 
 /// Where a part of a schema stands.
@@ -179,6 +188,8 @@ struct Place {
     unrelated: Option<Path>,
     /// Whether rules are compiled here: not below words that only judge values.
     compiled: bool,
+    /// How often a value may stand here in one object; `None` where nothing bounds it.
+    repeated: Option<u64>,
 }
 
 impl Place {
@@ -195,6 +206,12 @@ fn walk(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
     let meta = place.root || schema.flag("x-kubernetes-embedded-resource");
     below(schema, path, |part, at, word, key| {
         let mut inner = place.part();
+        let bound = match word {
+            "values" => schema.at("maxProperties").as_u64(),
+            "items" => schema.at("maxItems").as_u64(),
+            _ => Some(1),
+        };
+        inner.repeated = inner.repeated.zip(bound).map(|(all, each)| all.saturating_mul(each));
         match word {
             "values" if inner.in_metadata => {
                 let why = "inside additionalProperties applying to object metadata";
@@ -345,17 +362,19 @@ fn rules(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
         if found.patterns > custom::PATTERNS_BYTES_MAX {
             return;
         }
-        let mut refuse = |key: &str, why: &str| {
-            found.rules.push(invalid_shown(at.child(key), &shown::rule(rule), why));
-        };
+        let wrong = |key: &str, why: &str| invalid_shown(at.child(key), &shown::rule(rule), why);
         let mut patterns = 0;
         let compares = match compile(rule.text("rule"), schema, place.root, Aim::Rule) {
             Ok(program) => {
                 patterns += program.patterns();
+                let times = || cel::repeated(schema, place.root);
+                let cost = program.cost().saturating_mul(place.repeated.unwrap_or_else(times));
+                let dear = found.budget.spend("estimated rule cost", cost, at.child("rule"));
+                found.rules.extend(dear);
                 program.compares()
             }
             Err(why) => {
-                refuse("rule", &why);
+                found.rules.push(wrong("rule", &why));
                 // Nothing more is known of it, so nothing more is said.
                 true
             }
@@ -363,8 +382,13 @@ fn rules(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
         let speaking = rule.text("messageExpression");
         if !speaking.is_empty() {
             match compile(speaking, schema, place.root, Aim::Message) {
-                Ok(program) => patterns += program.patterns(),
-                Err(why) => refuse("messageExpression", &why),
+                Ok(program) => {
+                    patterns += program.patterns();
+                    let what = "estimated messageExpression cost";
+                    let at = at.child("messageExpression");
+                    found.rules.extend(found.budget.spend(what, program.cost(), at));
+                }
+                Err(why) => found.rules.push(wrong("messageExpression", &why)),
             }
         }
         found.patterns += patterns;

@@ -247,3 +247,49 @@ fn a_new_plural_is_no_new_name() {
         ["spec.names.plural: Invalid value: \"gadgets\": field is immutable"]
     );
 }
+
+#[test]
+fn rules_that_would_cost_too_much_are_refused_before_they_run() {
+    const HINT: &str = "(try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, and strings are declared)";
+    let rule = |rule: &str| json!([{"rule": rule}]);
+    let list = |rule: Value| json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": rule});
+    let total = "x-kubernetes-validations estimated rule & messageExpression cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x";
+    let contributed = "contributed to estimated rule & messageExpression cost total exceeding cost limit for entire OpenAPIv3 schema";
+    let at = "~.properties[f].x-kubernetes-validations[0].rule: Forbidden:";
+    schema_refused(
+        "two loops over lists without a bound",
+        &field(&list(rule("self.all(a, self.exists(b, a == b))"))),
+        &[
+            &format!("{at} estimated rule cost exceeds budget by factor of more than 100x {HINT}"),
+            &format!("{at} {contributed}"),
+            &format!("~: Forbidden: {total} {HINT}"),
+        ],
+    );
+    // One loop costs 5 for each of the 1,048,575 texts that a request holds, and 2 for a literal.
+    stored(&field(&list(rule("self.all(a, a == 'x')"))), &json!({}));
+    // Texts without a bound in lists without one: 3 for each text, run as often as texts fit.
+    let items = json!({"type": "string", "x-kubernetes-validations": rule("self.contains('abcdefghijklm')")});
+    schema_refused(
+        "what is run for every item is multiplied",
+        &field(&json!({"type": "array", "items": items})),
+        &[
+            &format!(
+                "~.properties[f].items.x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of more than 100x {HINT}"
+            ),
+            &format!(
+                "~.properties[f].items.x-kubernetes-validations[0].rule: Forbidden: {contributed}"
+            ),
+            &format!("~: Forbidden: {total} {HINT}"),
+        ],
+    );
+    let bounded = json!({"type": "string", "maxLength": 64, "x-kubernetes-validations": rule("self.contains('abcdefghijklm')")});
+    stored(&field(&json!({"type": "array", "maxItems": 100, "items": bounded})), &json!({}));
+    let letters = json!({"type": "string", "maxLength": 1_000_000, "x-kubernetes-validations": rule("self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?(.[a-z]*)$')")});
+    schema_refused(
+        "small factors have a digit",
+        &field(&json!({"type": "array", "maxItems": 5, "items": letters})),
+        &[&format!(
+            "~.properties[f].items.x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of 2.0x {HINT}"
+        )],
+    );
+}

@@ -212,3 +212,41 @@ fn patterns_that_come_with_the_value_are_paid_for() {
     assert!(!holds(rule, &tags(5_000)), "each is built anew");
     assert!(holds("self.tags.all(t, t.matches('^a.9.$'))", &tags(5_000)), "built once");
 }
+
+/// What a rule about a schema costs at most.
+fn cost(rule: &str, schema: &Value) -> u64 {
+    compile(rule, schema, false, Aim::Rule).unwrap_or_else(|why| panic!("{rule}: {why}")).cost()
+}
+
+#[test]
+fn rules_cost_at_most_what_upstream_reckons() {
+    let text = |most: u64| json!({"type": "string", "maxLength": most});
+    let list = |items: Value, most: u64| json!({"type": "array", "items": items, "maxItems": most});
+    let object = json!({"type": "object", "properties": {
+        "text": text(10), "free": {"type": "string"}, "list": list(text(10), 5), "number": {"type": "integer"},
+        "known": {"type": "string", "enum": ["a", "four"]},
+        "map": {"type": "object", "maxProperties": 7, "additionalProperties": {"type": "integer"}},
+        "open": {"type": "array", "items": {"type": "integer"}}}});
+    for (rule, wanted) in [
+        // A name and a field; then the operation, by the letters of the shorter side.
+        ("self.number > 3", 3),
+        ("self.text == 'abc'", 3),
+        ("self.text == self.free", 8),
+        ("self.known == self.free", 5),
+        ("self.text.startsWith('abc')", 3),
+        ("self.text.contains('abc')", 6),
+        ("self.text.matches('^[a-z]+$')", 2 + 5 * 2),
+        // Five rounds: the hidden sum of three, and the body.
+        ("self.list.all(x, x == 'a')", 3 + 5 * (3 + 2)),
+        ("self.list.exists(x, x == 'a')", 3 + 5 * (4 + 2)),
+        ("self.list.all(x, self.list.all(y, x == y))", 3 + 5 * (3 + 3 + 5 * (3 + 6))),
+        ("self.map.all(k, self.map[k] > 0)", 3 + 7 * (3 + 5)),
+        ("'a' in self.list", 7),
+        ("has(self.text)", 1),
+        ("has(self.text) && self.list.size() > 2", 1 + 4),
+    ] {
+        assert_eq!(cost(rule, &object), wanted, "{rule}");
+    }
+    // As many numbers as fit into 3 MiB, three for the round and two for the body.
+    assert_eq!(cost("self.open.all(x, x > 1)", &object), 3 + (3 * 1024 * 1024 - 2) / 2 * 5);
+}

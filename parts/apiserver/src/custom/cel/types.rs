@@ -104,6 +104,14 @@ impl Type {
         }
     }
 
+    /// Whether a value of it has one size, whatever it is.
+    pub(super) fn is_scalar(&self) -> bool {
+        matches!(
+            self,
+            Self::Bool | Self::Double | Self::Duration | Self::Int | Self::Time | Self::Uint
+        )
+    }
+
     fn is_number(&self) -> bool {
         matches!(self, Self::Int | Self::Uint | Self::Double)
     }
