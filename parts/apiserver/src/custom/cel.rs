@@ -85,11 +85,13 @@ pub(crate) fn compile(
     whole: bool,
     aim: Aim,
 ) -> Result<Program, String> {
-    let failed = |fault: parse::Fault| {
+    let all_failed = |faults: &[parse::Fault]| {
         let about = if aim == Aim::Rule { "" } else { "messageExpression " };
-        format!("{about}compilation failed: {}", fault.shown(text))
+        let shown: Vec<String> = faults.iter().map(|fault| fault.shown(text)).collect();
+        format!("{about}compilation failed: {}", shown.join("\n"))
     };
-    let expr = parse::read(text).map_err(failed)?;
+    let failed = |fault: parse::Fault| all_failed(&[fault]);
+    let expr = parse::read(text).map_err(|faults| all_failed(&faults))?;
     let itself = Type::of(schema, whole);
     let mut known = BTreeMap::new();
     known.insert("self".to_owned(), itself.clone());

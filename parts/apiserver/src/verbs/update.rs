@@ -97,19 +97,22 @@ pub(crate) fn settle_place(call: &Call, object: &mut Value) -> Result<(), Status
 /// A resourceVersion must be a number, and some kinds insist on one.
 fn check_version(call: &Call, object: &Value) -> Result<(), Status> {
     let version = text(object, "resourceVersion");
-    if !version.is_empty() && version.parse::<u64>().is_err() {
-        let message = format!(
-            "strconv.ParseUint: parsing {}: invalid syntax",
-            decode::options::quote(&version)
-        );
-        return Err(Status::failure(500, "", message));
-    }
+    readable_version(&version)?;
     if matches!(version.as_str(), "" | "0") && !call.strategy.unconditional_update() {
         let path = Path::new("metadata").child("resourceVersion");
         let fault = FieldError::invalid(path, 0, "must be specified for an update");
         return Err(api::field::invalid(call.row.group, call.row.plural, call.name(), &[fault]));
     }
     Ok(())
+}
+
+fn readable_version(version: &str) -> Result<(), Status> {
+    if version.is_empty() || version.parse::<u64>().is_ok() {
+        return Ok(());
+    }
+    let quoted = decode::options::quote(version);
+    let why = format!("strconv.ParseUint: parsing {quoted}: invalid syntax");
+    Err(Status::failure(500, "", why))
 }
 
 pub(crate) fn check_uid(call: &Call, object: &Value, old: &Value) -> Result<(), Status> {
@@ -160,6 +163,7 @@ pub(crate) async fn rewrite(
         let old = shelf::value(call.row, &record)?;
         let mut object = change(&old)?;
         let asked = text(&object, "resourceVersion");
+        readable_version(&asked)?;
         let pinned = !matches!(asked.as_str(), "" | "0") && asked != record.revision.to_string();
         if pinned {
             return Err(shelf::conflict(call.row, call.name()));

@@ -50,6 +50,17 @@ async fn health_and_the_root_do_not_ask_for_the_method_but_routes_do() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_patch_may_not_bring_a_version_that_is_no_number() {
+    let world = World::new().await;
+    world.post(PODS, &pod("p", "")).await.ok(201);
+    let patch = json!({"metadata": {"resourceVersion": "x"}});
+    let refused = world.patch(&format!("{PODS}/p"), "merge", &patch).await.ok(500);
+    assert_eq!(refused.at("/message"), "strconv.ParseUint: parsing \"x\": invalid syntax");
+    let patch = json!({"metadata": {"resourceVersion": "1"}});
+    world.patch(&format!("{PODS}/p"), "merge", &patch).await.ok(409);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_applied_amount_that_cannot_be_read_fails_the_conversion() {
     let world = World::new().await;
     let body = json!({

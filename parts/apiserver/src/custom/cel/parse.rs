@@ -113,8 +113,22 @@ impl Expr {
 
 const TOO_DEEP: &str = "expression is nested too deeply";
 
-/// Reads an expression.
-pub(super) fn read(text: &str) -> Result<Expr, Fault> {
+/// What may stand where a value is wanted, as upstream's reader lists it.
+const VALUES: &str = "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
+/// Reads an expression. The error is everything that is wrong with it, in order.
+pub(super) fn read(text: &str) -> Result<Expr, Vec<Fault>> {
+    let mut faults = Vec::new();
+    match read_noting(text, &mut faults) {
+        Ok(expr) if faults.is_empty() => return Ok(expr),
+        Ok(_) => {}
+        Err(fault) => faults.push(fault),
+    }
+    faults.sort_by_key(|fault| fault.at);
+    Err(faults)
+}
+
+fn read_noting(text: &str, faults: &mut Vec<Fault>) -> Result<Expr, Fault> {
     let size = text.chars().count();
     if size > CHARS_MAX {
         let why =
@@ -122,17 +136,27 @@ pub(super) fn read(text: &str) -> Result<Expr, Fault> {
         return Err(Fault { at: usize::MAX, why });
     }
     let chars: Vec<char> = text.chars().collect();
-    let tokens = tokens(&chars)?;
-    let mut parser = Parser { tokens, next: 0, depth: 0 };
+    let tokens = tokens(&chars, faults)?;
+    let shown = |at: &[(usize, Token)], next: usize| {
+        let begin = at.get(next).map_or(chars.len(), |(at, _)| *at);
+        let end = at.get(next + 1).map_or(chars.len(), |(at, _)| *at);
+        let text: String = chars.get(begin..end).unwrap_or_default().iter().collect();
+        text.trim_end().to_owned()
+    };
+    let texts = (0..tokens.len()).map(|next| shown(&tokens, next)).collect();
+    let mut parser = Parser { tokens, texts, next: 0, depth: 0 };
     let expr = parser.ternary()?;
     match parser.peek() {
         Token::End => Ok(expr),
-        _ => Err(parser.unexpected()),
+        _ if parser.tokens.len() == parser.next + 2 => Err(parser.extraneous("<EOF>")),
+        _ => Err(parser.mismatched("<EOF>")),
     }
 }
 
 struct Parser {
     tokens: Vec<(usize, Token)>,
+    /// The tokens as they are written.
+    texts: Vec<String>,
     next: usize,
     depth: usize,
 }
@@ -155,17 +179,52 @@ impl Parser {
     }
 
     fn need(&mut self, sign: &str) -> Result<(), Fault> {
-        if self.take(sign) { Ok(()) } else { Err(self.unexpected()) }
+        if self.take(sign) {
+            return Ok(());
+        }
+        let wanted = format!("'{sign}'");
+        let after = self.tokens.get(self.next + 1).map(|(_, token)| token);
+        Err(match (self.peek(), after) {
+            // What ends the expression could follow the sign.
+            (Token::End, _) if matches!(sign, ")" | "]" | "}") => {
+                self.fault(&format!("missing {wanted} at '<EOF>'"))
+            }
+            (_, Some(Token::Sign(next))) if *next == sign => self.extraneous(&wanted),
+            _ => self.mismatched(&wanted),
+        })
     }
 
-    fn unexpected(&self) -> Fault {
-        let shown = match self.peek() {
-            Token::End => "<EOF>".to_owned(),
-            Token::Sign(sign) => (*sign).to_owned(),
-            Token::Word(word) => word.clone(),
-            Token::Literal(_) => "literal".to_owned(),
+    fn fault(&self, why: &str) -> Fault {
+        Fault { at: self.at(), why: format!("Syntax error: {why}") }
+    }
+
+    fn mismatched(&self, wanted: &str) -> Fault {
+        self.fault(&format!("mismatched input '{}' expecting {wanted}", self.shown()))
+    }
+
+    fn extraneous(&self, wanted: &str) -> Fault {
+        self.fault(&format!("extraneous input '{}' expecting {wanted}", self.shown()))
+    }
+
+    /// The token that is next, as it is written.
+    fn shown(&self) -> &str {
+        match self.peek() {
+            Token::End => "<EOF>",
+            _ => self.texts.get(self.next).map_or("", String::as_str),
+        }
+    }
+
+    /// Something stands where a value should. Where a value follows, that something is too much.
+    fn no_value(&self) -> Fault {
+        let begins = |token: &Token| match token {
+            Token::Literal(_) | Token::Word(_) => true,
+            Token::Sign(sign) => ["[", "{", "(", ".", "-", "!"].contains(sign),
+            Token::End => false,
         };
-        Fault { at: self.at(), why: format!("Syntax error: mismatched input '{shown}'") }
+        match self.tokens.get(self.next + 1) {
+            Some((_, after)) if begins(after) => self.extraneous(VALUES),
+            _ => self.mismatched(VALUES),
+        }
     }
 
     fn ternary(&mut self) -> Read {
@@ -243,7 +302,12 @@ impl Parser {
         loop {
             let at = self.at();
             if self.take(".") {
-                let Token::Word(name) = self.peek().clone() else { return Err(self.unexpected()) };
+                let Token::Word(name) = self.peek().clone() else {
+                    return Err(match self.peek() {
+                        Token::End => self.fault("no viable alternative at input '.'"),
+                        _ => self.mismatched("IDENTIFIER"),
+                    });
+                };
                 self.next += 1;
                 let behind = self.at();
                 expr = if self.take("(") {
@@ -278,21 +342,26 @@ impl Parser {
             Token::Word(word) => match word.as_str() {
                 "true" | "false" => Expr::new(at, Kind::Bool(word == "true")),
                 "null" => Expr::new(at, Kind::Null),
-                _ if self.take("(") => {
+                _ if matches!(self.peek(), Token::Sign("(")) => {
+                    let at = self.at();
+                    self.next += 1;
                     let mut arguments = self.list(")")?;
                     if word != "has" {
                         return Expr::new(at, Kind::Call(word, arguments));
                     }
-                    match (arguments.pop().map(|one| one.kind), arguments.is_empty()) {
-                        (Some(Kind::Field(of, name)), true) => Expr::new(at, Kind::Has(of, name)),
-                        _ => Err(Fault { at, why: "invalid argument to has() macro".to_owned() }),
+                    let inner = arguments.first().map_or(at, |one| one.at);
+                    let last = arguments.pop().map(|one| one.kind);
+                    if let (Some(Kind::Field(of, name)), true) = (last, arguments.is_empty()) {
+                        return Expr::new(at, Kind::Has(of, name));
                     }
+                    let why = "invalid argument to has() macro".to_owned();
+                    Err(Fault { at: inner, why })
                 }
                 _ => Expr::new(at, Kind::Name(word)),
             },
             _ => {
                 self.next -= 1;
-                Err(self.unexpected())
+                Err(self.no_value())
             }
         }
     }

@@ -61,6 +61,55 @@ fn mistakes_are_found_before_anything_runs() {
 }
 
 #[test]
+fn broken_rules_are_told_in_the_words_and_places_of_upstreams_reader() {
+    let value = "expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+    for (rule, told) in [
+        ("self.size >", &[(12, format!("mismatched input '<EOF>' {value}"))][..]),
+        ("* 2", &[(1, format!("extraneous input '*' {value}"))]),
+        ("self.size > 1 2", &[(15, "extraneous input '2' expecting <EOF>".to_owned())]),
+        ("self.size > 1 self.size", &[(15, "mismatched input 'self' expecting <EOF>".to_owned())]),
+        ("(self.size > 1", &[(15, "missing ')' at '<EOF>'".to_owned())]),
+        ("self.size > 1)", &[(14, "extraneous input ')' expecting <EOF>".to_owned())]),
+        (
+            "self.size = 1",
+            &[
+                (11, "token recognition error at: '= '".to_owned()),
+                (13, "extraneous input '1' expecting <EOF>".to_owned()),
+            ],
+        ),
+        (
+            "1 + $",
+            &[
+                (5, "token recognition error at: '$'".to_owned()),
+                (6, format!("mismatched input '<EOF>' {value}")),
+            ],
+        ),
+        (
+            "self.name == 'a",
+            &[
+                (14, "token recognition error at: ''a'".to_owned()),
+                (16, format!("mismatched input '<EOF>' {value}")),
+            ],
+        ),
+    ] {
+        let shown: Vec<String> = told
+            .iter()
+            .map(|(at, why)| {
+                let dots = ".".repeat(at - 1);
+                format!("ERROR: <input>:1:{at}: Syntax error: {why}\n | {rule}\n | {dots}^")
+            })
+            .collect();
+        assert_eq!(fault(rule), format!("compilation failed: {}", shown.join("\n")));
+    }
+    let at = |rule: &str| fault(rule).lines().next().unwrap_or_default().to_owned();
+    let why = "undeclared reference to 'foo' (in container '')";
+    assert_eq!(at("foo(1) == 2"), format!("compilation failed: ERROR: <input>:1:4: {why}"));
+    let why = "invalid argument to has() macro";
+    assert_eq!(at("has(self)"), format!("compilation failed: ERROR: <input>:1:5: {why}"));
+    assert_eq!(fault("self.size + 1"), "cel expression must evaluate to a bool");
+}
+
+#[test]
 fn a_rule_cannot_run_for_ever() {
     let many: Vec<String> = (0..2000).map(|n| n.to_string()).collect();
     let value = json!({"tags": many});

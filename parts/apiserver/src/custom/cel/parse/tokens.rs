@@ -16,8 +16,12 @@ const SIGNS: &[&str] = &[
     "(", ")", "[", "]", "{", "}",
 ];
 
-/// All pieces of a text with their places.
-pub(super) fn tokens(chars: &[char]) -> Result<Vec<(usize, Token)>, Fault> {
+/// All pieces of a text with their places. What is no piece of the language goes into `faults`, and reading goes on
+/// behind it, as in upstream's reader.
+pub(super) fn tokens(
+    chars: &[char],
+    faults: &mut Vec<Fault>,
+) -> Result<Vec<(usize, Token)>, Fault> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(&c) = chars.get(at) {
@@ -29,6 +33,10 @@ pub(super) fn tokens(chars: &[char]) -> Result<Vec<(usize, Token)>, Fault> {
             while chars.get(at).is_some_and(|c| *c != '\n') {
                 at += 1;
             }
+            continue;
+        } else if let Some(end) = unterminated(chars, at) {
+            faults.push(unknown(chars, at, end));
+            at = end;
             continue;
         } else if let Some((token, end)) = quoted(chars, at)? {
             at = end;
@@ -48,10 +56,14 @@ pub(super) fn tokens(chars: &[char]) -> Result<Vec<(usize, Token)>, Fault> {
             let sign = SIGNS.iter().find(|sign| {
                 sign.chars().enumerate().all(|(more, c)| chars.get(at + more) == Some(&c))
             });
-            let sign = sign.ok_or_else(|| Fault {
-                at,
-                why: format!("Syntax error: token recognition error at: '{c}'"),
-            })?;
+            let Some(sign) = sign else {
+                // Half of a sign takes the letter with it that it was given up at.
+                let width = if matches!(c, '=' | '&' | '|') { 2 } else { 1 };
+                let end = chars.len().min(at + width);
+                faults.push(unknown(chars, at, end));
+                at = end;
+                continue;
+            };
             at += sign.len();
             Token::Sign(sign)
         };
@@ -59,6 +71,30 @@ pub(super) fn tokens(chars: &[char]) -> Result<Vec<(usize, Token)>, Fault> {
     }
     found.push((chars.len(), Token::End));
     Ok(found)
+}
+
+fn unknown(chars: &[char], start: usize, end: usize) -> Fault {
+    let shown: String = chars.get(start..end).unwrap_or_default().iter().collect();
+    let shown = shown.replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
+    Fault { at: start, why: format!("Syntax error: token recognition error at: '{shown}'") }
+}
+
+/// Where a text in quotes that begins here is broken off: by the end of the line, or of everything.
+fn unterminated(chars: &[char], start: usize) -> Option<usize> {
+    let &quote = chars.get(start).filter(|c| matches!(c, '"' | '\''))?;
+    if chars.get(start + 1) == Some(&quote) && chars.get(start + 2) == Some(&quote) {
+        return None;
+    }
+    let mut at = start + 1;
+    loop {
+        match chars.get(at) {
+            None => return Some(at),
+            Some('\n' | '\r') => return Some(at + 1),
+            Some('\\') => at += 2,
+            Some(c) if *c == quote => return None,
+            Some(_) => at += 1,
+        }
+    }
 }
 
 fn number(chars: &[char], start: usize) -> Result<(Token, usize), Fault> {
