@@ -10,7 +10,7 @@ use cluster::Cluster;
 use std::process::Command;
 
 fn walk(nodes: usize, chapter: &str) {
-    let cluster = Cluster::up(nodes);
+    let cluster = Cluster::up(nodes, &[]);
     cluster.xtask(&["walk", chapter]);
 }
 

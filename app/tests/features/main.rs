@@ -8,6 +8,7 @@
 mod cluster;
 mod faults;
 mod node;
+mod outside;
 mod registry;
 mod rows;
 mod table;
@@ -25,16 +26,26 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Pods that are deleted while they run, once they are ready; they leave their evidence on the node.
 const DELETED: &[&str] = &["stops-hook", "stops-grace", "stops-long", "stops-order"];
 /// Pods to which something happens while they run.
-const CHANGED: &[&str] = &["changes", "gate-open", "debugged"];
+const CHANGED: &[&str] = &[
+    "changes",
+    "gate-open",
+    "debugged",
+    "resized-cpu",
+    "resized-memory",
+    "image-changed",
+    "floods",
+];
 
 #[test]
 fn every_feature_of_real_daemons_works_and_its_twin_does_not() {
-    let cluster = Cluster::up(1);
+    let cluster = Cluster::up(1, &["--agents-network"]);
     let mut node = Node::of(&cluster);
     node.lay_out();
     let _registry = registry::Private::start(&node);
     node.kubectl(&["create", "namespace", node::NAMESPACE]);
     node.wait_for_account();
+    node.wait_for_network();
+    let _outside = outside::Outside::start(&node);
     faults::disk(&mut node);
     node.kubectl(&["apply", "-n", node::NAMESPACE, "-f", &node::examples().display().to_string()]);
     let mut open: Vec<(usize, String)> =
@@ -56,6 +67,10 @@ fn every_feature_of_real_daemons_works_and_its_twin_does_not() {
         if !is_acted && DELETED.iter().chain(CHANGED).all(|pod| node.is_running(pod)) {
             is_acted = true;
             node.act();
+        }
+        // the flood ends only when the pod beside it was seen
+        if is_acted && node.is_running("beside-flood") {
+            node.end_flood();
         }
         eprintln!("{} rows open after {:.0?}", open.len(), begun.elapsed());
     }

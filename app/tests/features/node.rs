@@ -120,6 +120,33 @@ impl Node {
         });
     }
 
+    /// Waits until the agent has brought the pod network: ten seconds after its start.
+    pub(crate) fn wait_for_network(&self) {
+        until(END, || {
+            let path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+            let ready = self.kubectl(&["get", "node", "node1", "-o", path]);
+            (ready == "True").then_some(()).ok_or_else(|| format!("Ready is {ready:?}"))
+        });
+    }
+
+    /// A word to the pods that wait for it.
+    fn leave(&self, evidence: &str) {
+        let path = self.dir.join("run/features/evidence").join(evidence);
+        std::fs::write(path, "").expect("a file");
+    }
+
+    /// Ends the flood of lines.
+    pub(crate) fn end_flood(&self) {
+        self.leave("flood-stop");
+    }
+
+    /// Changes the resources of a running container.
+    fn resize(&self, pod: &str, resources: &str) {
+        let patch =
+            format!(r#"{{"spec": {{"containers": [{{"name": "c", "resources": {resources}}}]}}}}"#);
+        self.kubectl(&["patch", "pod", pod, "-n", NAMESPACE, "--subresource=resize", "-p", &patch]);
+    }
+
     /// Deletes what is to be deleted while it runs, and changes what is to be changed.
     pub(crate) fn act(&self) {
         let map = r#"{"data": {"word": "new"}}"#;
@@ -133,6 +160,14 @@ impl Node {
         let pod =
             ["patch", "pod", "gate-open", "-n", NAMESPACE, "--subresource=status", "-p", gate];
         self.kubectl(&pod);
+        self.resize("resized-cpu", r#"{"requests": {"cpu": "30m"}, "limits": {"cpu": "300m"}}"#);
+        self.resize(
+            "resized-memory",
+            r#"{"requests": {"memory": "64Mi"}, "limits": {"memory": "64Mi"}}"#,
+        );
+        let image = "c=nobody:1.0";
+        self.kubectl(&["set", "image", "-n", NAMESPACE, "pod/image-changed", image]);
+        self.leave("flood-go");
         self.debug("looker", &["--target=c"]);
         self.debug("stranger", &[]);
         let args = ["delete", "pod", "-n", NAMESPACE, "--wait=false"];
@@ -152,9 +187,16 @@ impl Node {
             && !self.field(pod, "/status/containerStatuses/0/state/running/startedAt").is_empty()
     }
 
-    /// A value as text; empty where there is none.
+    /// A value as text; empty where there is none. A member of a list is named by its number, or by its name.
     pub(crate) fn field(&self, pod: &str, pointer: &str) -> String {
-        let value = self.pods.get(pod).and_then(|pod| pod.pointer(pointer));
+        let parts = pointer.split('/').skip(1).filter(|part| !part.is_empty());
+        let value = parts.fold(self.pods.get(pod), |value, part| match value? {
+            Value::Array(list) => match part.parse::<usize>() {
+                Ok(number) => list.get(number),
+                Err(_) => list.iter().find(|one| one["name"] == part),
+            },
+            other => other.get(part.replace("~1", "/").as_str()),
+        });
         match value {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.clone(),

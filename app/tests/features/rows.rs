@@ -5,6 +5,7 @@ use crate::table::Row;
 
 mod changes;
 mod isolation;
+mod later;
 mod life;
 mod more;
 mod node_side;
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Row> {
         more::ROWS,
         changes::ROWS,
         isolation::ROWS,
+        later::ROWS,
     ]
     .concat()
 }

@@ -56,6 +56,10 @@ pub(crate) const USED: &[&str] = &[
     "hostIPC",
     "isolation",
     "ephemeral containers",
+    "in-place resize",
+    "pod-level resources",
+    "env of services",
+    "pod network",
 ];
 
 /// Kinds and fields of some of those, as manifests spell them: each is in a manifest of one of the feature's rows.

@@ -16,13 +16,15 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn up(nodes: usize) -> Self {
+    /// With more flags for `xtask cluster up`.
+    pub(crate) fn up(nodes: usize, flags: &[&str]) -> Self {
         let dir =
             tempfile::Builder::new().prefix("pernode-e2e-").tempdir().expect("a temporary folder");
         let cluster = Self { dir };
         let nodes = nodes.to_string();
         let pernode = env!("CARGO_BIN_EXE_pernode");
-        cluster.xtask(&["cluster", "up", "--nodes", &nodes, "--pernode", pernode]);
+        let first = ["cluster", "up", "--nodes", &nodes, "--pernode", pernode];
+        cluster.xtask(&[&first[..], flags].concat());
         cluster
     }
 

@@ -2,7 +2,7 @@
 
 use crate::words;
 use fit::{Amounts, Incoming, Occupied, Reason};
-use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Node, Pod};
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Node, Pod, PodSpec};
 
 pub(crate) mod sysctls;
 
@@ -17,6 +17,9 @@ pub(crate) fn refusal<'a>(
 ) -> Option<(String, String)> {
     let spec = pod.spec.as_ref()?;
     if let Some(refusal) = other_system(pod) {
+        return Some(refusal);
+    }
+    if let Some(refusal) = strict_groups(spec) {
         return Some(refusal);
     }
     let node = as_the_node_judges(node);
@@ -66,6 +69,17 @@ fn other_system(pod: &Pod) -> Option<(String, String)> {
         return refused("PodOSSelectorNodeLabelDoesNotMatch", what);
     }
     None
+}
+
+/// A pod whose processes may have no groups but those that it names: the runtime is not told so, and would give them the
+/// image's, too.
+fn strict_groups(spec: &PodSpec) -> Option<(String, String)> {
+    let security = spec.security_context.as_ref()?;
+    (security.supplemental_groups_policy.as_deref() == Some("Strict")).then(|| {
+        let text =
+            "Pod was rejected: SupplementalGroupsPolicy=Strict is not supported in this node";
+        ("SupplementalGroupsPolicyNotSupported".to_owned(), text.to_owned())
+    })
 }
 
 /// The profile of AppArmor that a container asks for: its own, the pod's, or the one of the old annotation.
@@ -182,6 +196,16 @@ mod tests {
         let key = format!("{}c", words::APPARMOR_ANNOTATION);
         noted.metadata.annotations = Some([(key, "localhost/mine".to_owned())].into());
         assert_eq!(without_apparmor(&noted), refused);
+    }
+
+    #[test]
+    fn a_pod_that_wants_no_groups_of_its_image_is_refused() {
+        let own = |policy: &str| {
+            pod(json!({"containers": [], "securityContext": {"supplementalGroupsPolicy": policy}}))
+        };
+        let (reason, _) = refusal(&own("Strict"), &node(json!({})), []).unwrap();
+        assert_eq!(words::rejection_event(&reason), "SupplementalGroupsPolicyNotSupported");
+        assert_eq!(refusal(&own("Merge"), &node(json!({})), []), None);
     }
 
     #[test]

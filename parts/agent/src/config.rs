@@ -93,6 +93,17 @@ pub(crate) fn full_name(pod: &Pod) -> Option<String> {
     Some(format!("{}.{below}.{space}.svc.{CLUSTER_DOMAIN}", host_name(pod)))
 }
 
+/// A pod that wants users of its own is not started with those of the node. `Err` is for the user.
+pub(crate) fn users(pod: &Pod) -> Result<(), String> {
+    match pod.spec.as_ref().and_then(|spec| spec.host_users) {
+        Some(false) => {
+            Err("users of the pod's own (hostUsers: false) are not supported by this node"
+                .to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the kernel is told as the pod's host name; `Err` is for the user.
 pub(crate) fn kernel_name(pod: &Pod) -> Result<String, String> {
     let is_full = pod.spec.as_ref().and_then(|spec| spec.set_hostname_as_fqdn) == Some(true);

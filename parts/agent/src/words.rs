@@ -139,6 +139,7 @@ pub(crate) fn rejection_event(reason: &str) -> &'static str {
         "AppArmor" => "AppArmor",
         "PodOSNotSupported" => "PodOSNotSupported",
         "PodOSSelectorNodeLabelDoesNotMatch" => "PodOSSelectorNodeLabelDoesNotMatch",
+        "SupplementalGroupsPolicyNotSupported" => "SupplementalGroupsPolicyNotSupported",
         "SysctlForbidden" => "SysctlForbidden",
         "NodeShutdown" => "NodeShutdown",
         "Evicted" => "Evicted",

@@ -5,6 +5,7 @@
 //! the certificate of `kube-apiserver-kubelet-client`.
 
 mod backend;
+mod messages;
 mod options;
 mod pipe;
 
@@ -97,12 +98,16 @@ pub(crate) async fn answer(asked: Asked) -> Result<Response<Body>, Status> {
     }
 }
 
-async fn log(asked: Asked) -> Result<Response<Body>, Status> {
-    let name = &asked.target.name;
+async fn log(mut asked: Asked) -> Result<Response<Body>, Status> {
+    let wanted = messages::Wanted::of(&asked.parts.headers).map_err(|offered| {
+        let message = format!("requested protocol(s) are not supported: [{offered}]");
+        Status::failure(403, "Forbidden", message)
+    })?;
+    let name = asked.target.name.clone();
     let query = asked.parts.uri.query().unwrap_or_default();
-    let options = options::Log::read(query, name)?;
+    let options = options::Log::read(query, &name)?;
     let pod = asked.pod()?;
-    let container = options::container(&pod, name, &options.container)?;
+    let container = options::container(&pod, &name, &options.container)?;
     let node = text(&pod, "/spec/nodeName");
     if node.is_empty() {
         // as upstream: a pod that is nowhere has an empty log
@@ -117,11 +122,24 @@ async fn log(asked: Asked) -> Result<Response<Body>, Status> {
     let permit = asked.server.relays.begin(&asked.server)?;
     let relayed = asked.server.send(&place, pipe::get(&path, &place)).await?;
     let status = relayed.status();
+    if let (true, Some(wanted)) = (status.is_success(), wanted) {
+        let near = asked.upgrade();
+        let (answer, stop) = (wanted.switching(), asked.server.stop.clone());
+        asked.server.relays.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = wanted.send(near, relayed.into_body()) => {}
+            }
+            drop(permit);
+        });
+        return Ok(answer);
+    }
     if status.is_success() {
         return Ok(plain(counted(Body::new(relayed.into_body()), permit)));
     }
     let message = pipe::text(relayed.into_body()).await;
-    Err(refusal(status.as_u16(), name, message))
+    Err(refusal(status.as_u16(), &name, message))
 }
 
 /// Exec, attach and port-forward: a connection that becomes something else.
@@ -165,10 +183,7 @@ async fn upgraded(
 ) -> Result<Response<Body>, Status> {
     let server = Arc::clone(&asked.server);
     let permit = server.relays.begin(&server)?;
-    let near = hyper::upgrade::on(http::Request::from_parts(
-        std::mem::replace(&mut asked.parts, http::Request::new(()).into_parts().0),
-        (),
-    ));
+    let near = asked.upgrade();
     let mut far = server.send(place, onward).await?;
     if far.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         let (parts, body) = far.into_parts();
@@ -221,6 +236,13 @@ fn counted(body: Body, place: OwnedSemaphorePermit) -> Body {
 }
 
 impl Asked {
+    /// The caller's connection, once it has been told that it becomes something else.
+    fn upgrade(&mut self) -> hyper::upgrade::OnUpgrade {
+        let none = http::Request::new(()).into_parts().0;
+        let parts = std::mem::replace(&mut self.parts, none);
+        hyper::upgrade::on(http::Request::from_parts(parts, ()))
+    }
+
     fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
         let row = api::resource::by_plural("", "v1", plural)?;
         let record = shelf::find(&self.server.records, row, namespace, name)?;

@@ -48,7 +48,11 @@ pub(crate) const ROWS: &[Row] = &[
         "all ended well is Succeeded",
         All(&[
             Shows("init-order", "/status/phase", "Succeeded"),
-            Shows("init-order", "/status/containerStatuses/1/state/terminated/reason", "Completed"),
+            Shows(
+                "init-order",
+                "/status/containerStatuses/second/state/terminated/reason",
+                "Completed",
+            ),
         ]),
         Shows("ends", "/status/phase", "Failed"),
     ),
@@ -77,12 +81,12 @@ pub(crate) const ROWS: &[Row] = &[
         "E14",
         "exit codes and reasons: 0 is Completed, all others Error",
         All(&[
-            Shows("ends", "/status/containerStatuses/0/state/terminated/reason", "Completed"),
-            Shows("ends", "/status/containerStatuses/2/state/terminated/exitCode", "137"),
+            Shows("ends", "/status/containerStatuses/fine/state/terminated/reason", "Completed"),
+            Shows("ends", "/status/containerStatuses/killed/state/terminated/exitCode", "137"),
         ]),
         All(&[
-            Shows("ends", "/status/containerStatuses/1/state/terminated/exitCode", "3"),
-            Shows("ends", "/status/containerStatuses/1/state/terminated/reason", "Error"),
+            Shows("ends", "/status/containerStatuses/fails/state/terminated/exitCode", "3"),
+            Shows("ends", "/status/containerStatuses/fails/state/terminated/reason", "Error"),
         ]),
     ),
     row(
@@ -91,10 +95,10 @@ pub(crate) const ROWS: &[Row] = &[
         "E14 E61",
         "out of memory is OOMKilled and 137; a plain SIGKILL is not",
         All(&[
-            Shows("ends", "/status/containerStatuses/6/state/terminated/reason", "OOMKilled"),
-            Shows("ends", "/status/containerStatuses/6/state/terminated/exitCode", "137"),
+            Shows("ends", "/status/containerStatuses/memory/state/terminated/reason", "OOMKilled"),
+            Shows("ends", "/status/containerStatuses/memory/state/terminated/exitCode", "137"),
         ]),
-        Shows("ends", "/status/containerStatuses/2/state/terminated/reason", "Error"),
+        Shows("ends", "/status/containerStatuses/killed/state/terminated/reason", "Error"),
     ),
     row(
         "ends of containers",
@@ -102,12 +106,12 @@ pub(crate) const ROWS: &[Row] = &[
         "E14",
         "last words come from the message file, wherever it is; 4096 bytes of it at most",
         All(&[
-            Shows("ends", "/status/containerStatuses/0/state/terminated/message", "good\n"),
-            Shows("ends", "/status/containerStatuses/1/state/terminated/message", "why\n"),
+            Shows("ends", "/status/containerStatuses/fine/state/terminated/message", "good\n"),
+            Shows("ends", "/status/containerStatuses/fails/state/terminated/message", "why\n"),
         ]),
         Expect::Asks(|node| {
             let length =
-                node.field("ends", "/status/containerStatuses/5/state/terminated/message").len();
+                node.field("ends", "/status/containerStatuses/long/state/terminated/message").len();
             (length == 4096).then_some(()).ok_or_else(|| format!("{length} bytes"))
         }),
     ),
@@ -116,8 +120,8 @@ pub(crate) const ROWS: &[Row] = &[
         "ends",
         "E14",
         "FallbackToLogsOnError takes the end of the log, and only on error",
-        Shows("ends", "/status/containerStatuses/3/state/terminated/message", "from the log\n"),
-        Shows("ends", "/status/containerStatuses/4/state/terminated/message", ""),
+        Shows("ends", "/status/containerStatuses/log/state/terminated/message", "from the log\n"),
+        Shows("ends", "/status/containerStatuses/log-fine/state/terminated/message", ""),
     ),
     row(
         "ends of containers",
@@ -212,14 +216,14 @@ pub(crate) const ROWS: &[Row] = &[
         "probes-places",
         "E42",
         "grpc asks the health protocol: SERVING is success, NOT_SERVING is told by its name",
-        Shows("probes-grpc", "/status/containerStatuses/0/ready", "true"),
+        Shows("probes-grpc", "/status/containerStatuses/serves/ready", "true"),
         All(&[
             Event(
                 "probes-grpc",
                 "Unhealthy",
                 "Readiness probe failed: service unhealthy (responded with \"NOT_SERVING\")",
             ),
-            Shows("probes-grpc", "/status/containerStatuses/1/ready", "false"),
+            Shows("probes-grpc", "/status/containerStatuses/serves-not/ready", "false"),
         ]),
     ),
     row(
@@ -261,7 +265,7 @@ pub(crate) const ROWS: &[Row] = &[
             ),
             Event("probes-alive", "Unhealthy", "Liveness probe failed: sick"),
         ]),
-        Shows("probes-alive", "/status/containerStatuses/1/restartCount", "0"),
+        Shows("probes-alive", "/status/containerStatuses/lives/restartCount", "0"),
     ),
     row(
         "terminationGracePeriodSeconds",
@@ -269,12 +273,16 @@ pub(crate) const ROWS: &[Row] = &[
         "E43",
         "the probe's own grace (1 s) overrides the pod's (300 s)",
         Expect::Asks(|node| {
-            let count = node.field("probes-alive", "/status/containerStatuses/0/restartCount");
+            let count = node.field("probes-alive", "/status/containerStatuses/dies/restartCount");
             (count.parse::<u32>().unwrap_or(0) > 0)
                 .then_some(())
                 .ok_or_else(|| format!("restarts: {count}"))
         }),
-        Shows("probes-alive", "/status/containerStatuses/0/lastState/terminated/exitCode", "137"),
+        Shows(
+            "probes-alive",
+            "/status/containerStatuses/dies/lastState/terminated/exitCode",
+            "137",
+        ),
     ),
     row(
         "terminationGracePeriodSeconds",
@@ -295,7 +303,7 @@ pub(crate) const ROWS: &[Row] = &[
             "Container never failed startup probe, will be restarted",
         ),
         All(&[
-            Shows("probes-startup", "/status/containerStatuses/0/started", "false"),
+            Shows("probes-startup", "/status/containerStatuses/never/started", "false"),
             Expect::Asks(|node| {
                 let log = node.log("probes-startup/gated");
                 log.is_empty().then_some(()).ok_or_else(|| format!("{log:?}"))

@@ -165,7 +165,7 @@ pub(crate) const ROWS: &[Row] = &[
         "E13",
         "each container has a status of its own, with image and id by the runtime's name",
         Asks(|node| {
-            let id = node.field("burstable", "/status/containerStatuses/1/containerID");
+            let id = node.field("burstable", "/status/containerStatuses/d/containerID");
             id.starts_with("containerd://").then_some(()).ok_or(id)
         }),
         Shows("burstable", "/status/containerStatuses/2/name", ""),

@@ -144,3 +144,13 @@ fn a_host_name_in_full_is_the_kernels_only_where_it_is_asked_for_and_fits() {
     let problem = kernel_name(&pod(&"a".repeat(60), "s", true)).unwrap_err();
     assert!(problem.contains("is too long (64 characters is the max, 83 characters"), "{problem}");
 }
+
+#[test]
+fn a_pod_that_wants_users_of_its_own_does_not_get_the_nodes() {
+    let pod = |users: serde_json::Value| -> Pod {
+        serde_json::from_value(json!({"spec": {"containers": [], "hostUsers": users}})).unwrap()
+    };
+    assert!(users(&pod(json!(false))).unwrap_err().contains("hostUsers: false"));
+    assert_eq!(users(&pod(json!(true))), Ok(()));
+    assert_eq!(users(&pod(json!(null))), Ok(()));
+}

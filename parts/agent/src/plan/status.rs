@@ -124,6 +124,8 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
     let conditions = conditions::conditions(world, previous, &inits, &mains, phase, now);
     let ending =
         world.memory.ending.as_ref().filter(|_| phase == "Failed" && told.reason.is_none());
+    // in the order of their names, as upstream shows them; init containers in that of the pod
+    let (mains, added) = (by_name(mains), by_name(added));
     PodStatus {
         phase: Some(phase.to_owned()),
         reason: ending.map(|ending| ending.reason.to_owned()).or_else(|| told.reason.clone()),
@@ -142,6 +144,11 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
         ephemeral_container_statuses: (!added.is_empty()).then_some(added),
         ..PodStatus::default()
     }
+}
+
+fn by_name(mut list: Vec<ContainerStatus>) -> Vec<ContainerStatus> {
+    list.sort_by(|one, other| one.name.cmp(&other.name));
+    list
 }
 
 /// Times in objects have whole seconds.

@@ -26,7 +26,8 @@ impl Worker {
         }
         let uid = world.pod.metadata.uid.clone().unwrap_or_default();
         let config = config::sandbox(&world.pod, attempt, &context.setting(&uid));
-        let handler = match config::kernel_name(&world.pod) {
+        let handler = match config::users(&world.pod).and_then(|()| config::kernel_name(&world.pod))
+        {
             Ok(_) => context.handler(&world.pod).await,
             Err(problem) => Err(problem),
         };
