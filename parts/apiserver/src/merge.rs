@@ -6,9 +6,10 @@
 //! - [`track_update`]: after any other write, who owns what in `metadata.managedFields`.
 //!
 //! The sets of fields and their arithmetic are in `set`, documents walked along their types in `tree`, the
-//! entries of `managedFields` in `owners`.
+//! entries of `managedFields` in `owners`; what the maker of an object owns is told by `created`.
 
 mod apply;
+mod created;
 mod form;
 mod json;
 mod owners;

@@ -17,8 +17,8 @@ use hub::Hub;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use store::{Frames, Index, Store};
 use tokio::sync::{mpsc, oneshot};
 
@@ -50,7 +50,21 @@ pub struct Facts {
     pub fields: BTreeMap<&'static str, String>,
     /// When the server deletes the object by itself (events).
     pub expires: Option<jiff::Timestamp>,
+    /// The object itself, where requests read it again and again.
+    pub parsed: Parsed,
 }
+
+/// An object that was parsed once somebody asked for it. It follows from the bytes, so it has no part in comparisons.
+#[derive(Clone, Debug, Default)]
+pub struct Parsed(pub(crate) OnceLock<Arc<serde_json::Value>>);
+
+impl PartialEq for Parsed {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Parsed {}
 
 /// One object at one revision. `bytes` is the JSON answered to a GET, `metadata.resourceVersion` included.
 pub type Record = store::Row<Facts>;

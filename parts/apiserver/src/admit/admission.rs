@@ -16,14 +16,20 @@ pub(crate) mod totals;
 use crate::identity::Identity;
 use api::{Resource, Status};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
 
 /// Other objects, as they are now.
 pub trait View {
     /// One object; `namespace` is empty for cluster-scoped kinds.
-    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value>;
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>>;
     /// All objects of a kind, in a namespace or (empty) everywhere.
-    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value>;
+    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Value>>;
+    /// The labels of one object, where nothing else of it is wanted.
+    fn labels(&self, kind: (&str, &str), namespace: &str, name: &str) -> Option<Labels>;
 }
 
 /// What a request does.

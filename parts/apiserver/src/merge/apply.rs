@@ -1,9 +1,9 @@
 //! Server-side apply, and what every other write means for the ownership of fields.
 
-use super::form;
 use super::owners::{self, Owned, Owner, Owners};
 use super::set::Set;
 use super::tree::{self, Difference};
+use super::{created, form};
 use api::Status;
 use api::schema::{Origin, Type};
 use api::status::{Cause, Details};
@@ -91,17 +91,7 @@ fn nobodys() -> Set {
     for name in ["apiVersion", "kind", "metadata"] {
         set.insert_path(&[name]);
     }
-    for name in [
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "clusterName",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-    ] {
+    for name in created::NOBODYS {
         set.insert_path(&["metadata", name]);
     }
     set
@@ -116,6 +106,11 @@ pub fn track_update(
     manager: &Manager<'_>,
     kind: &'static Type,
 ) {
+    if old.is_none() && is_plain_create(new, manager, kind) {
+        let fields = created::owned(new, kind);
+        owners::write_first(new, &manager.owner(false), manager.time(), fields.into());
+        return;
+    }
     let nothing = json!({});
     let live = old.unwrap_or(&nothing);
     let known =
@@ -132,8 +127,19 @@ pub fn track_update(
     }
 }
 
+/// A create of a built-in kind by way of its collection whose writer says nothing of owners. DaemonSets have an
+/// annotation more in the form on which ownership is reckoned ([`reckoned`]).
+fn is_plain_create(new: &Value, manager: &Manager<'_>, kind: &Type) -> bool {
+    let says_owners = new.get("metadata").and_then(|metadata| metadata.get("managedFields"));
+    says_owners.is_none()
+        && new.get("metadata").is_some_and(Value::is_object)
+        && manager.subresource.is_empty()
+        && !kind.is_custom()
+        && kind.go_name() != DAEMON_SET
+}
+
 /// The owners after `new` took the place of `live`.
-fn updated(
+pub(super) fn updated(
     mut known: Owners,
     live: &Value,
     new: &Value,

@@ -43,7 +43,26 @@ fn part(old: &Value, new: &Value, node: Node, at: &str) -> (Value, Value) {
     (before.into(), after.into())
 }
 
-fn fill(value: &Value, node: Node) -> Value {
+/// What Go writes where a field is not set; a struct is told as an empty object. `None` where it writes nothing.
+pub(super) fn unset(kind: &Type, field: &Field) -> Option<Value> {
+    let default = match field.default {
+        Some("{}") => Some(Value::Object(Map::new())),
+        Some("\"\"") => Some(Value::String(String::new())),
+        text => text.and_then(|text| serde_json::from_str::<Value>(text).ok()),
+    };
+    match (field.node, default) {
+        (Node::Struct(_), Some(Value::Object(_))) => Some(Value::Object(Map::new())),
+        (_, default) if field.required => Some(default.unwrap_or(Value::Null)),
+        (_, Some(empty)) if empty == "" || empty == 0 => Some(empty),
+        (Node::Time, _) if is_moment_of_condition(kind, field) => Some(Value::Null),
+        (Node::List(_), _) if kind.name.ends_with("CustomResourceDefinitionStatus") => {
+            Some(Value::Null)
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn fill(value: &Value, node: Node) -> Value {
     match (value, node) {
         (Value::Object(fields), Node::Struct(kind)) => {
             let mut out: Map<String, Value> = fields
@@ -60,19 +79,10 @@ fn fill(value: &Value, node: Node) -> Value {
                 if kind.is_custom() || out.contains_key(field.name) {
                     continue;
                 }
-                let default =
-                    field.default.and_then(|text| serde_json::from_str::<Value>(text).ok());
-                let value = match (field.node, default) {
-                    (Node::Struct(_), Some(Value::Object(_))) => {
-                        fill(&Value::Object(Map::new()), field.node)
-                    }
-                    (_, default) if field.required => default.unwrap_or(Value::Null),
-                    (_, Some(empty)) if empty == "" || empty == 0 => empty,
-                    (Node::Time, _) if is_moment_of_condition(kind, field) => Value::Null,
-                    (Node::List(_), _) if kind.name.ends_with("CustomResourceDefinitionStatus") => {
-                        Value::Null
-                    }
-                    _ => continue,
+                let Some(value) = unset(kind, field) else { continue };
+                let value = match (&value, field.node) {
+                    (Value::Object(_), Node::Struct(_)) => fill(&value, field.node),
+                    _ => value,
                 };
                 out.insert(field.name.to_owned(), value);
             }
@@ -89,7 +99,7 @@ fn fill(value: &Value, node: Node) -> Value {
 }
 
 /// Empty lists and maps are not written in Go, unless the field has to be there.
-fn left_out(kind: &'static Type, name: &str, value: &Value) -> bool {
+pub(super) fn left_out(kind: &'static Type, name: &str, value: &Value) -> bool {
     kind.field(name).is_some_and(|field| {
         !field.required
             && matches!(field.node, Node::List(_) | Node::Map(_))

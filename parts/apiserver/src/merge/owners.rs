@@ -102,6 +102,17 @@ fn parse(entries: &[Value]) -> Option<Owners> {
     Some(owners)
 }
 
+/// Writes the one entry of who made an object, unless it owns nothing.
+pub(super) fn write_first(object: &mut Value, owner: &Owner, time: Option<String>, fields: Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    if fields.as_object().is_none_or(Map::is_empty) {
+        metadata.remove("managedFields");
+        return;
+    }
+    let entry = entry(owner, &owner.api_version, time, fields);
+    metadata.insert("managedFields".to_owned(), vec![entry].into());
+}
+
 /// Writes the entries into an object, or takes the field away when there are none.
 pub(super) fn write(object: &mut Value, owners: &Owners) {
     let Some(fields) = object.as_object_mut() else { return };
@@ -115,24 +126,28 @@ pub(super) fn write(object: &mut Value, owners: &Owners) {
     sorted.sort_by_key(|(owner, owned)| {
         (!owner.applies, owned.time.clone(), &owner.manager, &owned.api_version, &owner.subresource)
     });
-    let entries: Vec<Value> =
-        sorted.into_iter().map(|(owner, owned)| entry(owner, owned)).collect();
+    let entries: Vec<Value> = sorted
+        .into_iter()
+        .map(|(owner, owned)| {
+            entry(owner, &owned.api_version, owned.time.clone(), owned.fields.to_json())
+        })
+        .collect();
     metadata.insert("managedFields".to_owned(), entries.into());
 }
 
-fn entry(owner: &Owner, owned: &Owned) -> Value {
+fn entry(owner: &Owner, api_version: &str, time: Option<String>, fields: Value) -> Value {
     let mut out = Map::new();
     if !owner.manager.is_empty() {
         out.insert("manager".to_owned(), owner.manager.clone().into());
     }
     let operation = if owner.applies { "Apply" } else { "Update" };
     out.insert("operation".to_owned(), operation.into());
-    out.insert("apiVersion".to_owned(), owned.api_version.clone().into());
-    if let Some(time) = &owned.time {
-        out.insert("time".to_owned(), time.clone().into());
+    out.insert("apiVersion".to_owned(), api_version.into());
+    if let Some(time) = time {
+        out.insert("time".to_owned(), time.into());
     }
     out.insert("fieldsType".to_owned(), FIELDS_TYPE.into());
-    out.insert("fieldsV1".to_owned(), owned.fields.to_json());
+    out.insert("fieldsV1".to_owned(), fields);
     if !owner.subresource.is_empty() {
         out.insert("subresource".to_owned(), owner.subresource.clone().into());
     }

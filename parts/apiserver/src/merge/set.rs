@@ -34,9 +34,15 @@ impl Step {
         }
     }
 
-    fn text(&self) -> String {
+    /// A field as fieldsV1 has it.
+    pub(super) fn named(name: &str) -> String {
+        ["f:", name].concat()
+    }
+
+    /// As fieldsV1 has it.
+    pub(super) fn text(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            Self::Field(name) => Self::named(name),
             Self::Keys(keys) => format!("k:{keys}"),
             Self::Item(value) => format!("v:{value}"),
             Self::Index(index) => format!("i:{index}"),

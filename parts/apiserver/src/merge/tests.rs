@@ -1,5 +1,6 @@
 //! Patches and ownership by example and by law.
 
+mod creation;
 mod laws;
 mod ownership;
 mod patches;

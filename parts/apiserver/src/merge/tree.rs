@@ -3,7 +3,7 @@
 
 mod compare;
 
-pub(super) use compare::{Difference, compare};
+pub(super) use compare::{Difference, compare, gained};
 
 use super::set::{Set, Step};
 use super::strategic::shown as go_shown;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// How a node is walked.
-enum Shape {
+pub(super) enum Shape {
     /// As one value.
     Leaf,
     /// Field by field.
@@ -35,7 +35,7 @@ fn shape(node: Node) -> Shape {
 }
 
 /// The shape of a node that holds these values: what is only deduced goes by what is there.
-fn shape_of(node: Node, values: &[Option<&Value>]) -> Shape {
+pub(super) fn shape_of(node: Node, values: &[Option<&Value>]) -> Shape {
     let mut present = values.iter().filter_map(|value| *value);
     if matches!(node, Node::Deduced) && !present.all(Value::is_object) {
         return Shape::Leaf;
@@ -55,8 +55,18 @@ fn child(shape: &Shape, name: &str) -> Node {
     }
 }
 
+/// Whether an item says all keys of its list.
+pub(super) fn has_keys(list: &List, item: &Value) -> bool {
+    match list.kind {
+        ListKind::Map(keys) => {
+            keys.iter().all(|key| item.get(key).is_some_and(|value| !value.is_null()))
+        }
+        _ => true,
+    }
+}
+
 /// The step to an item.
-fn step(list: &List, item: &Value) -> Result<Step, String> {
+pub(super) fn step(list: &List, item: &Value) -> Result<Step, String> {
     match list.kind {
         ListKind::Map(keys) => {
             let Some(fields) = item.as_object() else {

@@ -1,6 +1,7 @@
 //! Between requests and records: keys, facts and the words for writes that did not happen.
 
-use crate::admit::{Strategy, admission, strategy_for};
+use crate::admit::admission::{self, Labels};
+use crate::admit::{Strategy, strategy_for};
 use crate::encode;
 use crate::records::{
     Action, Change, CommitError, Committed, Expected, Facts, Key, Query, Record, Records,
@@ -184,20 +185,49 @@ pub(crate) fn find(
     records.get(&key(row, namespace, name))
 }
 
+/// Collections whose objects are kept parsed once somebody asked for them: admission reads them with every new pod.
+/// Each is small and there are few; of a namespace's own (quotas, limits, accounts) a handful.
+const KEPT_PARSED: [&str; 6] = [
+    "/namespaces",
+    "/limitranges",
+    "/resourcequotas",
+    "/serviceaccounts",
+    "scheduling.k8s.io/priorityclasses",
+    "node.k8s.io/runtimeclasses",
+];
+
+/// The object of a record.
+fn read(record: &Record) -> Option<Arc<Value>> {
+    let parse = || encode::parse(&record.bytes).ok().map(Arc::new);
+    if !KEPT_PARSED.contains(&&*record.key.collection) {
+        return parse();
+    }
+    if let Some(known) = record.facts.parsed.0.get() {
+        return Some(Arc::clone(known));
+    }
+    let object = parse()?;
+    Some(Arc::clone(record.facts.parsed.0.get_or_init(|| object)))
+}
+
 /// Other objects, for admission.
 #[derive(Debug)]
 pub(crate) struct Sight<'a>(pub(crate) &'a Records);
 
 impl admission::View for Sight<'_> {
-    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        let record = self.0.get(&Key::new(format!("{group}/{plural}"), namespace, name))?;
-        encode::parse(&record.bytes).ok()
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        read(&*self.0.get(&Key::new(format!("{group}/{plural}"), namespace, name))?)
     }
 
-    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
+    fn labels(&self, kind: (&str, &str), namespace: &str, name: &str) -> Option<Labels> {
+        let (group, plural) = kind;
+        let record = self.0.get(&Key::new(format!("{group}/{plural}"), namespace, name))?;
+        Some(record.facts.labels.clone())
+    }
+
+    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Value>> {
         let collection = format!("{group}/{plural}");
         let query = Query { namespace, ..Query::all(&collection) };
         let found = self.0.list(&query).map(|snapshot| snapshot.records).unwrap_or_default();
-        found.iter().filter_map(|record| encode::parse(&record.bytes).ok()).collect()
+        found.iter().filter_map(|record| read(record)).collect()
     }
 }

@@ -106,6 +106,7 @@ impl Pod {
             labels: BTreeMap::from([("app".to_owned(), self.app.clone())]),
             fields: BTreeMap::from([("spec.nodeName", self.node.clone())]),
             expires: self.expires.map(|second| jiff::Timestamp::from_second(second).unwrap()),
+            ..Facts::default()
         }
     }
 }

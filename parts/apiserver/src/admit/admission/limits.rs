@@ -6,6 +6,7 @@ use crate::admit::json::{Json, JsonMut};
 use api::{Quantity, Status};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Tells a pod's reader what was filled in.
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
@@ -24,7 +25,7 @@ pub(super) fn concern(attributes: &Attributes<'_>) -> bool {
         }
 }
 
-fn ranges(attributes: &Attributes<'_>, view: &dyn View) -> Vec<Value> {
+fn ranges(attributes: &Attributes<'_>, view: &dyn View) -> Vec<Arc<Value>> {
     view.list("", "limitranges", attributes.namespace)
 }
 

@@ -5,6 +5,7 @@ use crate::admit::json::{Json, JsonMut};
 use crate::admit::priorityclass::SYSTEM;
 use api::Status;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 const GROUP: &str = "scheduling.k8s.io";
 
@@ -31,12 +32,14 @@ pub(super) fn resolve(
     let class = if asked.is_empty() {
         everyones(view)
     } else {
-        let found = view.get(GROUP, "priorityclasses", "", &asked).or_else(|| built_in(&asked));
+        let found = view
+            .get(GROUP, "priorityclasses", "", &asked)
+            .or_else(|| built_in(&asked).map(Arc::new));
         Some(found.ok_or_else(|| {
             attributes.forbidden(&format!("no PriorityClass with name {asked} was found"))
         })?)
     };
-    let class = class.unwrap_or_else(|| json!({"value": 0}));
+    let class = class.unwrap_or_else(|| Arc::new(json!({"value": 0})));
     let value = class.int("value").unwrap_or(0);
     let policy = match class.text("preemptionPolicy") {
         "" => PREEMPTS,
@@ -66,7 +69,7 @@ pub(super) fn resolve(
 }
 
 /// The class for pods that name none: of several, that of the lowest value.
-fn everyones(view: &dyn View) -> Option<Value> {
+fn everyones(view: &dyn View) -> Option<Arc<Value>> {
     view.list(GROUP, "priorityclasses", "")
         .into_iter()
         .filter(|class| class.flag("globalDefault"))

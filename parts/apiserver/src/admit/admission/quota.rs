@@ -13,6 +13,7 @@ use crate::admit::pod::quality;
 use api::{Quantity, Status};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Amounts that containers have to state where a quota counts them. Upstream calls it a mistake not to be repeated
 /// for others.
@@ -83,7 +84,7 @@ pub fn charges(
     let meter = Meter::of(attributes);
     let quotas = view.list("", "resourcequotas", attributes.namespace);
     let mut pertinent = Vec::new();
-    let owed = |quota: &Value| !paid.contains(quota.at("metadata").text("name"));
+    let owed = |quota: &Arc<Value>| !paid.contains(quota.at("metadata").text("name"));
     for quota in quotas.into_iter().filter(owed) {
         let hard = totals::read(quota.at("status").at("hard"));
         let counted: BTreeSet<&str> =
@@ -119,7 +120,7 @@ pub fn charges(
     for quota in pertinent {
         let before = attributes.old.filter(|old| meter.in_scope(&quota, old));
         let delta = before.map_or_else(|| usage.clone(), |old| rise(&usage, &meter.usage(old)));
-        found.extend(charge(quota, delta, attributes)?);
+        found.extend(charge(&quota, delta, attributes)?);
     }
     Ok(found)
 }
@@ -135,7 +136,7 @@ fn rise(usage: &Amounts, before: &Amounts) -> Amounts {
 }
 
 fn charge(
-    quota: Value,
+    quota: &Value,
     mut delta: Amounts,
     attributes: &Attributes<'_>,
 ) -> Result<Option<Charge>, Status> {
@@ -168,7 +169,7 @@ fn charge(
     }
     let mut new = quota.clone();
     new.object("status").set("used", totals::write(&used));
-    Ok(Some(Charge { old: quota, new }))
+    Ok(Some(Charge { old: quota.clone(), new }))
 }
 
 /// How objects of one kind are counted.

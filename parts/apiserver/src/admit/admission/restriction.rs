@@ -163,7 +163,7 @@ fn own_pod(
         }
         (Operation::Create, "eviction") => {
             let pod = view.get("", "pods", attributes.namespace, attributes.name);
-            if pod.as_ref().is_none_or(here) {
+            if pod.as_deref().is_none_or(here) {
                 return Ok(());
             }
             let why = format!("node {node:?} can only evict pods with spec.nodeName set to itself");

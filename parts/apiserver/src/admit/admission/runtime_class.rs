@@ -4,6 +4,7 @@ use super::{Attributes, View, totals};
 use crate::admit::json::{Json, JsonMut};
 use api::Status;
 use serde_json::Value;
+use std::sync::Arc;
 
 const MISMATCH: &str = "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead";
 
@@ -12,7 +13,7 @@ fn class_of(
     pod: &Value,
     attributes: &Attributes<'_>,
     view: &dyn View,
-) -> Result<Option<Value>, Status> {
+) -> Result<Option<Arc<Value>>, Status> {
     let spec = pod.at("spec");
     if !spec.has("runtimeClassName") {
         return Ok(None);

@@ -5,6 +5,7 @@ use crate::admit::json::{Json, JsonMut};
 use api::Status;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// As whom pods run that do not say.
 const DEFAULT: &str = "default";
@@ -28,7 +29,11 @@ fn is_mirror(pod: &Value) -> bool {
     pod.at("metadata").at("annotations").has(MIRROR)
 }
 
-fn account_of(pod: &Value, attributes: &Attributes<'_>, view: &dyn View) -> Result<Value, Status> {
+fn account_of(
+    pod: &Value,
+    attributes: &Attributes<'_>,
+    view: &dyn View,
+) -> Result<Arc<Value>, Status> {
     let (namespace, name) = (attributes.namespace, pod.at("spec").text("serviceAccountName"));
     view.get("", "serviceaccounts", namespace, name).ok_or_else(|| {
         attributes.forbidden(&format!(

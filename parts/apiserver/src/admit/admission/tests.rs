@@ -14,13 +14,28 @@ impl Known {
 }
 
 impl View for Known {
-    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.0.get(&format!("{group}/{plural}/{namespace}/{name}")).cloned()
+    fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        self.0.get(&format!("{group}/{plural}/{namespace}/{name}")).cloned().map(Arc::new)
     }
 
-    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Value> {
+    fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Value>> {
         let prefix = format!("{group}/{plural}/{namespace}");
-        self.0.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(_, v)| v.clone()).collect()
+        self.0
+            .iter()
+            .filter(|(key, _)| key.starts_with(&prefix))
+            .map(|(_, v)| Arc::new(v.clone()))
+            .collect()
+    }
+
+    fn labels(&self, (group, plural): (&str, &str), namespace: &str, name: &str) -> Option<Labels> {
+        let object = self.get(group, plural, namespace, name)?;
+        let labels = object.at("metadata").at("labels").as_object()?.clone();
+        Some(
+            labels
+                .into_iter()
+                .map(|(key, value)| (key, value.as_str().unwrap_or_default().to_owned()))
+                .collect(),
+        )
     }
 }
 

@@ -21,10 +21,11 @@ pub(super) fn copy(object: &mut Value, attributes: &Attributes<'_>, view: &dyn V
     if node.is_empty() {
         return;
     }
-    let Some(node) = view.get("", "nodes", "", node) else { return };
+    let Some(labels) = view.labels(("", "nodes"), "", node) else { return };
     for label in LABELS {
-        let value = node.at("metadata").at("labels").at(label);
-        if value.is_string() && !object.at("metadata").at("labels").has(label) {
+        if let Some(value) = labels.get(label)
+            && !object.at("metadata").at("labels").has(label)
+        {
             object.object("metadata").object("labels").set(label, value.clone());
         }
     }

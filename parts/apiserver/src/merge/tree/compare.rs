@@ -33,6 +33,12 @@ pub(in crate::merge) fn compare(old: &Value, new: &Value, kind: &'static Type) -
     differ(Some(old), Some(new), Node::Struct(kind)).1
 }
 
+/// Whether a value is new or another than before, and which fields below it are.
+pub(in crate::merge) fn gained(old: Option<&Value>, new: &Value, node: Node) -> (bool, Set) {
+    let (fate, found) = differ(old, Some(new), node);
+    (matches!(fate, Fate::Added | Fate::Modified), found.added.union(&found.modified))
+}
+
 /// What became of a value itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
