@@ -44,6 +44,14 @@ pub use queue::{Job, Queue, QueueLimits};
 pub use tasks::Tasks;
 pub use work::{brief, feed, work};
 
+/// The API's own words of an error, which conditions and events repeat.
+pub fn words_of(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// What `app` builds once and hands to every part: time, chance, tasks and figures.
 #[derive(Clone, Debug)]
 pub struct Setup {

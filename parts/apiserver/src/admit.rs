@@ -196,6 +196,11 @@ pub trait Strategy: Sync + std::fmt::Debug {
         table::PLAIN
     }
 
+    /// What is said of the whole row of one object.
+    fn row_condition(&self, _object: &Value) -> Option<Value> {
+        None
+    }
+
     /// Cells of one object, one for each column.
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         table::plain_cells(object, now)

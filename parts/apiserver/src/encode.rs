@@ -1,6 +1,7 @@
 //! Answers: objects as their stored bytes, lists by joining bytes, tables and metadata where asked for.
 
 pub(crate) mod convert;
+mod escape;
 pub mod frame;
 pub mod negotiate;
 pub mod table;
@@ -223,8 +224,10 @@ pub fn go_package(group: &str) -> &str {
 }
 
 fn append(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    let from = out.len();
     // Writing a Value or a str into memory has no way to fail.
     let _written = serde_json::to_writer(&mut *out, value);
+    escape::as_go(out, from);
 }
 
 fn yaml(value: &Value) -> String {

@@ -1,5 +1,7 @@
 //! The API as a client sees it, in process: writes, reads, watches, deletes.
 
+#[path = "verbs/corners.rs"]
+mod corners;
 #[path = "verbs/custom.rs"]
 mod custom;
 #[path = "verbs/harness.rs"]

@@ -8,9 +8,9 @@ use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kit::{Cache, Change, Clock, Key, Queue};
 use kube::api::{DeleteParams, ListParams, PostParams};
-use kube::core::PartialObjectMeta;
+use kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::discovery::{Discovery, Scope, verbs};
-use kube::{Api, Client, core::DynamicObject};
+use kube::{Api, Client};
 use plan::Left;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Emptier {
         let discovery = match discovered {
             Ok(discovery) => discovery,
             Err(error) => {
-                let left = Left { discovery_error: Some(error.to_string()), ..Left::default() };
+                let left = Left { discovery_error: Some(kit::words_of(&error)), ..Left::default() };
                 self.report(&namespace, &left).await?;
                 return Err(error);
             }
@@ -91,7 +91,7 @@ impl Emptier {
         Ok(Some(left.wait()))
     }
 
-    /// Deletes everything of every kind; what is left afterwards.
+    /// Deletes everything of every kind, and pods before all else; what is left afterwards.
     async fn empty(&self, namespace: &str, discovery: &Discovery) -> Left {
         let mut kinds = Vec::new();
         for group in discovery.groups_alphabetical() {
@@ -106,6 +106,19 @@ impl Emptier {
         }
         // events last: deleting the rest may still write some
         kinds.sort_by_key(|(resource, _)| (resource.plural == "events", resource.plural.clone()));
+        let is_pods = |(resource, _): &(ApiResource, bool)| {
+            plan::goes_first(&resource.group, &resource.plural)
+        };
+        let (pods, others) = kinds.into_iter().partition(is_pods);
+        let mut left = Left::default();
+        self.empty_kinds(namespace, pods, &mut left).await;
+        if left.is_nothing() {
+            self.empty_kinds(namespace, others, &mut left).await;
+        }
+        left
+    }
+
+    async fn empty_kinds(&self, namespace: &str, kinds: Vec<(ApiResource, bool)>, left: &mut Left) {
         let mut results = futures::stream::iter(kinds)
             .map(|(resource, at_once)| async move {
                 let api: Api<DynamicObject> =
@@ -114,14 +127,14 @@ impl Emptier {
                 (resource, result)
             })
             .buffered(KINDS_AT_ONCE_MAX);
-        let mut left = Left::default();
         while let Some((resource, result)) = results.next().await {
             match result {
                 Ok(objects) => left.add(&resource.plural, &resource.group, &objects),
-                Err(error) => left.errors.push(format!("{}: {error}", resource.plural)),
+                Err(error) => {
+                    left.errors.push(format!("{}: {}", resource.plural, kit::words_of(&error)));
+                }
             }
         }
-        left
     }
 
     /// Writes the conditions, if they change.

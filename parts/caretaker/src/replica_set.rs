@@ -143,7 +143,7 @@ impl<K: Kind> Keeper<K> {
         let world = World { set: Arc::clone(&set), owned, deleting };
         let plan = plan::plan(&world, now);
         let outcome = self.act(&world, &plan, key).await;
-        let failure = outcome.as_ref().err().map(|(reason, error)| (*reason, error.to_string()));
+        let failure = outcome.as_ref().err().map(|(reason, error)| (*reason, kit::words_of(error)));
         let mut status = plan::status(&world, failure.as_ref().map(|(r, m)| (*r, m.as_str())), now);
         if !K::COUNTS_TERMINATING {
             status.terminating_replicas = None;
@@ -274,7 +274,7 @@ impl<K: Kind> Keeper<K> {
             }
             Err(kube::Error::Api(status)) if is_namespace_ending(&status) => Ok(()),
             Err(error) => {
-                let text = format!("Error creating: {}", words_of(&error));
+                let text = format!("Error creating: {}", kit::words_of(&error));
                 self.events.publish(Note::warning(
                     K::reference(set),
                     words::REASON_FAILED_CREATE,
@@ -308,7 +308,7 @@ impl<K: Kind> Keeper<K> {
             }
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => {
-                let text = format!("Error deleting: {}", words_of(&error));
+                let text = format!("Error deleting: {}", kit::words_of(&error));
                 self.events.publish(Note::warning(
                     K::reference(set),
                     words::REASON_FAILED_DELETE,
@@ -352,12 +352,4 @@ fn is_namespace_ending(status: &kube::core::Status) -> bool {
             .details
             .as_ref()
             .is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
-}
-
-/// The API's own words of an error.
-fn words_of(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
 }

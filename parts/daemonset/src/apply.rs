@@ -57,12 +57,12 @@ impl Outcome {
     fn refused(&mut self, node: &str, set: &str, error: &kube::Error) {
         if (400..500).contains(&code(error)) && ![408, 409, 429].contains(&code(error)) {
             self.refused.insert(node.to_owned());
-            self.refusal = Some(bodies::without_made_name(set, &message(error)));
+            self.refusal = Some(bodies::without_made_name(set, &kit::words_of(error)));
         }
     }
 
     fn went_wrong(&mut self, what: &str, error: &kube::Error) {
-        let why = || format!("{what}: {}", message(error));
+        let why = || format!("{what}: {}", kit::words_of(error));
         self.wrong.get_or_insert_with(why);
     }
 }
@@ -302,7 +302,7 @@ impl Act<'_> {
                     // the namespace is on its way out, and the set with it
                     Err(error) if is_namespace_terminating(&error) => {}
                     Err(error) => {
-                        self.tell(Event::not_created(&message(&error)));
+                        self.tell(Event::not_created(&kit::words_of(&error)));
                         outcome.refused(&create.node, &self.set.name, &error);
                         outcome.went_wrong("creating a pod", &error);
                     }
@@ -345,7 +345,7 @@ impl Act<'_> {
                 }
                 Err(error) if code(&error) == 404 => outcome.ending.push(delete.pod.clone()),
                 Err(error) => {
-                    self.tell(Event::not_deleted(&message(&error)));
+                    self.tell(Event::not_deleted(&kit::words_of(&error)));
                     outcome.went_wrong("deleting a pod", &error);
                 }
             }
@@ -389,14 +389,6 @@ fn code(error: &kube::Error) -> u16 {
     match error {
         kube::Error::Api(status) => status.code,
         _ => 0,
-    }
-}
-
-/// The API's own words, which events repeat.
-fn message(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
     }
 }
 

@@ -80,7 +80,8 @@ impl Hand {
             }
             Err(error) => {
                 tracing::warn!(pod = name, node, %error, "not bound; trying again");
-                self.tell(&pod, words::SCHEDULER_ERROR, &error.to_string(), Nominate::Same).await;
+                self.tell(&pod, words::SCHEDULER_ERROR, &kit::words_of(&error), Nominate::Same)
+                    .await;
                 Done::Unbound { pod, lost: false }
             }
         }

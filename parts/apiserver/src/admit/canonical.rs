@@ -138,7 +138,8 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
         let of_deployment = name == "replicas" && kind.name.ends_with("DeploymentStatus");
         match (&field.node, &*value) {
             (Node::Text, Value::String(text)) => {
-                !text.is_empty() || TEXTS_KEPT.contains(&name.as_str())
+                !text.is_empty()
+                    || (TEXTS_KEPT.contains(&name.as_str()) && !is_plain_text(kind, name))
             }
             (Node::Bool, Value::Bool(false)) => {
                 !FLAGS_DROPPED.contains(&name.as_str()) && !flag_of_mount
@@ -153,6 +154,11 @@ fn of_struct(kind: &'static Type, value: &mut Value) {
             _ => true,
         }
     });
+}
+
+/// Texts of names that are pointers elsewhere, which mean nothing when empty.
+fn is_plain_text(kind: &Type, name: &str) -> bool {
+    matches!((kind.go_name(), name), ("Subject", "apiGroup") | ("Event", "type"))
 }
 
 /// Numbers of names that are pointers elsewhere, which mean nothing when 0.
@@ -171,6 +177,9 @@ fn is_pointer(kind: &Type, name: &str) -> bool {
         (kind.name, name),
         ("io.k8s.api.discovery.v1.EndpointPort", "name")
             | ("io.k8s.api.storage.v1.VolumeNodeResources", "count")
+            | ("io.k8s.api.storage.v1.CSIDriverSpec", "fsGroupPolicy")
+            | ("io.k8s.api.networking.v1.NetworkPolicyPort", "protocol")
+            | ("io.k8s.api.core.v1.CSIVolumeSource", "fsType")
     )
 }
 

@@ -25,7 +25,7 @@ impl Strategy for CsiDriver {
         for flag in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
             spec.fill(flag, false);
         }
-        spec.fill_text("fsGroupPolicy", "ReadWriteOnceWithFSType");
+        spec.fill("fsGroupPolicy", "ReadWriteOnceWithFSType");
         if spec.list("volumeLifecycleModes").is_empty() {
             spec.set("volumeLifecycleModes", json!(["Persistent"]));
         }

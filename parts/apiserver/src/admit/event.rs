@@ -3,7 +3,7 @@
 
 use super::faults::{Faults, IMMUTABLE, invalid_shown, needed, qualified};
 use super::json::{Json, JsonMut};
-use super::{Column, Context, Strategy, table};
+use super::{Column, Context, Strategy, metadata, table};
 use api::{FieldError, Path};
 use serde_json::{Value, json};
 
@@ -52,6 +52,11 @@ impl Strategy for CoreEvent {
         fill(object, &CORE);
         object.fill(CORE.component, "");
         object.fill("reportingInstance", "");
+    }
+
+    /// Upstream judges no more than this of events that come by way of the core group.
+    fn name_faults(&self, name: &str, prefix: bool) -> Vec<String> {
+        metadata::name_is_path_segment(name, prefix)
     }
 
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {

@@ -27,6 +27,17 @@ const INFO: [&str; 10] = [
     "architecture",
 ];
 
+/// Configuration by way of the API is no more; only where it is still set does it stay.
+fn drop_removed(object: &mut Value, old: &Value) {
+    for (half, key) in [("spec", "configSource"), ("status", "config")] {
+        if !old.at(half).has(key)
+            && let Some(half) = object.present(half)
+        {
+            half.unset(key);
+        }
+    }
+}
+
 impl Strategy for Node {
     fn default(&self, object: &mut Value) {
         let spec = object.object("spec");
@@ -54,6 +65,14 @@ impl Strategy for Node {
                 }
             }
         }
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
+        drop_removed(object, &Value::Null);
+    }
+
+    fn prepare_update(&self, object: &mut Value, old: &Value, _context: &Context<'_>) {
+        drop_removed(object, old);
     }
 
     fn has_halves(&self) -> bool {

@@ -53,6 +53,7 @@ impl Strategy for Pod {
         defaults::fill_pod(spec);
         let status = object.object("status");
         status.fill_text("phase", "Pending");
+        status::settle_addresses(status);
         for condition in status.items("conditions") {
             for key in ["lastProbeTime", "lastTransitionTime"] {
                 if !condition.has(key) {
@@ -89,7 +90,7 @@ impl Strategy for Pod {
                 object.restore("spec", old);
                 let meta = object.object("metadata");
                 meta.restore("ownerReferences", old.at("metadata"));
-                object.object("status").restore("qosClass", old.at("status"));
+                status::keep_what_is_not_said(object.object("status"), old.at("status"));
             }
             "ephemeralcontainers" => {
                 let added = object.at("spec").clone();
@@ -194,6 +195,10 @@ impl Strategy for Pod {
 
     fn cells(&self, object: &Value, now: jiff::Timestamp) -> Vec<Value> {
         cells::of(object, now)
+    }
+
+    fn row_condition(&self, object: &Value) -> Option<Value> {
+        cells::condition_of_row(object)
     }
 }
 

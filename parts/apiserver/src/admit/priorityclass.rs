@@ -31,7 +31,7 @@ pub(crate) struct PriorityClass;
 impl Strategy for PriorityClass {
     fn default(&self, object: &mut Value) {
         object.fill("value", 0);
-        object.fill_text("preemptionPolicy", "PreemptLowerPriority");
+        object.fill("preemptionPolicy", "PreemptLowerPriority");
     }
 
     fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {

@@ -137,7 +137,8 @@ pub(crate) fn selector(selector: &Value) -> Value {
         };
         parts.push((key.to_owned(), text));
     }
-    parts.sort();
+    // Of one key: as they were written, labels first.
+    parts.sort_by(|(one, _), (other, _)| one.cmp(other));
     let texts: Vec<String> = parts.into_iter().map(|(_, text)| text).collect();
     joined(&texts, "<none>")
 }

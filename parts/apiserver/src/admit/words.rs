@@ -6,7 +6,9 @@ pub(crate) fn port_name(text: &str) -> Vec<String> {
     if text.len() > 15 {
         faults.push("must be no more than 15 characters".to_owned());
     }
-    if !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+    if text.is_empty()
+        || !text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    {
         faults
             .push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
     }

@@ -62,6 +62,18 @@ fn parse_number(text: &str) -> Result<i64, Status> {
     })
 }
 
+/// A revision as Go reads one.
+///
+/// # Errors
+/// Go's words for what is none.
+pub(crate) fn unsigned(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if is_number { "value out of range" } else { "invalid syntax" };
+        format!("strconv.ParseUint: parsing {}: {why}", quote(text))
+    })
+}
+
 /// Text in quotes as Go's `%q` prints it.
 pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -304,8 +316,7 @@ pub(crate) fn check_manager(manager: &str, path: &Path, errors: &mut Vec<FieldEr
 }
 
 fn read_dry_run(asked: &[String], errors: &mut Vec<FieldError>) -> bool {
-    let asked: Vec<&String> = asked.iter().filter(|value| !value.is_empty()).collect();
-    if asked.iter().any(|value| *value != "All") {
+    if asked.iter().any(|value| value != "All") {
         let shown: Vec<String> = asked.iter().map(|value| quote(value)).collect();
         errors.push(not_supported("dryRun", &format!("[{}]", shown.join(",")), &["All"]));
     }

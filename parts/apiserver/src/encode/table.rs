@@ -66,7 +66,11 @@ pub fn row(source: &Source, object: &Value, version: &str) -> Value {
         Include::Object => object.clone(),
         Include::Nothing => Value::Null,
     };
-    json!({ "cells": source.strategy.cells(object, source.now), "object": shown })
+    let mut row = json!({ "cells": source.strategy.cells(object, source.now), "object": shown });
+    if let Some(condition) = source.strategy.row_condition(object) {
+        row["conditions"] = json!([condition]);
+    }
+    row
 }
 
 /// A field of old that `apps/v1` shows as an annotation; it is no part of the metadata proper.

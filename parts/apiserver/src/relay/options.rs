@@ -225,10 +225,8 @@ pub(super) fn container(pod: &Value, name: &str, asked: &str) -> Result<String, 
     }
     let mut text = format!("a container name must be specified for pod {name}");
     if !mains.is_empty() {
-        text = format!("{text}, choose one of: [{}]", mains.join(" "));
-        if !inits.is_empty() {
-            text = format!("{text} or one of the init containers: [{}]", inits.join(" "));
-        }
+        let all: Vec<&str> = inits.into_iter().chain(mains).chain(ephemerals).collect();
+        text = format!("{text}, choose one of: [{}]", all.join(" "));
     }
     Err(Status::bad_request(text))
 }

@@ -72,7 +72,7 @@ fn a_container_is_named_or_the_only_one() {
     let message = |asked| options::container(&pod, "p", asked).unwrap_err().message;
     assert_eq!(
         message(""),
-        "a container name must be specified for pod p, choose one of: [a b] or one of the init containers: [i]"
+        "a container name must be specified for pod p, choose one of: [i a b e]"
     );
     assert_eq!(message("z"), "container z is not valid for pod p");
     for one in ["a", "b", "i", "e"] {

@@ -2,7 +2,7 @@
 
 use super::{Call, shelf};
 use crate::custom::Kind;
-use crate::decode::options::{ListOptions, Match, quote};
+use crate::decode::options::{ListOptions, Match, quote, unsigned};
 use crate::encode::{ListMeta, Reply};
 use crate::records::{Compacted, Filter, Key, Query, Record, Records, Snapshot};
 use api::Status;
@@ -42,7 +42,20 @@ pub(crate) async fn get(call: &Call) -> Result<Reply, Status> {
 /// Answers a GET of a collection.
 pub(crate) async fn list(call: &Call, options: &ListOptions) -> Result<Reply, Status> {
     let selection = Selection::read(call, options)?;
-    let page = Page::read(call, options, &selection).await?;
+    let (found, meta) = found(call, options, &selection, false).await?;
+    let objects: Vec<Bytes> =
+        found.records.iter().map(|record| shelf::shown(call.row, record)).collect();
+    call.source().list(&meta, &objects)
+}
+
+/// What a list finds. `paged`: it is read in pages whether or not the caller asks for them.
+pub(crate) async fn found(
+    call: &Call,
+    options: &ListOptions,
+    selection: &Selection,
+    paged: bool,
+) -> Result<(Snapshot, ListMeta), Status> {
+    let page = Page::read(call, options, selection, paged).await?;
     let query = Query {
         namespace: &selection.namespace,
         at: page.at,
@@ -66,9 +79,7 @@ pub(crate) async fn list(call: &Call, options: &ListOptions) -> Result<Reply, St
         continue_token: continue_token.unwrap_or_default(),
         remaining: (selection.is_everything && found.remaining > 0).then_some(found.remaining),
     };
-    let objects: Vec<Bytes> =
-        found.records.iter().map(|record| shelf::shown(call.row, record)).collect();
-    call.source().list(&meta, &objects)
+    Ok((found, meta))
 }
 
 /// Reads a resourceVersion; empty is `None`. The error is Kubernetes' wording.
@@ -76,10 +87,9 @@ pub(crate) fn parse_version(text: &str) -> Result<Option<u64>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
-        let shown = quote(text);
-        format!("resourceVersion: Invalid value: {shown}: strconv.ParseUint: parsing {shown}: invalid syntax")
-    })
+    unsigned(text)
+        .map(Some)
+        .map_err(|why| format!("resourceVersion: Invalid value: {}: {why}", quote(text)))
 }
 
 /// Waits until a revision is there; 504 when it does not come.
@@ -115,6 +125,7 @@ impl Page {
         call: &Call,
         options: &ListOptions,
         selection: &Selection,
+        paged: bool,
     ) -> Result<Self, Status> {
         let limit = options.limit.unwrap_or(0);
         if !options.continue_token.is_empty() {
@@ -131,7 +142,7 @@ impl Page {
         reach(call, version).await?;
         let exact = options.matching == Some(Match::Exact)
             || (options.matching.is_none()
-                && limit > 0
+                && (paged || limit > 0)
                 && version.is_some_and(|version| version > 0));
         Ok(match version {
             // What is in memory is at hand whole, so a page would save nothing: upstream's habit for 0.

@@ -89,7 +89,8 @@ async fn assign(call: &Call, binding: &Value, node: &str, dry_run: bool) -> Resu
         }
         let version = text(binding, "resourceVersion");
         if !version.is_empty() && version != record.revision.to_string() {
-            return Err(shelf::conflict(call.row, call.name()));
+            let stored = record.revision.to_string();
+            return Err(update::failed_precondition(call, "ResourceVersion", &version, &stored));
         }
         may_be_bound(&pod)
             .map_err(|why| Status::conflict("", "pods/binding", call.name(), &why))?;
@@ -361,9 +362,18 @@ fn spend(budget: &mut Value, pod: &str, now: jiff::Timestamp) -> Result<(), Stat
         return Err(Status::forbidden("policy", "poddisruptionbudgets", &name, why));
     }
     if allowed == 0 {
-        let why = if healthy <= desired {
+        let denied = denial(status);
+        let why = if let Some(("SyncFailed", said)) = denied {
+            format!(
+                "The disruption budget {name} does not allow evicting pods currently because it failed sync: {said}"
+            )
+        } else if healthy <= desired {
             format!(
                 "The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
+            )
+        } else if let Some((reason, said)) = denied {
+            format!(
+                "The disruption budget {name} does not allow evicting pods currently ({reason}): {said}"
             )
         } else {
             format!("The disruption budget {name} does not allow evicting pods currently")
@@ -379,6 +389,15 @@ fn spend(budget: &mut Value, pod: &str, now: jiff::Timestamp) -> Result<(), Stat
         insufficient(status, generation, now);
     }
     Ok(())
+}
+
+/// Reason and message of a budget that says by its condition that nothing may be disrupted.
+fn denial(status: &serde_json::Map<String, Value>) -> Option<(&str, &str)> {
+    let conditions = status.get("conditions").and_then(Value::as_array)?;
+    let found = conditions.iter().find(|condition| condition["type"] == "DisruptionAllowed")?;
+    let text = |key: &str| found.get(key).and_then(Value::as_str).unwrap_or_default();
+    (text("status") == "False" && !text("message").is_empty())
+        .then(|| (text("reason"), text("message")))
 }
 
 fn insufficient(

@@ -6,7 +6,7 @@ use crate::admit::admission;
 use crate::decode;
 use crate::decode::options::{DeleteOptions, ListOptions, Propagation};
 use crate::encode::{self, Reply};
-use crate::records::{CommitError, Expected, Query, Record};
+use crate::records::{CommitError, Expected, Record};
 use crate::verbs::update::ROUNDS_MAX;
 use api::Status;
 use axum::body::Body;
@@ -39,14 +39,12 @@ pub(crate) async fn one(call: &Call, body: Body) -> Result<Reply, Status> {
     Ok(Reply::status(&status, call.form.format))
 }
 
-/// Answers a DELETE of a collection: the list as it was before.
+/// Answers a DELETE of a collection, or of one page of it: the list as it was before.
 pub(crate) async fn collection(call: &Call, body: Body) -> Result<Reply, Status> {
     let options = options(call, body).await?;
     let listing = ListOptions::read(&call.query, false)?;
     let selection = list::Selection::read(call, &listing)?;
-    let query = Query { namespace: &selection.namespace, ..Query::all(call.row.storage) };
-    let found = selection.list(&call.server.records, query);
-    let found = found.map_err(|compacted| Status::expired(compacted.to_string()))?;
+    let (found, meta) = list::found(call, &listing, &selection, true).await?;
     for record in &found.records {
         match delete(call, &record.key.namespace, &record.key.name, &options).await {
             Err(status) if status.is_not_found() => {}
@@ -54,7 +52,6 @@ pub(crate) async fn collection(call: &Call, body: Body) -> Result<Reply, Status>
             Ok(_) => {}
         }
     }
-    let meta = encode::ListMeta { revision: found.revision, ..encode::ListMeta::default() };
     let objects: Vec<Bytes> =
         found.records.iter().map(|record| shelf::shown(call.row, record)).collect();
     call.source().list(&meta, &objects)

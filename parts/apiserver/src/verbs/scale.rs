@@ -109,11 +109,26 @@ pub(crate) async fn patch(call: &Call, body: Body) -> Result<Reply, Status> {
         rewrite(call, &options, |old| {
             let decoded = patch.apply(SCALE, &view_of(call, old)?, options.validation)?;
             call.warn(decoded.warnings);
-            scaled(call, old, &decoded.object, &manager)
+            let mut scale = decoded.object;
+            settle_place(call, &mut scale)?;
+            same_uid(call, &scale, old)?;
+            scaled(call, old, &scale, &manager)
         })
         .await?
     };
     answer(call, &encode::parse(&written)?)
+}
+
+/// A patched Scale is still that of the same workload.
+fn same_uid(call: &Call, scale: &Value, old: &Value) -> Result<(), Status> {
+    let (asked, stored) = (create::text(scale, "uid"), create::text(old, "uid"));
+    if asked.is_empty() || asked == stored {
+        return Ok(());
+    }
+    let plural = format!("{}/scale", call.row.plural);
+    let why =
+        format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {stored}");
+    Err(Status::conflict(call.row.group, &plural, call.name(), &why))
 }
 
 fn answer(call: &Call, object: &Value) -> Result<Reply, Status> {

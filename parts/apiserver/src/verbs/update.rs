@@ -107,12 +107,10 @@ fn check_version(call: &Call, object: &Value) -> Result<(), Status> {
 }
 
 fn readable_version(version: &str) -> Result<(), Status> {
-    if version.is_empty() || version.parse::<u64>().is_ok() {
+    if version.is_empty() {
         return Ok(());
     }
-    let quoted = decode::options::quote(version);
-    let why = format!("strconv.ParseUint: parsing {quoted}: invalid syntax");
-    Err(Status::failure(500, "", why))
+    decode::options::unsigned(version).map(drop).map_err(|why| Status::failure(500, "", why))
 }
 
 pub(crate) fn check_uid(call: &Call, object: &Value, old: &Value) -> Result<(), Status> {
@@ -137,13 +135,18 @@ fn stored_under(row: &Resource) -> String {
 
 /// 409: the object of this name is another one.
 pub(crate) fn wrong_uid(call: &Call, uid: &str, stored: &str) -> Status {
+    failed_precondition(call, "UID", uid, stored)
+}
+
+/// 409 in the words of upstream's store.
+pub(crate) fn failed_precondition(call: &Call, what: &str, asked: &str, stored: &str) -> Status {
     let place = match call.namespace() {
         "" => call.name().to_owned(),
         namespace => format!("{namespace}/{}", call.name()),
     };
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: /registry/{}/{place}, ResourceVersion: 0, AdditionalErrorMsg: \
-         Precondition failed: UID in precondition: {uid}, UID in object meta: {stored}",
+         Precondition failed: {what} in precondition: {asked}, {what} in object meta: {stored}",
         stored_under(call.row)
     );
     Status::conflict(call.row.group, call.row.plural, call.name(), &why)

@@ -22,6 +22,12 @@ pub(super) fn is_ours(namespace: &Namespace) -> bool {
             .is_some_and(|list| list.iter().any(|f| f == crate::words::FINALIZER_KUBERNETES))
 }
 
+/// Pods go before all else: what they use (claims, secrets, accounts) stays while they end, as upstream's
+/// OrderedNamespaceDeletion has it.
+pub(super) fn goes_first(group: &str, plural: &str) -> bool {
+    (group, plural) == ("", "pods")
+}
+
 /// What is left in a namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Left {

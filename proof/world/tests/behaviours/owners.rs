@@ -54,6 +54,32 @@ fn orphans_live_on_without_an_owner() {
 }
 
 #[test]
+fn a_namespace_that_goes_keeps_what_its_pods_may_need_until_they_are_gone() {
+    on_stage(1, async |_, api| {
+        nodes_ready(api, 1).await;
+        let space = json!({"metadata": {"name": "going"}});
+        api.post("/api/v1/namespaces", space).await.expect("a namespace");
+        let maps = "/api/v1/namespaces/going/configmaps";
+        api.post(maps, json!({"metadata": {"name": "needed"}})).await.expect("a map");
+        let pods = "/api/v1/namespaces/going/pods";
+        let held = json!({
+            "metadata": {"name": "held", "finalizers": ["example.com/wait"]},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        });
+        api.post(pods, held).await.expect("a pod");
+        api.delete("/api/v1/namespaces/going", "Background").await.expect("deleted");
+        seconds(30).await;
+        let pod = api.get(&format!("{pods}/held")).await.expect("its finalizer holds it");
+        assert!(pod["metadata"]["deletionTimestamp"].is_string(), "{pod}");
+        api.get(&format!("{maps}/needed")).await.expect("nothing else goes before the pods");
+        let free = json!({"metadata": {"finalizers": null}});
+        api.patch(&format!("{pods}/held"), free).await.expect("let go");
+        gone(api, "/api/v1/namespaces/going").await;
+    })
+    .unwrap();
+}
+
+#[test]
 fn who_has_another_owner_loses_only_the_one_that_goes() {
     on_stage(2, async |_, api| {
         nodes_ready(api, 2).await;

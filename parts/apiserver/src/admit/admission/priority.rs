@@ -54,7 +54,7 @@ pub(super) fn resolve(
         )));
     }
     let given = spec.text("preemptionPolicy");
-    if !given.is_empty() && given != policy {
+    if spec.has("preemptionPolicy") && given != policy {
         return Err(attributes.forbidden(&format!(
             "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
         )));

@@ -133,7 +133,8 @@ pub(super) fn validate(
         ("", "namespaces") => of_namespace(object, attributes, view),
         ("", "pods") => of_pod(object, attributes, view),
         ("", "podtemplates") => Ok(of_template(object.at("template"), attributes, view)),
-        ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets") => {
+        ("", "replicationcontrollers")
+        | ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets") => {
             Ok(of_template(object.at("spec").at("template"), attributes, view))
         }
         _ => Ok(Vec::new()),

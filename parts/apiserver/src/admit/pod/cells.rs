@@ -3,7 +3,7 @@
 use crate::admit::json::Json;
 use crate::admit::{Column, table};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 pub(super) const COLUMNS: &[Column] = &[
@@ -57,6 +57,16 @@ pub(super) fn of(pod: &Value, now: Timestamp) -> Vec<Value> {
         table::or_none(status.text("nominatedNodeName")),
         gates(pod),
     ]
+}
+
+/// Rows of pods that are over say so, for clients that show them apart.
+pub(super) fn condition_of_row(pod: &Value) -> Option<Value> {
+    let (reason, message) = match pod.at("status").text("phase") {
+        "Succeeded" => ("Succeeded", "The pod has completed successfully."),
+        "Failed" => ("Failed", "The pod failed."),
+        _ => return None,
+    };
+    Some(json!({"type": "Completed", "status": "True", "reason": reason, "message": message}))
 }
 
 fn is_sidecar(container: &Value) -> bool {

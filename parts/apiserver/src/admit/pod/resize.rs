@@ -14,6 +14,11 @@ const LISTS: [&str; 2] = ["containers", "initContainers"];
 
 /// Everything but resources, the pod's own and those of containers, and the containers' policies is as it was.
 pub(super) fn keep_the_rest(object: &mut Value, old: &Value) {
+    if !others(object.at("spec"), old.at("spec")).is_empty() {
+        // It is refused; what is shown is what was asked for.
+        object.restore("status", old);
+        return;
+    }
     let asked = object.at("spec").clone();
     object.restore("spec", old);
     object.restore("status", old);
@@ -32,8 +37,37 @@ pub(super) fn keep_the_rest(object: &mut Value, old: &Value) {
     }
 }
 
+/// Faults of containers that are not those that were there, one by one in order.
+fn others(new: &Value, old: &Value) -> Faults {
+    let mut found = Faults::new();
+    for list in LISTS {
+        let path = Path::new("spec").child(list);
+        let (now, before) = (new.list(list), old.list(list));
+        if now.len() != before.len() {
+            let why = format!("{list} may not be added or removed on resize");
+            found.push(FieldError::forbidden(path, &why));
+            continue;
+        }
+        for (i, _) in now
+            .iter()
+            .zip(before)
+            .enumerate()
+            .filter(|(_, (now, before))| now.text("name") != before.text("name"))
+        {
+            let why = format!("{list} may not be renamed or reordered on resize");
+            found.push(FieldError::forbidden(path.index(i).child("name"), &why));
+        }
+    }
+    found
+}
+
 /// Faults of such a change.
 pub(super) fn validate(found: &mut Faults, object: &Value, old: &Value) {
+    let others = others(object.at("spec"), old.at("spec"));
+    if !others.is_empty() {
+        *found = others;
+        return;
+    }
     let refuse = |why: &str| Faults::from([FieldError::forbidden(Path::new(""), why)]);
     if old.at("metadata").at("annotations").has("kubernetes.io/config.mirror") {
         *found = refuse("static pods cannot be resized");

@@ -2,13 +2,51 @@
 
 use crate::admit::address;
 use crate::admit::faults::{self, Faults, qualified};
-use crate::admit::json::Json;
+use crate::admit::json::{Json, JsonMut};
 use api::{FieldError, Path};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Conditions that need no domain.
 const SYSTEM: [&str; 3] = ["PodScheduled", "Ready", "Initialized"];
+
+/// Brings the one address of a pod and the list of all in step, as upstream's conversion does: the one wins.
+pub(crate) fn settle_addresses(status: &mut Value) {
+    let one = status.text("podIP").to_owned();
+    let first = status.list("podIPs").first().map(|first| first.text("ip").to_owned());
+    match first {
+        Some(first) if one.is_empty() => status.set("podIP", first),
+        Some(first) if first == one => {}
+        _ if one.is_empty() => {}
+        _ => status.set("podIPs", json!([{"ip": one}])),
+    }
+}
+
+/// What a change of status leaves out and upstream takes from before: the class, and of which generation what was
+/// told is.
+pub(crate) fn keep_what_is_not_said(status: &mut Value, old: &Value) {
+    if status.text("qosClass").is_empty() {
+        status.restore("qosClass", old);
+    }
+    keep_generation(status, old);
+    let mut known: BTreeMap<&str, VecDeque<&Value>> = BTreeMap::new();
+    for condition in old.list("conditions") {
+        known.entry(condition.text("type")).or_default().push_back(condition);
+    }
+    for condition in status.items("conditions") {
+        let before = known.get_mut(condition.text("type")).and_then(VecDeque::pop_front);
+        if let Some(before) = before {
+            keep_generation(condition, before);
+        }
+    }
+}
+
+fn keep_generation(new: &mut Value, old: &Value) {
+    let said = |of: &Value| of.int("observedGeneration").is_some_and(|seen| seen != 0);
+    if !said(new) && said(old) {
+        new.restore("observedGeneration", old);
+    }
+}
 
 /// Faults of a change of status.
 pub(crate) fn validate(object: &Value, old: &Value) -> Faults {
@@ -31,6 +69,10 @@ pub(crate) fn validate(object: &Value, old: &Value) -> Faults {
             let why = "may not be set on pods that are already bound to a node";
             found.push(FieldError::forbidden(path, why));
         }
+    }
+    if new.text("qosClass") != before.text("qosClass") {
+        let path = path.child("qosClass");
+        found.push(FieldError::invalid(path, new.text("qosClass"), faults::IMMUTABLE));
     }
     generation(&mut found, new, &path);
     let all_restart = may_all_restart(old.at("spec"));
