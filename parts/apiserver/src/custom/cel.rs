@@ -96,7 +96,7 @@ pub(crate) fn compile(
     let mut known = BTreeMap::new();
     known.insert("self".to_owned(), itself.clone());
     known.insert("oldSelf".to_owned(), itself.clone());
-    match (aim, types::check(&expr, &mut known).map_err(failed)?) {
+    match (aim, types::check(&expr, &mut known).map_err(|faults| all_failed(&faults))?) {
         (Aim::Rule, Type::Bool) | (Aim::Message, Type::Text) => {}
         (Aim::Rule, _) => return Err("cel expression must evaluate to a bool".to_owned()),
         (Aim::Message, _) => {

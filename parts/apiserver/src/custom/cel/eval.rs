@@ -67,6 +67,7 @@ impl<'v> Env<'v> {
                     self.step(copied(&value))?;
                     value
                 }
+                None if super::types::SORTS.contains(&name.as_str()) => Val::Text(name.clone()),
                 None => return fault(format!("no such attribute(s): {name}")),
             },
             Kind::Field(of, name) => {

@@ -48,10 +48,9 @@ pub(super) fn build(text: &str) -> Result<Regex, String> {
         .size_limit(PATTERN_BYTES_MAX)
         .dfa_size_limit(PATTERN_BYTES_MAX)
         .build();
-    built.map_err(|error| {
-        format!(
-            "invalid matches argument: {}",
-            error.to_string().lines().last().unwrap_or_default()
-        )
+    built.map_err(|error| match error {
+        // Upstream says no more of one that it cannot read, and has no such bound.
+        regex::Error::CompiledTooBig(_) => format!("invalid matches argument: {error}"),
+        _ => "invalid matches argument".to_owned(),
     })
 }

@@ -33,7 +33,7 @@ fn rules_hold_or_do_not() {
         "self.limits['x'] == 1 && self.limits.all(k, self.limits[k] > 0)",
         "self.wait > duration('1m') && self.wait.getSeconds() == 90",
         "self.until < timestamp('2026-01-02T00:00:00Z')",
-        "type(self.amount) == 'string' && self.amount.endsWith('%')",
+        "type(self.amount) == string && self.amount.endsWith('%') && type(self.size) != string",
         "self.name.matches('^[a-z]+$') && self.name.upperAscii() == 'ABC'",
         "self.size > 2 ? self.name == \"abc\" : false",
         "quantity('1Gi').isGreaterThan(quantity('1G'))",
@@ -101,9 +101,25 @@ fn broken_rules_are_told_in_the_words_and_places_of_upstreams_reader() {
             .collect();
         assert_eq!(fault(rule), format!("compilation failed: {}", shown.join("\n")));
     }
+    assert_eq!(
+        fault("self.nope == 1 || self.nada == 2 && self.size == 1.5"),
+        "compilation failed: ERROR: <input>:1:5: undefined field 'nope'\n | self.nope == 1 || self.nada == 2 && self.size == 1.5\n | ....^\n\
+         ERROR: <input>:1:23: undefined field 'nada'\n | self.nope == 1 || self.nada == 2 && self.size == 1.5\n | ......................^\n\
+         ERROR: <input>:1:47: found no matching overload for '_==_' applied to '(int, double)'\n | self.nope == 1 || self.nada == 2 && self.size == 1.5\n | ..............................................^"
+    );
     let at = |rule: &str| fault(rule).lines().next().unwrap_or_default().to_owned();
     let why = "undeclared reference to 'foo' (in container '')";
     assert_eq!(at("foo(1) == 2"), format!("compilation failed: ERROR: <input>:1:4: {why}"));
+    let why = "found no matching overload for '_&&_' applied to '(bool, int)'";
+    assert_eq!(
+        at("self.tags.all(t, t.size())"),
+        format!("compilation failed: ERROR: <input>:1:14: {why}")
+    );
+    let why = "invalid matches argument";
+    assert_eq!(
+        at("self.name.matches('[')"),
+        format!("compilation failed: ERROR: <input>:1:19: {why}")
+    );
     let why = "invalid argument to has() macro";
     assert_eq!(at("has(self)"), format!("compilation failed: ERROR: <input>:1:5: {why}"));
     assert_eq!(fault("self.size + 1"), "cel expression must evaluate to a bool");

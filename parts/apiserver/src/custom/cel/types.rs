@@ -21,6 +21,8 @@ pub(super) enum Type {
     Duration,
     Time,
     Quantity,
+    /// A type itself: `string`, `type(x)`.
+    Sort,
     List(Arc<Type>),
     Map(Arc<Type>),
     Object(Arc<BTreeMap<String, Type>>),
@@ -77,6 +79,7 @@ impl Type {
             Self::Duration => "google.protobuf.Duration".to_owned(),
             Self::Time => "google.protobuf.Timestamp".to_owned(),
             Self::Quantity => "kubernetes.Quantity".to_owned(),
+            Self::Sort => "type".to_owned(),
             Self::List(of) => format!("list({})", of.shown()),
             Self::Map(of) => format!("map(string, {})", of.shown()),
             Self::Object(_) => "selfType".to_owned(),
@@ -151,11 +154,25 @@ pub(super) fn field_name(name: &str) -> String {
         .replace("__underscores__", "__")
 }
 
-type Names = BTreeMap<String, Type>;
+/// What is known on the way: the types of names, and what was wrong so far.
+struct Scope<'n> {
+    names: &'n mut BTreeMap<String, Type>,
+    faults: Vec<Fault>,
+}
 
-/// The type of what an expression comes to.
-pub(super) fn check(expr: &Expr, names: &mut Names) -> Result<Type, Fault> {
-    type_of(expr, names)
+/// Names of types, which are values themselves; by them `type(x)` is compared.
+pub(super) const SORTS: &[&str] =
+    &["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
+
+/// The type of what an expression comes to, or everything that is wrong with it in order.
+pub(super) fn check(expr: &Expr, names: &mut BTreeMap<String, Type>) -> Result<Type, Vec<Fault>> {
+    let mut scope = Scope { names, faults: Vec::new() };
+    let found = type_of(expr, &mut scope);
+    if scope.faults.is_empty() {
+        return Ok(found);
+    }
+    scope.faults.sort_by_key(|fault| fault.at);
+    Err(scope.faults)
 }
 
 fn overload(expr: &Expr, name: &str, types: &[Type], of: Option<&Type>) -> Fault {
@@ -170,8 +187,8 @@ fn overload(expr: &Expr, name: &str, types: &[Type], of: Option<&Type>) -> Fault
     }
 }
 
-fn all_of(all: &[Expr], names: &mut Names) -> Result<Vec<Type>, Fault> {
-    all.iter().map(|one| type_of(one, names)).collect()
+fn all_of(all: &[Expr], scope: &mut Scope<'_>) -> Vec<Type> {
+    all.iter().map(|one| type_of(one, scope)).collect()
 }
 
 /// One type for several values.
@@ -181,7 +198,15 @@ fn joined(types: Vec<Type>) -> Type {
     if types.all(|other| other == first) { first } else { Type::Any }
 }
 
-fn type_of(expr: &Expr, names: &mut Names) -> Result<Type, Fault> {
+/// A part that is wrong may be anything to what is around it.
+fn type_of(expr: &Expr, scope: &mut Scope<'_>) -> Type {
+    judged(expr, scope).unwrap_or_else(|fault| {
+        scope.faults.push(fault);
+        Type::Any
+    })
+}
+
+fn judged(expr: &Expr, scope: &mut Scope<'_>) -> Result<Type, Fault> {
     Ok(match &expr.kind {
         Kind::Null => Type::Null,
         Kind::Bool(_) => Type::Bool,
@@ -190,35 +215,41 @@ fn type_of(expr: &Expr, names: &mut Names) -> Result<Type, Fault> {
         Kind::Double(_) => Type::Double,
         Kind::Text(_) => Type::Text,
         Kind::Bytes(_) => Type::Bytes,
-        Kind::Name(name) => names.get(name).cloned().ok_or_else(|| Fault {
-            at: expr.at,
-            why: format!("undeclared reference to '{name}' (in container '')"),
-        })?,
-        Kind::Field(of, name) => field(expr, &type_of(of, names)?, name)?,
+        Kind::Name(name) => match scope.names.get(name) {
+            Some(found) => found.clone(),
+            None if SORTS.contains(&name.as_str()) => Type::Sort,
+            None => return Err(undeclared(expr, name)),
+        },
+        Kind::Field(of, name) => field(expr, &type_of(of, scope), name)?,
         Kind::Has(of, name) => {
-            field(expr, &type_of(of, names)?, name)?;
+            field(expr, &type_of(of, scope), name)?;
             Type::Bool
         }
-        Kind::List(all) => Type::List(Arc::new(joined(all_of(all, names)?))),
+        Kind::List(all) => Type::List(Arc::new(joined(all_of(all, scope)))),
         Kind::Map(all) => {
             let mut values = Vec::new();
             for (key, value) in all {
-                type_of(key, names)?;
-                values.push(type_of(value, names)?);
+                type_of(key, scope);
+                values.push(type_of(value, scope));
             }
             Type::Map(Arc::new(joined(values)))
         }
         Kind::Call(name, arguments) => {
-            let types = all_of(arguments, names)?;
+            let types = all_of(arguments, scope);
             call(expr, name, &types)?
         }
         Kind::Method(of, name, arguments) => {
-            let of = type_of(of, names)?;
-            let types = all_of(arguments, names)?;
+            let of = type_of(of, scope);
+            let types = all_of(arguments, scope);
             method(expr, &of, name, &types)?
         }
-        Kind::Over(name, of, variable, bodies) => over(expr, (name, variable), of, bodies, names)?,
+        Kind::Over(name, of, variable, bodies) => over(expr, (name, variable), of, bodies, scope)?,
     })
+}
+
+fn undeclared(expr: &Expr, name: &str) -> Fault {
+    let why = format!("undeclared reference to '{name}' (in container '')");
+    Fault { at: expr.at, why }
 }
 
 fn field(expr: &Expr, of: &Type, name: &str) -> Result<Type, Fault> {
@@ -241,9 +272,9 @@ fn over(
     (name, variable): (&str, &str),
     of: &Expr,
     bodies: &[Expr],
-    names: &mut Names,
+    scope: &mut Scope<'_>,
 ) -> Result<Type, Fault> {
-    let item = match type_of(of, names)? {
+    let item = match type_of(of, scope) {
         Type::List(of) => of.as_ref().clone(),
         Type::Map(_) | Type::Object(_) => Type::Text,
         Type::Any => Type::Any,
@@ -255,24 +286,29 @@ fn over(
             return Err(Fault { at: of.at, why });
         }
     };
-    let hidden = names.insert(variable.to_owned(), item.clone());
-    let types = all_of(bodies, names);
+    let hidden = scope.names.insert(variable.to_owned(), item.clone());
+    let types = all_of(bodies, scope);
     match hidden {
-        Some(hidden) => names.insert(variable.to_owned(), hidden),
-        None => names.remove(variable),
+        Some(hidden) => scope.names.insert(variable.to_owned(), hidden),
+        None => scope.names.remove(variable),
     };
-    let types = types?;
-    let judged =
-        if name == "map" { types.split_last().map_or(&[][..], |(_, rest)| rest) } else { &types };
-    if let Some(wrong) = judged.iter().find(|found| !found.fits(&Type::Bool)) {
-        let why = format!("expected type 'bool' but found '{}'", wrong.shown());
-        return Err(Fault { at: expr.at, why });
-    }
-    Ok(match name {
+    let made = match name {
         "map" => Type::List(Arc::new(types.last().cloned().unwrap_or(Type::Any))),
         "filter" => Type::List(Arc::new(item)),
         _ => Type::Bool,
-    })
+    };
+    let judged =
+        if name == "map" { types.split_last().map_or(&[][..], |(_, rest)| rest) } else { &types };
+    if let Some(wrong) = judged.iter().find(|found| !found.fits(&Type::Bool)) {
+        // What the macro stands for: a conjunction, or a condition on what is gathered.
+        return Err(match name {
+            "all" => overload(expr, "_&&_", &[Type::Bool, wrong.clone()], None),
+            "exists" => overload(expr, "_||_", &[Type::Bool, wrong.clone()], None),
+            "exists_one" => overload(expr, "_?_:_", &[wrong.clone(), Type::Int, Type::Int], None),
+            _ => overload(expr, "_?_:_", &[wrong.clone(), made.clone(), made], None),
+        });
+    }
+    Ok(made)
 }
 
 fn call(expr: &Expr, name: &str, types: &[Type]) -> Result<Type, Fault> {
@@ -293,7 +329,7 @@ fn call(expr: &Expr, name: &str, types: &[Type]) -> Result<Type, Fault> {
             if second.fits(third) { Ok(joined(vec![second.clone(), third.clone()])) } else { no() }
         }
         "_==_" | "_!=_" => {
-            if first.fits(second) || (first.is_number() && second.is_number()) {
+            if first.fits(second) {
                 Ok(Type::Bool)
             } else {
                 no()
@@ -322,7 +358,8 @@ fn call(expr: &Expr, name: &str, types: &[Type]) -> Result<Type, Fault> {
         "int" if types.len() == 1 => Ok(Type::Int),
         "uint" if types.len() == 1 => Ok(Type::Uint),
         "double" if types.len() == 1 => Ok(Type::Double),
-        "string" | "type" if types.len() == 1 => Ok(Type::Text),
+        "string" if types.len() == 1 => Ok(Type::Text),
+        "type" if types.len() == 1 => Ok(Type::Sort),
         "bool" if types.len() == 1 => Ok(Type::Bool),
         "dyn" if types.len() == 1 => Ok(Type::Any),
         "duration" if types.len() == 1 && known(&Type::Text, 0) => Ok(Type::Duration),
@@ -333,10 +370,7 @@ fn call(expr: &Expr, name: &str, types: &[Type]) -> Result<Type, Fault> {
         }
         "size" | "int" | "uint" | "double" | "string" | "bool" | "dyn" | "duration"
         | "timestamp" | "_?_:_" => no(),
-        _ => Err(Fault {
-            at: expr.at,
-            why: format!("undeclared reference to '{name}' (in container '')"),
-        }),
+        _ => Err(undeclared(expr, name)),
     }
 }
 
@@ -408,10 +442,7 @@ fn method(expr: &Expr, of: &Type, name: &str, types: &[Type]) -> Result<Type, Fa
         ("compareTo", [other]) if of.fits(&Quantity) && other.fits(&Quantity) => Ok(Int),
         ("sign", []) if of.fits(&Quantity) => Ok(Int),
         _ if METHODS.contains(&name) => Err(overload(expr, name, types, Some(of))),
-        _ => Err(Fault {
-            at: expr.at,
-            why: format!("undeclared reference to '{name}' (in container '')"),
-        }),
+        _ => Err(undeclared(expr, name)),
     }
 }
 
