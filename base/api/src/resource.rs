@@ -17,6 +17,9 @@ const CREATE: &[&str] = &["create"];
 /// Verbs of a stream to a pod: browsers can only GET, so both open one.
 const CREATE_GET: &[&str] = &["create", "get"];
 
+/// Verbs of a proxy: every method that it passes on.
+const PROXY: &[&str] = &["create", "delete", "get", "patch", "update"];
+
 /// Verbs of a part of an object.
 const GET_PATCH_UPDATE: &[&str] = &["get", "patch", "update"];
 
@@ -268,6 +271,6 @@ mod tests {
     fn eviction_has_a_kind_of_another_group() {
         let pods = by_plural("", "v1", "pods").unwrap();
         assert_eq!(pods.subresource("eviction").unwrap().group_version, Some(("policy", "v1")));
-        assert!(pods.subresource("proxy").is_none(), "what is not served is not listed");
+        assert!(pods.subresource("scale").is_none(), "what is not served is not listed");
     }
 }

@@ -12,9 +12,9 @@ pub struct Status {
     pub kind: String,
     /// Always `v1`.
     pub api_version: String,
-    /// List metadata, empty in every answer of ours.
+    /// List metadata, empty but for lists that may go on with another token.
     #[serde(default)]
-    pub metadata: Empty,
+    pub metadata: Listed,
     /// `Success` or `Failure`.
     pub status: String,
     /// For people.
@@ -31,9 +31,13 @@ pub struct Status {
     pub code: u16,
 }
 
-/// An object without fields.
+/// What a [`Status`] says of the list that was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Empty {}
+pub struct Listed {
+    /// A token with which the rest of an expired list can be had, from another moment than its beginning.
+    #[serde(default, rename = "continue", skip_serializing_if = "String::is_empty")]
+    pub continue_token: String,
+}
 
 /// What a [`Status`] is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,7 +88,7 @@ impl Status {
         Self {
             kind: "Status".into(),
             api_version: "v1".into(),
-            metadata: Empty {},
+            metadata: Listed::default(),
             status: "Failure".into(),
             message: message.into(),
             reason: reason.into(),
@@ -189,6 +193,11 @@ impl Status {
                 ..Details::default()
             },
         )
+    }
+
+    /// 503 with a reason for people.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::failure(503, "ServiceUnavailable", message)
     }
 
     /// 429 with a time to wait.

@@ -66,6 +66,40 @@ impl<F> Event<F> {
     }
 }
 
+/// Between two marks lies at least this part of the age that is kept: 64 marks and the two at the ends are all there
+/// are, and a mark is late by 5 s of five minutes at most.
+const MARKS: u32 = 64;
+
+/// Which revision was the last at which time: how old a revision is, also in collections that nobody writes to.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// Oldest first.
+    marks: VecDeque<(Duration, u64)>,
+    floor: u64,
+}
+
+impl Marks {
+    /// The last revision of the time that is no longer remembered. What was at it and later can be asked about.
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// Notes that `revision` is the last now.
+    pub(crate) fn note(&mut self, now: Duration, revision: u64, age_max: Duration) {
+        while let Some((at, revision)) = self.marks.front().copied() {
+            if now.saturating_sub(at) <= age_max {
+                break;
+            }
+            self.floor = self.floor.max(revision);
+            self.marks.pop_front();
+        }
+        let since = self.marks.back().map(|(at, _)| now.saturating_sub(*at));
+        if since.is_none_or(|since| since >= age_max / MARKS) {
+            self.marks.push_back((now, revision));
+        }
+    }
+}
+
 /// The ring of one collection. Every event above `floor` is in it.
 #[derive(Debug)]
 pub(crate) struct Ring<F> {

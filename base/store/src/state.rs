@@ -1,6 +1,6 @@
 //! The rows in memory, and everything that only reads them.
 
-use crate::history::{Event, Limits, Ring};
+use crate::history::{Event, Limits, Marks, Ring};
 use crate::key::Key;
 use crate::row::Row;
 use parking_lot::RwLock;
@@ -93,6 +93,7 @@ pub(crate) struct State<F> {
     collections: BTreeMap<Arc<str>, Collection<F>>,
     indexes: Vec<(&'static str, Index<F>)>,
     limits: Limits,
+    marks: Marks,
 }
 
 impl<F> std::fmt::Debug for State<F> {
@@ -103,7 +104,14 @@ impl<F> std::fmt::Debug for State<F> {
 
 impl<F> State<F> {
     pub(crate) fn new(limits: Limits, indexes: Vec<(&'static str, Index<F>)>) -> Self {
-        Self { revision: 0, floor: 0, collections: BTreeMap::new(), indexes, limits }
+        Self {
+            revision: 0,
+            floor: 0,
+            collections: BTreeMap::new(),
+            indexes,
+            limits,
+            marks: Marks::default(),
+        }
     }
 
     fn collection(&mut self, name: &Arc<str>) -> &mut Collection<F> {
@@ -283,6 +291,9 @@ impl<F> Store<F> {
     pub fn list(&self, query: &Query<'_, F>) -> Result<Listing<F>, Compacted> {
         let state = self.0.read();
         let revision = query.at.unwrap_or(state.revision).min(state.revision);
+        if revision < state.marks.floor() {
+            return Err(Compacted { asked: revision, floor: state.marks.floor() });
+        }
         let Some(collection) = state.collections.get(query.collection) else {
             return if revision < state.floor {
                 Err(Compacted { asked: revision, floor: state.floor })
@@ -338,10 +349,12 @@ impl<F> Store<F> {
         self.0.read().collections.get(collection)?.ring.at(revision).cloned()
     }
 
-    /// Forgets events that are too old.
+    /// Forgets events that are too old, and lets no list be made any more as things were that long ago. Watches go
+    /// on from any revision after which all events are there.
     pub fn trim(&self, now: Duration) {
         let mut state = self.0.write();
-        let limits = state.limits;
+        let (limits, revision) = (state.limits, state.revision);
+        state.marks.note(now, revision, limits.age_max);
         for collection in state.collections.values_mut() {
             collection.ring.trim(now, &limits);
         }

@@ -1,6 +1,7 @@
 //! From the bytes of a body to an object: media type, size, syntax, kind and version, types and unknown
 //! fields, each refused in Kubernetes' words.
 
+pub(crate) mod duration;
 pub mod node;
 pub mod options;
 pub mod proto;

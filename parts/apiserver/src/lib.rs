@@ -16,7 +16,7 @@
 //! - Rules know no clock and no chance of their own: both come from [`Config`].
 //!
 //! # Absent
-//! Protobuf (but for the bodies of a few kinds that kubectl sends so), aggregated API servers, webhooks, the proxy of pods and services.
+//! Protobuf (but for the bodies of a few kinds that kubectl sends so), aggregated API servers, webhooks.
 
 #![expect(
     clippy::result_large_err,

@@ -156,7 +156,7 @@ fn versions(rows: &[&'static Resource]) -> BTreeMap<String, Vec<&'static Resourc
 /// The v3 document of one group and version.
 fn document(rows: &[&'static Resource], said: &Descriptions) -> Value {
     let mut known = schemas::of(rows, said);
-    custom::add(rows, &mut known);
+    custom::add(rows, &mut known, said);
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.36.2"},

@@ -1,13 +1,16 @@
-//! The one arrow that runs downhill: logs, exec, attach, port-forward and proxy, passed on to the node's own port.
+//! The one arrow that runs downhill: logs, exec, attach, port-forward and proxy, passed on to the node's own port, and
+//! the proxy of pods and services, passed on to the pod itself ([`reach`]).
 //!
 //! Nothing is understood here but who may do it and where it goes. Streams are bytes in both directions: the agent
 //! speaks the protocols ([`pipe`]). The node proves its name with a certificate of our CA ([`backend`]); we show it
 //! the certificate of `kube-apiserver-kubelet-client`.
 
 mod backend;
+mod html;
 mod messages;
 mod options;
 mod pipe;
+mod reach;
 
 pub use backend::Kubelet;
 
@@ -21,8 +24,10 @@ use backend::Place;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, header};
 use http_body_util::BodyExt;
+use rand::seq::IndexedRandom;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -66,6 +71,12 @@ pub(crate) struct Asked {
     pub(crate) body: Body,
 }
 
+/// Methods that a proxy passes on.
+const PROXIED: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+/// Parts of `/api/v1/nodes/x/proxy`, and of `/api/v1/namespaces/x/pods/y/proxy`.
+const NODE_PARTS: usize = 5;
+const POD_PARTS: usize = 7;
+
 /// Whether a path is one of those that are passed on.
 pub(crate) fn is_for(target: &Target) -> bool {
     let attributes = &target.attributes;
@@ -75,6 +86,7 @@ pub(crate) fn is_for(target: &Target) -> bool {
             is_core && !target.namespace.is_empty() && target.rest.is_empty()
         }
         ("nodes", "proxy") => is_core && target.namespace.is_empty(),
+        ("pods" | "services", "proxy") => is_core && !target.namespace.is_empty(),
         _ => false,
     }
 }
@@ -85,7 +97,7 @@ pub(crate) async fn answer(asked: Asked) -> Result<Response<Body>, Status> {
     let name = asked.target.attributes.subresource.clone();
     let fits = match name.as_str() {
         "log" => method == Method::GET,
-        "proxy" => true,
+        "proxy" => PROXIED.contains(&method.as_str()),
         _ => method == Method::GET || method == Method::POST,
     };
     if !fits {
@@ -93,7 +105,8 @@ pub(crate) async fn answer(asked: Asked) -> Result<Response<Body>, Status> {
     }
     match name.as_str() {
         "log" => log(asked).await,
-        "proxy" => proxy(asked).await,
+        "proxy" if asked.target.attributes.resource == "nodes" => proxy(asked).await,
+        "proxy" => proxy_inside(asked).await,
         _ => stream(asked, &name).await,
     }
 }
@@ -184,10 +197,20 @@ async fn upgraded(
     let server = Arc::clone(&asked.server);
     let permit = server.relays.begin(&server)?;
     let near = asked.upgrade();
-    let mut far = server.send(place, onward).await?;
+    let far = server.send(place, onward).await?;
+    Ok(switched(&server, near, far, permit))
+}
+
+/// Joins both ends once the far one has agreed; its refusal is passed on.
+fn switched(
+    server: &Inner,
+    near: hyper::upgrade::OnUpgrade,
+    mut far: Response<hyper::body::Incoming>,
+    permit: OwnedSemaphorePermit,
+) -> Response<Body> {
     if far.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         let (parts, body) = far.into_parts();
-        return Ok(pipe::passed_on(&parts, Body::new(body)));
+        return pipe::passed_on(&parts, counted(Body::new(body), permit));
     }
     let stop = server.stop.clone();
     let other = hyper::upgrade::on(&mut far);
@@ -196,7 +219,7 @@ async fn upgraded(
         drop(permit);
     });
     let (parts, _) = far.into_parts();
-    Ok(pipe::switched(&parts))
+    pipe::switched(&parts)
 }
 
 /// Everything below `nodes/x/proxy/` as asked, with the node's own answer.
@@ -212,19 +235,48 @@ async fn proxy(mut asked: Asked) -> Result<Response<Body>, Status> {
         )));
     }
     place.insist_on_name = true;
-    let path = options::proxied(asked.parts.uri.path(), "/proxy");
-    let path = match asked.parts.uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    };
+    let (_, path) = options::proxied(asked.parts.uri.path(), NODE_PARTS);
+    let path = asked.with_query(if path.is_empty() { "/" } else { path });
     if pipe::is_upgrade(&asked.parts.headers) {
         let onward = pipe::upgrade(&asked.parts, &path, &place);
         return upgraded(&mut asked, &place, onward).await;
     }
     let permit = asked.server.relays.begin(&asked.server)?;
-    let onward = pipe::onward(&asked.parts, &path, &place, asked.body);
+    let onward = pipe::onward(&asked.parts, &path, &place.authority(), asked.body);
     let (parts, body) = asked.server.send(&place, onward).await?.into_parts();
     Ok(pipe::passed_on(&parts, counted(Body::new(body), permit)))
+}
+
+/// Everything below `pods/x/proxy/` and `services/x/proxy/` as asked, with what the pod answers.
+async fn proxy_inside(mut asked: Asked) -> Result<Response<Body>, Status> {
+    let backend = asked.backend()?;
+    let whole = asked.parts.uri.path().to_owned();
+    let (root, path) = options::proxied(&whole, POD_PARTS);
+    let is_upgrade = pipe::is_upgrade(&asked.parts.headers);
+    let reads = matches!(asked.parts.method, Method::GET | Method::HEAD);
+    if path.is_empty() && reads && !is_upgrade {
+        // relative links of what is there need the slash
+        let mut moved = Response::new(Body::empty());
+        *moved.status_mut() = http::StatusCode::MOVED_PERMANENTLY;
+        if let Ok(to) = asked.with_query(&format!("{root}/")).parse() {
+            moved.headers_mut().insert(header::LOCATION, to);
+        }
+        return Ok(moved);
+    }
+    let path = asked.with_query(if path.is_empty() { "/" } else { path });
+    let server = Arc::clone(&asked.server);
+    let permit = server.relays.begin(&server)?;
+    let through = (&server.relays, &server.stop);
+    let from = asked.parts.extensions.get::<axum::extract::ConnectInfo<SocketAddr>>();
+    let from = from.map(|from| from.0.ip().to_canonical());
+    let body = std::mem::take(&mut asked.body);
+    let passed = reach::Passed { parts: &asked.parts, root, path: &path, from };
+    if is_upgrade {
+        let far = backend.switch(through, &passed).await?;
+        return Ok(switched(&server, asked.upgrade(), far, permit));
+    }
+    let (parts, body) = backend.pass(through, &passed, body).await?.into_parts();
+    Ok(Response::from_parts(parts, counted(body, permit)))
 }
 
 /// A body that keeps its place among the streams until it ends.
@@ -241,6 +293,54 @@ impl Asked {
         let none = http::Request::new(()).into_parts().0;
         let parts = std::mem::replace(&mut self.parts, none);
         hyper::upgrade::on(http::Request::from_parts(parts, ()))
+    }
+
+    fn with_query(&self, path: &str) -> String {
+        match self.parts.uri.query() {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        }
+    }
+
+    /// Who answers behind a pod or a service.
+    fn backend(&self) -> Result<reach::Backend, Status> {
+        let (plural, namespace) =
+            (self.target.attributes.resource.as_str(), &self.target.namespace);
+        let (scheme, name, port) = reach::named(plural, &self.target.name)?;
+        let missing = |plural| Status::not_found("", plural, &name);
+        if plural == "pods" {
+            let pod = self.object("pods", namespace, &name).ok_or_else(|| missing("pods"))?;
+            return reach::Backend::of_pod(&scheme, &pod, port);
+        }
+        let mut port = port.unwrap_or_default();
+        if port.parse::<i64>().is_ok() {
+            let service = self.object("services", namespace, &name);
+            port = reach::port_name(&service.ok_or_else(|| missing("services"))?, &name, port)?;
+        }
+        let endpoints = self.object("endpoints", namespace, &name);
+        let endpoints = endpoints.ok_or_else(|| missing("endpoints"))?;
+        let mut ends = reach::ends_of(&endpoints, &port);
+        ends.retain(|(address, _)| self.is_of_pod(address));
+        let chosen = self.server.chance(|chance| ends.choose(chance).cloned());
+        let (address, port) = chosen.ok_or_else(|| {
+            Status::unavailable(format!("no endpoints available for service {name:?}"))
+        })?;
+        let address = address["ip"].as_str().and_then(|text| text.parse().ok());
+        let address = address.filter(reach::is_global_unicast);
+        let address = address.ok_or_else(|| Status::bad_request("address not allowed"))?;
+        Ok(reach::Backend::at(&scheme, address, port))
+    }
+
+    /// Whether an address of Endpoints is that of a pod in the same namespace. Whoever may write Endpoints must not
+    /// be led by us to everything that we can reach.
+    fn is_of_pod(&self, address: &Value) -> bool {
+        let of = |name: &str| address["targetRef"][name].as_str().unwrap_or_default();
+        let Some(pod) = self.object("pods", &self.target.namespace, of("name")) else {
+            return false;
+        };
+        let addresses = pod.pointer("/status/podIPs").and_then(Value::as_array);
+        of("namespace") == self.target.namespace
+            && addresses.into_iter().flatten().any(|one| one["ip"] == address["ip"])
     }
 
     fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {

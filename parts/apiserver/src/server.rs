@@ -11,6 +11,7 @@ use crate::authenticate::{
 };
 use crate::authorize::{Authorizer, Lookup};
 use crate::custom::{self, keeper::Keeper, kinds::Kinds};
+use crate::decode::duration;
 use crate::decode::options::Query;
 use crate::encode::Reply;
 use crate::encode::negotiate::{Format, negotiate};
@@ -20,10 +21,11 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::records::{self, Committer, Key, Log, Options, Records};
 use crate::relay;
-use crate::route::{self, Hints, Route};
+use crate::route::{self, Attributes, Hints, Route};
 use crate::verbs::services::Held;
 use crate::verbs::{self, Call, shelf};
 use api::Status;
+use api::status::Details;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -356,12 +358,6 @@ impl Inner {
         said: &mut Said,
     ) -> Result<Answer, Status> {
         let (parts, body) = request.into_parts();
-        let now = self.now();
-        let peer = parts.extensions.get::<Peer>();
-        let identity = match identity {
-            Some(identity) => identity,
-            None => self.authenticator.authenticate(peer, &parts.headers, now)?,
-        };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let hints = Hints::read(query.pairs());
         let kinds = self.kinds.now();
@@ -371,6 +367,13 @@ impl Inner {
         };
         let route = route::route(&parts.method, parts.uri.path(), &hints, find)?;
         let attributes = route.attributes();
+        let limit = self.limit(attributes, &query)?;
+        let now = self.now();
+        let peer = parts.extensions.get::<Peer>();
+        let identity = match identity {
+            Some(identity) => identity,
+            None => self.authenticator.authenticate(peer, &parts.headers, now)?,
+        };
         said.verb = attributes.verb.clone().into_owned();
         let identity = impersonate(&self.authorizer, identity, &parts.headers, attributes)?;
         self.authorizer.authorize(&identity, attributes)?;
@@ -411,7 +414,7 @@ impl Inner {
             warnings: Arc::clone(&said.warnings),
         };
         call.check(&parts.method)?;
-        Box::pin(self.run(call, &parts.method, body)).await
+        Box::pin(self.run(call, &parts.method, body, limit)).await
     }
 
     /// Runs the verb within the bounds on time and number; a watch takes a seat only until its first byte.
@@ -420,6 +423,7 @@ impl Inner {
         mut call: Call,
         method: &Method,
         body: Body,
+        limit: Duration,
     ) -> Result<Answer, Status> {
         let Ok(_seat) = Arc::clone(&self.seats).try_acquire_owned() else {
             self.metrics.refused();
@@ -430,20 +434,43 @@ impl Inner {
         if matches!(call.form.view, crate::encode::negotiate::View::Table(_)) {
             call.include = Include::read(call.query.get("includeObject").unwrap_or_default())?;
         }
-        let limit = self.config.request_timeout;
         tokio::time::timeout(limit, verbs::run(call, method, body)).await.unwrap_or_else(|_| {
-            let message = format!(
-                "Timeout: request did not complete within the allowed duration of {limit:?}"
-            );
-            Err(Status::failure(504, "Timeout", message))
+            let message = "Timeout: request did not complete within requested timeout - context deadline exceeded";
+            Err(Status::failure(504, "Timeout", message).with_details(Details::default()))
         })
     }
 
+    /// How long a request may take: what it asks for itself, but never longer than the server allows. What lasts
+    /// as long as somebody wants it to is not asked.
+    fn limit(&self, attributes: &Attributes, query: &Query) -> Result<Duration, Status> {
+        let most = self.config.request_timeout;
+        let lasts = attributes.verb == "watch"
+            || (attributes.is_resource()
+                && ["attach", "exec", "log", "portforward", "proxy"]
+                    .contains(&attributes.subresource.as_str()));
+        let Some(asked) = query.get("timeout").filter(|asked| !lasts && !asked.is_empty()) else {
+            return Ok(most);
+        };
+        let asked = duration::read(asked).map_err(|why| {
+            Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))
+        })?;
+        Ok(if asked.is_zero() { most } else { asked.min(most) })
+    }
+
     pub(crate) fn health(&self, endpoint: &str) -> Vec<crate::health::Check> {
-        let mut checks = vec![("ping", Ok(())), ("store", self.records.health())];
+        // Nothing keeps lines of the log back, so it cannot hang as upstream's can. What upstream keeps in etcd is
+        // in our store: who asks for either is told of it.
+        let (ping, log, store) =
+            (("ping", Ok(())), ("log", Ok(())), ("store", self.records.health()));
+        let mut checks = vec![ping, log, ("etcd", store.1.clone()), store];
         if endpoint == "readyz" {
             let ready = self.ready.load(Ordering::Acquire);
-            checks.push(("bootstrap", if ready { Ok(()) } else { Err("not finished".to_owned()) }));
+            let done = || if ready { Ok(()) } else { Err("not finished".to_owned()) };
+            // Definitions are read when the store is opened; roles and classes are written by the bootstrap.
+            checks.push(("poststarthook/crd-informer-synced", Ok(())));
+            checks.push(("poststarthook/rbac/bootstrap-roles", done()));
+            checks.push(("poststarthook/scheduling/bootstrap-system-priority-classes", done()));
+            checks.push(("bootstrap", done()));
             let stopping = self.stop.is_cancelled();
             checks.push(("shutdown", if stopping { Err("under way".to_owned()) } else { Ok(()) }));
         }

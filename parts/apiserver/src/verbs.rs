@@ -144,7 +144,7 @@ impl Call {
     /// Whether a subresource is a view of the object itself, as `status` is and `scale` is not.
     fn shares_kind(&self, subresource: &str) -> bool {
         self.row.subresource(subresource).is_some_and(|sub| sub.kind == self.row.kind)
-            && !matches!(subresource, "log" | "exec" | "attach" | "portforward")
+            && !matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy")
     }
 
     /// Checks that the path and the method fit the resource: 404 for paths that are not there, 405 for methods

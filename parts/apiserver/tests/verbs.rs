@@ -12,6 +12,7 @@ mod published;
 mod refusals;
 
 use apiserver::identity::Identity;
+use axum::body::Body;
 use harness::{Answer, World, config, config_map, daemon_set, pod, request};
 use http::Method;
 use serde_json::{Value, json};
@@ -150,6 +151,119 @@ async fn pages_show_one_moment_while_others_write() {
     let token = second.at("/metadata/continue");
     let third = world.get(&format!("{CONFIGS}?limit=2&continue={token}")).await.ok(200);
     assert_eq!((third.names(), third.at("/metadata/continue")), (vec!["c5"], ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_too_old_is_traded_for_one_of_now() {
+    let world = World::new().await;
+    for name in ["c1", "c2", "c3", "c4", "c5"] {
+        world.post(CONFIGS, &config_map(name)).await.ok(201);
+    }
+    let first = world.get(&format!("{CONFIGS}?limit=2")).await.ok(200);
+    let other = "/api/v1/namespaces/default/secrets";
+    let path = format!("{CONFIGS}?limit=1&continue={}", first.at("/metadata/continue"));
+    // nobody writes to this collection, and still its past is forgotten
+    for name in ["s1", "s2", "s3"] {
+        world.get(&path).await.ok(200);
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        world.post(other, &json!({"metadata": {"name": name}})).await.ok(201);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if name == "s1" {
+            world.get(&path).await.ok(200);
+        }
+    }
+    let gone = world.get(&path).await.ok(410);
+    assert_eq!(gone.at("/reason"), "Expired");
+    assert!(gone.at("/message").starts_with(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without"
+    ));
+    let exact =
+        format!("{CONFIGS}?resourceVersion={}&resourceVersionMatch=Exact", revision(&first));
+    assert_eq!(
+        world.get(&exact).await.ok(410).at("/message"),
+        "The resourceVersion for the provided list is too old."
+    );
+
+    world.delete(&format!("{CONFIGS}/c3")).await.ok(200);
+    let token = gone.at("/metadata/continue");
+    let second = world.get(&format!("{CONFIGS}?limit=1&continue={token}")).await.ok(200);
+    assert_eq!(second.names(), ["c4"], "it goes on where the first page ended, as things are now");
+    assert!(revision(&second) > revision(&first));
+    world.delete(&format!("{CONFIGS}/c5")).await.ok(200);
+    let token = second.at("/metadata/continue");
+    let third = world.get(&format!("{CONFIGS}?limit=1&continue={token}")).await.ok(200);
+    assert_eq!((third.names(), revision(&third)), (vec!["c5"], revision(&second)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_proxy_of_pods_and_services_says_what_is_not_there() {
+    let world = World::new().await;
+    let refused = world.get(&format!("{PODS}/p/proxy")).await.ok(404);
+    assert_eq!(refused.at("/message"), "pods \"p\" not found");
+    world.post(PODS, &pod("p", "")).await.ok(201);
+    let refused = world.get(&format!("{PODS}/http:p:80/proxy/x")).await.ok(400);
+    assert_eq!(refused.at("/message"), "address not allowed");
+    let refused = world.get(&format!("{PODS}/a:b:c:d/proxy/")).await.ok(400);
+    assert_eq!(refused.at("/message"), "invalid pod request \"a:b:c:d\"");
+    let address = json!({"status": {"podIP": "192.0.2.7", "podIPs": [{"ip": "192.0.2.7"}]}});
+    world.patch(&format!("{PODS}/p/status"), "merge", &address).await.ok(200);
+    let moved = world.get(&format!("{PODS}/p:81/proxy?a=b")).await.ok(301);
+    assert_eq!(moved.headers["location"], format!("{PODS}/p:81/proxy/?a=b"));
+
+    let services = "/api/v1/namespaces/default/services";
+    let path = format!("{services}/s:80/proxy/");
+    assert_eq!(world.get(&path).await.ok(404).at("/message"), "services \"s\" not found");
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
+    world.post(services, &service).await.ok(201);
+    assert_eq!(world.get(&path).await.ok(404).at("/message"), "endpoints \"s\" not found");
+    let endpoints = json!({"metadata": {"name": "s"}, "subsets": [
+        // of no pod: nobody may be led anywhere by Endpoints
+        {"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 80}]},
+    ]});
+    world.post("/api/v1/namespaces/default/endpoints", &endpoints).await.ok(201);
+    let refused = world.get(&path).await.ok(503);
+    assert_eq!(refused.at("/message"), "no endpoints available for service \"s\"");
+    assert_eq!(refused.at("/reason"), "ServiceUnavailable");
+    let of_pod = json!({"subsets": [{
+        "addresses": [{"ip": "192.0.2.7", "targetRef": {"kind": "Pod", "namespace": "default", "name": "p"}}],
+        "ports": [{"port": 80}],
+    }]});
+    let path = "/api/v1/namespaces/default/endpoints/s";
+    world.patch(path, "merge", &of_pod).await.ok(200);
+    let moved = world.get(&format!("{services}/s/proxy")).await.ok(301);
+    assert_eq!(moved.headers["location"], format!("{services}/s/proxy/"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_say_how_long_it_may_take() {
+    let world = World::new().await;
+    for path in [CONFIGS, "/version", "/apis/apps/v1"] {
+        let refused = world.get(&format!("{path}?timeout=invalid")).await.ok(400);
+        assert_eq!(
+            refused.at("/message"),
+            "invalid timeout specified in the request URL - time: invalid duration \"invalid\""
+        );
+        world.get(&format!("{path}?timeout=0s")).await.ok(200);
+        world.get(&format!("{path}?timeout=3h")).await.ok(200);
+    }
+    let _watch = world.watch(&format!("{CONFIGS}?watch=1&timeout=invalid")).await;
+    // a body that never ends
+    let body =
+        Body::from_stream(futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+    let asked = http::Request::builder()
+        .method(Method::POST)
+        .uri(format!("{CONFIGS}?timeout=5s"))
+        .header("content-type", "application/json");
+    let began = tokio::time::Instant::now();
+    let late = world.send(asked.body(body).expect("a request")).await.ok(504);
+    assert_eq!(began.elapsed().as_secs(), 5);
+    assert_eq!(
+        (late.at("/reason"), late.at("/message")),
+        (
+            "Timeout",
+            "Timeout: request did not complete within requested timeout - context deadline exceeded"
+        )
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! The rows. What discovery shows of each kind (short names, categories, verbs, the storage hash) was read
 //! off a Kubernetes 1.36.2 server.
 
-use super::{ALL_VERBS, CREATE, CREATE_GET, GET_PATCH_UPDATE, Resource, Subresource};
+use super::{ALL_VERBS, CREATE, CREATE_GET, GET_PATCH_UPDATE, PROXY, Resource, Subresource};
 
 /// Every kind that is served, by group and version, groups in the order in which `/apis` lists them.
 pub const ALL: &[Resource] = &[
@@ -73,7 +73,10 @@ pub const ALL: &[Resource] = &[
     .cluster_wide()
     .short(&["no"])
     .hash("XwShjMxG9Fs=")
-    .below(&[Subresource::new("status", "Node", GET_PATCH_UPDATE)]),
+    .below(&[
+        Subresource::new("proxy", "NodeProxyOptions", PROXY),
+        Subresource::new("status", "Node", GET_PATCH_UPDATE),
+    ]),
     Resource::new(
         ["", "v1", "PersistentVolumeClaim"],
         ["persistentvolumeclaims", "persistentvolumeclaim"],
@@ -107,6 +110,7 @@ pub const ALL: &[Resource] = &[
             Subresource::new("exec", "PodExecOptions", CREATE_GET),
             Subresource::new("log", "Pod", &["get"]),
             Subresource::new("portforward", "PodPortForwardOptions", CREATE_GET),
+            Subresource::new("proxy", "PodProxyOptions", PROXY),
             Subresource::new("resize", "Pod", GET_PATCH_UPDATE),
             Subresource::new("status", "Pod", GET_PATCH_UPDATE),
         ]),
@@ -170,7 +174,10 @@ pub const ALL: &[Resource] = &[
     .short(&["svc"])
     .category(&["all"])
     .hash("0/CO1lhkEBI=")
-    .below(&[Subresource::new("status", "Service", GET_PATCH_UPDATE)]),
+    .below(&[
+        Subresource::new("proxy", "ServiceProxyOptions", PROXY),
+        Subresource::new("status", "Service", GET_PATCH_UPDATE),
+    ]),
     // apps/v1
     Resource::new(
         ["apps", "v1", "ControllerRevision"],

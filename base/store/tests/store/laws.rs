@@ -6,7 +6,7 @@ use crate::support::{
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use store::{CommitError, Disk, Expected, Key, Limits, Query, Refused};
+use store::{CommitError, Compacted, Disk, Expected, Key, Limits, Query, Refused};
 
 #[derive(Clone, Debug)]
 enum Wish {
@@ -359,6 +359,36 @@ fn history_is_bounded_by_count_bytes_and_age_and_says_where_it_begins() {
     store.trim(Duration::from_secs(301));
     assert_eq!((store.fill().events, store.floor("/pods")), (0, 1));
     assert!(store.events_after("/pods", 1, 99).is_ok(), "a reader at the end has missed nothing");
+}
+
+#[test]
+fn a_quiet_collection_forgets_its_past_as_well() {
+    let (store, mut writer) = open(Disk::new().log()).unwrap();
+    let mut put = |collection| {
+        let change = put(key(collection, "a"), Expected::Any, "v", false);
+        writer.commit(vec![change], NOW, false).unwrap();
+    };
+    let list = |at| {
+        store.list(&Query {
+            collection: "/pods",
+            namespace: "",
+            at: Some(at),
+            after: None,
+            limit: 0,
+            value: None,
+            filter: None,
+        })
+    };
+    put("/pods");
+    store.trim(Duration::from_secs(0));
+    put("/nodes");
+    store.trim(Duration::from_secs(200));
+    store.trim(Duration::from_secs(301));
+    assert!(list(1).is_ok(), "it was the last revision five minutes ago");
+    store.trim(Duration::from_secs(501));
+    assert_eq!(list(1).unwrap_err(), Compacted { asked: 1, floor: 2 });
+    assert!(list(2).is_ok());
+    assert!(store.events_after("/pods", 1, 9).is_ok(), "a watch has missed nothing");
 }
 
 #[test]

@@ -83,25 +83,32 @@ fn object(schema: &Schema) -> Node {
     Node::Struct(Box::leak(Box::new(Type::custom("", fields, schema.atomic, origin))))
 }
 
-/// A document that describes a kind for OpenAPI: its schema, with what every object has.
-pub(crate) fn document(schema: &Value, (group, version, kind): (&str, &str, &str)) -> Value {
+/// A document that describes a kind for OpenAPI: its schema, with what every object has. `said` tells what a field
+/// that all kinds have says of itself.
+pub(crate) fn document<'t>(
+    schema: &Value,
+    (group, version, kind): (&str, &str, &str),
+    said: impl Fn(&str) -> Option<&'t str>,
+) -> Value {
     let mut out = schema.clone();
     if !out.is_object() {
         out = json!({"type": "object"});
     }
-    let about = |text: &str| json!({"type": "string", "description": text});
+    let about = |mut property: Value, name: &str| {
+        if let Some(text) = said(name) {
+            property["description"] = text.into();
+        }
+        property
+    };
+    let text = json!({"type": "string"});
+    let metadata = format!("#/components/schemas/{}", crate::admit::OBJECT_META);
+    let metadata = json!({"allOf": [{"$ref": metadata}]});
     if let Some(words) = out.as_object_mut() {
         let properties = words.entry("properties").or_insert_with(|| json!({}));
         if let Some(properties) = properties.as_object_mut() {
-            properties.insert(
-                "apiVersion".into(),
-                about("The group and version this object is written in."),
-            );
-            properties.insert("kind".into(), about("What kind of object this is."));
-            properties.insert("metadata".into(), json!({
-                "description": "Name, labels and what else every object has.",
-                "allOf": [{"$ref": format!("#/components/schemas/{}", crate::admit::OBJECT_META)}],
-            }));
+            properties.insert("apiVersion".into(), about(text.clone(), "apiVersion"));
+            properties.insert("kind".into(), about(text, "kind"));
+            properties.insert("metadata".into(), about(metadata, "metadata"));
         }
         words.insert(
             "x-kubernetes-group-version-kind".into(),

@@ -132,7 +132,7 @@ impl Place {
 }
 
 /// The words of Go's net package for the commonest failure, which people search for.
-fn go_text(error: &std::io::Error) -> String {
+pub(super) fn go_text(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         std::io::ErrorKind::HostUnreachable => "no route to host".to_owned(),

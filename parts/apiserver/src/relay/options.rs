@@ -244,9 +244,18 @@ pub(super) fn host(text: &str) -> Option<(String, String, Option<String>)> {
     (!name.is_empty()).then(|| (scheme.to_owned(), name.to_owned(), port))
 }
 
-/// What follows the first `/proxy` after a node's name, as it was written.
-pub(super) fn proxied(path: &str, word: &str) -> String {
-    let rest = path.split_once("/nodes/").map_or("", |(_, rest)| rest);
-    let rest = rest.find(word).map_or("", |at| &rest[at + word.len()..]);
-    if rest.starts_with('/') { rest.to_owned() } else { "/".to_owned() }
+/// The path up to `proxy`, which is its `segments`-th part, and what follows it, both as they were written.
+pub(super) fn proxied(path: &str, segments: usize) -> (&str, &str) {
+    let bytes = path.as_bytes();
+    let (mut seen, mut at) = (0, 0);
+    while seen < segments {
+        while bytes.get(at) == Some(&b'/') {
+            at += 1;
+        }
+        while bytes.get(at).is_some_and(|byte| *byte != b'/') {
+            at += 1;
+        }
+        seen += 1;
+    }
+    path.split_at(at)
 }

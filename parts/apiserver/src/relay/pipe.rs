@@ -48,25 +48,25 @@ fn theirs(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &http::Head
     })
 }
 
-fn request(method: Method, path: &str, place: &Place, body: Body) -> Request<Body> {
+fn request(method: Method, path: &str, host: &str, body: Body) -> Request<Body> {
     let mut request = Request::new(body);
     *request.method_mut() = method;
     if let Ok(uri) = path.parse() {
         *request.uri_mut() = uri;
     }
-    if let Ok(host) = place.authority().parse() {
+    if let Ok(host) = host.parse() {
         request.headers_mut().insert(header::HOST, host);
     }
     request
 }
 
 pub(super) fn get(path: &str, place: &Place) -> Request<Body> {
-    request(Method::GET, path, place, Body::empty())
+    request(Method::GET, path, &place.authority(), Body::empty())
 }
 
-/// A request as it came, for a node.
-pub(super) fn onward(parts: &Parts, path: &str, place: &Place, body: Body) -> Request<Body> {
-    let mut request = request(parts.method.clone(), path, place, body);
+/// A request as it came, for another host.
+pub(super) fn onward(parts: &Parts, path: &str, host: &str, body: Body) -> Request<Body> {
+    let mut request = request(parts.method.clone(), path, host, body);
     for (name, value) in theirs(&parts.headers) {
         request.headers_mut().append(name, value.clone());
     }
@@ -75,14 +75,19 @@ pub(super) fn onward(parts: &Parts, path: &str, place: &Place, body: Body) -> Re
 
 /// The same, asking for what the caller asks to become.
 pub(super) fn upgrade(parts: &Parts, path: &str, place: &Place) -> Request<Body> {
-    let mut request = onward(parts, path, place, Body::empty());
+    let mut request = onward(parts, path, &place.authority(), Body::empty());
+    ask_for_upgrade(parts, &mut request);
+    request
+}
+
+/// Lets a request ask for what the caller asks to become.
+pub(super) fn ask_for_upgrade(parts: &Parts, request: &mut Request<Body>) {
     let headers = request.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
     if let Some(wanted) = parts.headers.get(header::UPGRADE) {
         headers.insert(header::UPGRADE, wanted.clone());
     }
-    request
 }
 
 /// A node's answer, as it is.

@@ -65,15 +65,14 @@ pub(crate) async fn found(
     };
     let found = selection.list(&call.server.records, query).map_err(|_| {
         call.server.metrics.gone(call.row.plural);
-        Status::expired(if options.continue_token.is_empty() {
-            "The resourceVersion for the provided list is too old."
-        } else {
-            "The provided continue parameter is too old to display a consistent list result. You must start a new list without the continue parameter."
-        })
+        match &page.start {
+            None => Status::expired("The resourceVersion for the provided list is too old."),
+            Some(start) => expired_token(start),
+        }
     })?;
     let last = found.records.last().filter(|_| found.remaining > 0);
     let continue_token =
-        last.map(|record| token(found.revision, &selection.namespace, &record.key));
+        last.map(|record| token(found.revision, &start_after(&selection.namespace, &record.key)));
     let meta = ListMeta {
         revision: found.revision,
         continue_token: continue_token.unwrap_or_default(),
@@ -117,6 +116,8 @@ async fn reach(call: &Call, version: Option<u64>) -> Result<(), Status> {
 struct Page {
     at: Option<u64>,
     after: Option<(String, String)>,
+    /// The key that the token began with, as it is written there.
+    start: Option<String>,
     limit: usize,
 }
 
@@ -133,9 +134,14 @@ impl Page {
                 let why = "specifying resource version is not allowed when using continue";
                 return Err(Status::bad_request(why));
             }
-            let (at, after) = read_token(&options.continue_token, &selection.namespace)
+            let read = read_token(&options.continue_token, &selection.namespace)
                 .map_err(|why| Status::bad_request(format!("invalid continue token: {why}")))?;
-            return Ok(Self { at: Some(at), after: Some(after), limit });
+            return Ok(Self {
+                at: read.at,
+                after: Some(read.after),
+                start: Some(read.start),
+                limit,
+            });
         }
         let version = parse_version(&options.resource_version)
             .map_err(|why| Status::bad_request(format!("invalid resource version: {why}")))?;
@@ -147,23 +153,51 @@ impl Page {
         Ok(match version {
             // What is in memory is at hand whole, so a page would save nothing: upstream's habit for 0.
             Some(0) => Self::default(),
-            Some(version) if exact => Self { at: Some(version), after: None, limit },
-            _ => Self { at: None, after: None, limit },
+            Some(version) if exact => Self { at: Some(version), limit, ..Self::default() },
+            _ => Self { limit, ..Self::default() },
         })
     }
 }
 
-/// A continue token in upstream's form: revision, and the key after which the next page begins.
-fn token(revision: u64, namespace: &str, key: &Key) -> String {
-    let start = if namespace.is_empty() && !key.namespace.is_empty() {
-        format!("{}/{}\0", key.namespace, key.name)
-    } else {
-        format!("/{}\0", key.name)
-    };
+/// What an old token is answered with: the same place in a token that shows it as it is now.
+fn expired_token(start: &str) -> Status {
+    let mut status = Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    status.metadata.continue_token = token(AS_IT_IS_NOW, start);
+    status
+}
+
+/// The revision in tokens of lists that go on from another moment than they began.
+const AS_IT_IS_NOW: i64 = -1;
+
+/// A continue token in upstream's form: revision, and where the next page begins.
+fn token(revision: impl Into<Value>, start: &str) -> String {
+    let revision: Value = revision.into();
     TOKENS.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string())
 }
 
-fn read_token(token: &str, namespace: &str) -> Result<(u64, (String, String)), String> {
+/// What comes right after a key in a token.
+fn start_after(namespace: &str, key: &Key) -> String {
+    if namespace.is_empty() && !key.namespace.is_empty() {
+        format!("{}/{}\0", key.namespace, key.name)
+    } else {
+        format!("/{}\0", key.name)
+    }
+}
+
+/// A token that was read.
+#[derive(Debug, PartialEq, Eq)]
+struct Token {
+    /// The moment that is shown; `None` for now.
+    at: Option<u64>,
+    /// Namespace and name after which the page begins.
+    after: (String, String),
+    /// The same as it was written.
+    start: String,
+}
+
+fn read_token(token: &str, namespace: &str) -> Result<Token, String> {
     let bad = |why: &str| format!("continue key is not valid: {why}");
     let bytes = TOKENS.decode(token).map_err(|_| bad("illegal base64 data at input byte 0"))?;
     let read: Value = serde_json::from_slice(&bytes).map_err(|error| {
@@ -176,16 +210,20 @@ fn read_token(token: &str, namespace: &str) -> Result<(u64, (String, String)), S
             quote(version)
         )));
     }
-    let revision = read.get("rv").and_then(Value::as_u64).filter(|revision| *revision > 0);
+    let revision = read.get("rv").and_then(Value::as_i64).filter(|revision| *revision != 0);
     let revision = revision
         .ok_or_else(|| bad("incorrect encoded start resourceVersion (version meta.k8s.io/v1)"))?;
-    let start = read.get("start").and_then(Value::as_str).unwrap_or_default();
-    let start = start.strip_suffix('\0').unwrap_or(start);
+    let written = read.get("start").and_then(Value::as_str).unwrap_or_default();
+    let start = written.strip_suffix('\0').unwrap_or(written);
     let (space, name) = start
         .split_once('/')
         .ok_or_else(|| bad("encoded start key empty (version meta.k8s.io/v1)"))?;
     let space = if space.is_empty() { namespace } else { space };
-    Ok((revision, (space.to_owned(), name.to_owned())))
+    Ok(Token {
+        at: u64::try_from(revision).ok(),
+        after: (space.to_owned(), name.to_owned()),
+        start: written.to_owned(),
+    })
 }
 
 /// Which objects of a collection are meant.
@@ -310,11 +348,14 @@ mod tests {
     #[test]
     fn a_token_leads_back_to_its_place() {
         let key = Key::new("/pods", "a", "x");
-        assert_eq!(
-            read_token(&token(7, "a", &key), "a"),
-            Ok((7, ("a".to_owned(), "x".to_owned())))
-        );
-        assert_eq!(read_token(&token(7, "", &key), ""), Ok((7, ("a".to_owned(), "x".to_owned()))));
+        for (revision, at) in [(7, Some(7)), (AS_IT_IS_NOW, None)] {
+            for namespace in ["a", ""] {
+                let start = start_after(namespace, &key);
+                let read = read_token(&token(revision, &start), namespace);
+                let after = ("a".to_owned(), "x".to_owned());
+                assert_eq!(read, Ok(Token { at, after, start }));
+            }
+        }
     }
 
     #[test]

@@ -76,6 +76,18 @@ async fn a_kind_is_served_again_after_a_restart() {
     let document = world.get("/openapi/v3/apis/example.com/v1").await.ok(200);
     let size = "/components/schemas/com.example.v1.Widget/properties/spec/properties/size/type";
     assert_eq!(document.at(size), "integer");
+    for (field, text) in [
+        (
+            "apiVersion",
+            "APIVersion defines the versioned schema of this representation of an object.",
+        ),
+        ("kind", "Kind is a string value representing the REST resource this object represents."),
+        ("metadata", "Standard object's metadata."),
+    ] {
+        let path = "/components/schemas/com.example.v1.Widget/properties";
+        let told = document.at(&format!("{path}/{field}/description"));
+        assert!(told.starts_with(text), "{told}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -61,9 +61,13 @@ async fn the_root_lists_the_paths_that_are_answered() {
     }
     assert!(paths.contains(&"/apis/storage.k8s.io/v1") && paths.contains(&"/readyz/store"));
     assert_eq!(world.get("/readyz/store").await.ok(200).text, "ok");
+    assert_eq!(world.get("/readyz/etcd").await.ok(200).text, "ok");
+    let hook = "/readyz/poststarthook/rbac/bootstrap-roles";
+    assert_eq!(world.get(hook).await.ok(200).text, "ok");
+    assert!(paths.contains(&hook));
     world.get("/readyz/nothing").await.ok(404);
-    let text = world.get("/livez?verbose&exclude=store&exclude=etcd").await.ok(200).text;
-    let want = "[+]ping ok\n[+]store excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"etcd\"\nlivez check passed\n";
+    let text = world.get("/livez?verbose&exclude=store&exclude=etcd-1").await.ok(200).text;
+    let want = "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]store excluded: ok\nwarn: some health checks cannot be excluded: no matches for \"etcd-1\"\nlivez check passed\n";
     assert_eq!(text, want);
 }
 
