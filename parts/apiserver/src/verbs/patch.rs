@@ -87,8 +87,10 @@ impl Patch {
         let Some(owners) = old.pointer(OWNERS).filter(|_| self.leaves_owners()) else {
             return self.merged(row, old, validation);
         };
-        // Half of many an object; it is of the right form already.
-        let mut decoded = self.merged(row, &without_owners(old), validation)?;
+        // Half of many an object; it is of the right form already. What goes wrong is told with the whole object.
+        let Ok(mut decoded) = self.merged(row, &without_owners(old), validation) else {
+            return self.merged(row, old, validation);
+        };
         if let Some(meta) = decoded.object.get_mut("metadata").and_then(Value::as_object_mut) {
             meta.insert("managedFields".into(), owners.clone());
         }
@@ -101,9 +103,13 @@ impl Patch {
         let meta = |meta: &Value| {
             meta.as_object().is_some_and(|meta| plain(meta) && !meta.contains_key("managedFields"))
         };
-        self.kind == Kind::Strategic
-            && self.patch.as_object().is_some_and(plain)
-            && self.patch.get("metadata").is_none_or(meta)
+        match self.kind {
+            Kind::Json => self.patch.as_array().is_some_and(|all| all.iter().all(is_elsewhere)),
+            _ => {
+                self.patch.as_object().is_some_and(plain)
+                    && self.patch.get("metadata").is_none_or(meta)
+            }
+        }
     }
 
     fn merged(
@@ -134,6 +140,15 @@ impl Patch {
         let patched = decode::Patched { node: &node, quoted, told: self.told.clone() };
         decode::patched(patched, Wanted::of(row), validation)
     }
+}
+
+/// Whether an operation reads and writes nothing of the owners, nor what they are part of.
+fn is_elsewhere(operation: &Value) -> bool {
+    ["path", "from"].iter().filter_map(|key| operation.get(key)).all(|place| {
+        place.as_str().is_some_and(|place| {
+            !matches!(place, "" | "/metadata") && !place.starts_with("/metadata/managedFields")
+        })
+    })
 }
 
 /// A copy of an object that does not say who owns its fields.
@@ -229,15 +244,49 @@ mod tests {
                  "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}}}]},
             "spec": {"containers": [{"name": "c", "image": "i"}]},
         });
-        for (patch, leaves) in [
-            (json!({"status": {"phase": "Running"}}), true),
-            (json!({"metadata": {"labels": {"a": null, "c": "d"}}}), true),
-            (json!({"metadata": {"$patch": "replace", "name": "q"}}), false),
-            (json!({"metadata": {"managedFields": [{}]}}), false),
-            (json!({"metadata": null}), false),
-            (json!({"$retainKeys": ["metadata"], "metadata": {"name": "q"}}), false),
+        let by = |op: &str, path: &str, rest: Value| {
+            let mut operation = json!({"op": op, "path": path});
+            operation
+                .as_object_mut()
+                .expect("an object")
+                .extend(rest.as_object().cloned().expect("an object"));
+            json!([operation])
+        };
+        for (kind, patch, leaves) in [
+            (Kind::Strategic, json!({"status": {"phase": "Running"}}), true),
+            (Kind::Strategic, json!({"metadata": {"labels": {"a": null, "c": "d"}}}), true),
+            (Kind::Strategic, json!({"metadata": {"$patch": "replace", "name": "q"}}), false),
+            (Kind::Strategic, json!({"metadata": {"managedFields": [{}]}}), false),
+            (Kind::Strategic, json!({"metadata": null}), false),
+            (
+                Kind::Strategic,
+                json!({"$retainKeys": ["metadata"], "metadata": {"name": "q"}}),
+                false,
+            ),
+            (Kind::Merge, json!({"metadata": {"labels": {"a": null, "c": "d"}}}), true),
+            (Kind::Merge, json!({"metadata": {"labels": 3}}), true),
+            (Kind::Merge, json!({"metadata": {"managedFields": null}}), false),
+            (Kind::Merge, json!({"metadata": null}), false),
+            (Kind::Json, by("add", "/metadata/labels/c", json!({"value": "d"})), true),
+            (Kind::Json, by("replace", "/spec/containers", json!({"value": 3})), true),
+            (
+                Kind::Json,
+                by(
+                    "copy",
+                    "/metadata/labels/c",
+                    json!({"from": "/metadata/managedFields/0/manager"}),
+                ),
+                false,
+            ),
+            (
+                Kind::Json,
+                by("test", "/metadata/managedFields/0/manager", json!({"value": "m"})),
+                false,
+            ),
+            (Kind::Json, by("remove", "/metadata", json!({})), false),
+            (Kind::Json, by("replace", "", json!({"value": {}})), false),
         ] {
-            let read = Patch::read(Kind::Strategic, patch.to_string().as_bytes()).expect("a patch");
+            let read = Patch::read(kind, patch.to_string().as_bytes()).expect("a patch");
             assert_eq!(read.leaves_owners(), leaves, "{patch}");
             let shown = |outcome: Result<Decoded, Status>| match outcome {
                 Ok(decoded) => (decoded.object, decoded.warnings),
