@@ -227,7 +227,12 @@ impl Nodes {
     }
 
     async fn register(&self, api: &Api<Node>, shape: &NodeShape) -> Result<Node, kube::Error> {
-        let node: Node = serde_json::from_value(shape.object()).map_err(kube::Error::SerdeError)?;
+        // An agent says what it has when it registers: a pod that comes before its first report must not find a node
+        // without room. Whether it is ready is reported.
+        let mut object = shape.object();
+        object["status"] = shape.status(None, self.setup.clock.now())["status"].take();
+        object["status"]["conditions"].take();
+        let node: Node = serde_json::from_value(object).map_err(kube::Error::SerdeError)?;
         match api.create(&PostParams::default(), &node).await {
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
                 api.get(&shape.name).await
