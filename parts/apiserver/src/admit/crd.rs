@@ -71,7 +71,7 @@ impl Strategy for CustomResourceDefinition {
 
     fn validate_create(&self, object: &Value, _context: &Context<'_>) -> Faults {
         let mut faults = name_of_parts(object);
-        faults.extend(spec::validate(object.at("spec")));
+        faults.extend(spec::validate(object.at("spec"), &Value::Null));
         faults.extend(accepted_names(object));
         faults.extend(stored_versions(object));
         faults.extend(approval(object));
@@ -83,7 +83,7 @@ impl Strategy for CustomResourceDefinition {
         if context.subresource == "status" {
             return accepted_names(object);
         }
-        let mut faults = spec::validate(object.at("spec"));
+        let mut faults = spec::validate(object.at("spec"), old.at("spec"));
         let path = Path::new("spec");
         let (new_spec, old_spec) = (object.at("spec"), old.at("spec"));
         let mut keep = |keys: &[&str]| {

@@ -13,14 +13,21 @@ const NAMED_MAX: usize = 4;
 /// What was spent so far, and on what.
 #[derive(Default)]
 pub(super) struct Budget {
+    /// Whether anything is held against it.
+    binds: bool,
     total: u64,
     dearest: Vec<(u64, Path)>,
 }
 
 impl Budget {
+    /// One that refuses what costs too much, if it `binds`.
+    pub(super) fn new(binds: bool) -> Self {
+        Self { binds, ..Self::default() }
+    }
+
     /// Notes the cost of an expression; one that costs too much by itself is a fault.
     pub(super) fn spend(&mut self, what: &str, cost: u64, path: Path) -> Option<FieldError> {
-        let fault = (cost > RULE_MAX)
+        let fault = (self.binds && cost > RULE_MAX)
             .then(|| FieldError::forbidden(path.clone(), &exceeds(what, cost, RULE_MAX)));
         self.total = self.total.saturating_add(cost);
         if cost >= SCHEMA_MAX / 100 {
@@ -34,7 +41,7 @@ impl Budget {
     /// Faults of the schema at `path` as a whole.
     pub(super) fn faults(&self, path: &Path) -> Faults {
         let mut faults = Faults::new();
-        if self.total <= SCHEMA_MAX {
+        if !self.binds || self.total <= SCHEMA_MAX {
             return faults;
         }
         for (_, path) in &self.dearest {

@@ -47,7 +47,7 @@ const ROOT_WORDS: &[&str] = &[
 
 /// Every fault of a schema. Structure comes first, then what defaults break, then the words one by one; rules in CEL
 /// are compiled only where nothing else is wrong.
-pub(super) fn validate(schema: &Value, halves: bool, path: &Path) -> Faults {
+pub(super) fn validate(schema: &Value, (halves, kept): (bool, bool), path: &Path) -> Faults {
     let mut faults = Faults::new();
     if !schema.is_object() {
         return faults;
@@ -69,7 +69,7 @@ pub(super) fn validate(schema: &Value, halves: bool, path: &Path) -> Faults {
     }
     let compiled = unreadable.is_none() && wrong.is_empty();
     faults.extend(wrong);
-    let mut found = Found::default();
+    let mut found = Found { budget: Budget::new(!kept), ..Found::default() };
     walk(
         &mut found,
         schema,
@@ -172,6 +172,8 @@ struct Found {
     rules: Faults,
     /// Bytes of regular expressions in rules so far.
     patterns: usize,
+    /// Bytes said about rules that cannot be read so far.
+    told: usize,
     /// What rules cost so far.
     budget: Budget,
 }
@@ -354,12 +356,16 @@ fn defaults(faults: &mut Faults, schema: &Value, path: &Path) {
     below(schema, path, |part, place, _, _| defaults(faults, part, &place));
 }
 
+/// Bytes said about rules that cannot be read, after which no more are looked at: each quotes lines of its rule, so that
+/// a definition of 3 MiB could be answered with gigabytes.
+const TOLD_BYTES_MAX: usize = 1 << 20;
+
 /// Rules in CEL must be rules, and about fields that are there.
 fn rules(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
     let list = path.child("x-kubernetes-validations");
     for (at, rule) in schema.list("x-kubernetes-validations").iter().enumerate() {
         let at = list.index(at);
-        if found.patterns > custom::PATTERNS_BYTES_MAX {
+        if found.patterns > custom::PATTERNS_BYTES_MAX || found.told > TOLD_BYTES_MAX {
             return;
         }
         let wrong = |key: &str, why: &str| invalid_shown(at.child(key), &shown::rule(rule), why);
@@ -374,6 +380,7 @@ fn rules(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
                 program.compares()
             }
             Err(why) => {
+                found.told += why.len();
                 found.rules.push(wrong("rule", &why));
                 // Nothing more is known of it, so nothing more is said.
                 true
@@ -388,7 +395,10 @@ fn rules(found: &mut Found, schema: &Value, path: &Path, place: &Place) {
                     let at = at.child("messageExpression");
                     found.rules.extend(found.budget.spend(what, program.cost(), at));
                 }
-                Err(why) => found.rules.push(wrong("messageExpression", &why)),
+                Err(why) => {
+                    found.told += why.len();
+                    found.rules.push(wrong("messageExpression", &why));
+                }
             }
         }
         found.patterns += patterns;

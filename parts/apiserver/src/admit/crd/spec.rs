@@ -34,13 +34,14 @@ pub(super) fn hoisted(versions: &[Value], field: &str) -> bool {
     versions.first().is_some_and(|first| versions.iter().all(|v| v.at(field) == first.at(field)))
 }
 
-/// Every fault of the spec.
-pub(super) fn validate(spec: &Value) -> Faults {
+/// Every fault of the spec; `old` is the one before, or null. What rules may cost is not asked of a schema that is as it
+/// was: it may be from before anybody asked, and the definition has to stay writable.
+pub(super) fn validate(spec: &Value, old: &Value) -> Faults {
     let mut faults = Faults::new();
     let path = Path::new("spec");
     group(&mut faults, path.child("group"), spec.text("group"));
     scope(&mut faults, path.child("scope"), spec.text("scope"));
-    versions(&mut faults, spec.list("versions"), &path);
+    versions(&mut faults, (spec.list("versions"), old.list("versions")), &path);
     let named = spec.at("names");
     for key in ["plural", "singular", "kind", "listKind"] {
         if named.text(key).is_empty() {
@@ -52,7 +53,8 @@ pub(super) fn validate(spec: &Value) -> Faults {
     for (field, name) in HOISTED.iter().filter(|(field, _)| hoisted(all, field)) {
         if let Some(first) = all.first() {
             let halves = all.iter().any(|version| version.at("subresources").has("status"));
-            part(&mut faults, (first, halves), field, &path.child(name));
+            let first = (first, halves, is_kept(first, old.list("versions")));
+            part(&mut faults, first, field, &path.child(name));
         }
     }
     conversion(&mut faults, spec.at("conversion"), &path.child("conversion"));
@@ -78,7 +80,13 @@ fn scope(faults: &mut Faults, path: Path, scope: &str) {
     }
 }
 
-fn versions(faults: &mut Faults, all: &[Value], path: &Path) {
+/// Whether a version has the schema that it had.
+fn is_kept(version: &Value, old: &[Value]) -> bool {
+    let same = |was: &&Value| was.text("name") == version.text("name");
+    old.iter().find(same).is_some_and(|was| was.at("schema") == version.at("schema"))
+}
+
+fn versions(faults: &mut Faults, (all, old): (&[Value], &[Value]), path: &Path) {
     let list = path.child("versions");
     for (at, version) in all.iter().enumerate() {
         if !version.at("schema").has("openAPIV3Schema") {
@@ -95,7 +103,8 @@ fn versions(faults: &mut Faults, all: &[Value], path: &Path) {
         deprecation(faults, version, &list.index(at));
         let halves = version.at("subresources").has("status");
         for (field, _) in &apart {
-            part(faults, (version, halves), field, &list.index(at).child(field));
+            let version = (version, halves, is_kept(version, old));
+            part(faults, version, field, &list.index(at).child(field));
         }
     }
     let mut known: BTreeSet<&str> = BTreeSet::new();
@@ -139,12 +148,17 @@ fn deprecation(faults: &mut Faults, version: &Value, path: &Path) {
     }
 }
 
-/// One field of a version; `halves` says that status is written apart.
-fn part(faults: &mut Faults, (version, halves): (&Value, bool), field: &str, path: &Path) {
+/// One field of a version; `halves` says that status is written apart, `kept` that its schema is as it was.
+fn part(
+    faults: &mut Faults,
+    (version, halves, kept): (&Value, bool, bool),
+    field: &str,
+    path: &Path,
+) {
     match field {
         "schema" => {
             let held = version.at("schema").at("openAPIV3Schema");
-            faults.extend(schema::validate(held, halves, &path.child("openAPIV3Schema")));
+            faults.extend(schema::validate(held, (halves, kept), &path.child("openAPIV3Schema")));
         }
         "subresources" => scale(faults, version.at(field).at("scale"), &path.child("scale")),
         "additionalPrinterColumns" => {

@@ -293,3 +293,38 @@ fn rules_that_would_cost_too_much_are_refused_before_they_run() {
         )],
     );
 }
+
+#[test]
+fn what_rules_may_cost_is_not_asked_of_a_schema_that_was_there_before() {
+    let dear = field(
+        &json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-validations": [{"rule": "self.all(a, self.exists(b, a == b))"}]}),
+    );
+    let mut old = stored(&json!({"type": "object"}), &json!({}));
+    old["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = dear.clone();
+    let mut labelled = old.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    update(row(DEFINITIONS), &mut labelled, &old, "").expect("nothing of its schema changed");
+    let mut changed = old.clone();
+    changed["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["g"] =
+        json!({"type": "string"});
+    assert_eq!(faults(update(row(DEFINITIONS), &mut changed, &old, "")).len(), 3);
+}
+
+#[test]
+fn of_a_rule_that_is_no_rule_a_hundred_faults_are_told_at_most() {
+    let rules = |text: String, count: usize| {
+        let rules: Vec<Value> = (0..count).map(|_| json!({"rule": text})).collect();
+        field(&json!({"type": "string", "x-kubernetes-validations": rules}))
+    };
+    let told =
+        |schema: &Value| faults(create(row(DEFINITIONS), &mut definition(schema, &json!({}))));
+    for text in ["$".repeat(90_000), "self.a||".repeat(9_000) + "self.a"] {
+        let found = told(&rules(text, 1)).concat();
+        let marks = found.matches("ERROR: <input>").count();
+        assert!((1..=101).contains(&marks), "{marks}");
+        assert!(found.len() < 400_000, "long lines are not shown: {}", found.len());
+    }
+    // Lines that are shown, many times over: after a while no more rules are looked at.
+    let all = told(&rules("$".repeat(9_000), 60));
+    assert!((1..60).contains(&all.len()), "{}", all.len());
+}

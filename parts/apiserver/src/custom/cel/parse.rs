@@ -24,6 +24,19 @@ pub(super) struct Fault {
     pub(super) why: String,
 }
 
+/// Faults of one expression that are told; upstream's number.
+const FAULTS_MAX: usize = 100;
+
+/// Letters of the longest line that is shown with its fault; upstream's number.
+const SHOWN_CHARS_MAX: usize = 16_384;
+
+/// Adds a fault to those that are told.
+pub(super) fn note(faults: &mut Vec<Fault>, fault: Fault) {
+    if faults.len() < FAULTS_MAX {
+        faults.push(fault);
+    }
+}
+
 impl Fault {
     /// As upstream shows it: place, reason, and the line with a mark under it.
     pub(super) fn shown(&self, text: &str) -> String {
@@ -34,8 +47,12 @@ impl Fault {
         let line = before.matches('\n').count();
         let column = before.rsplit('\n').next().map_or(0, |part| part.chars().count());
         let shown = text.split('\n').nth(line).unwrap_or_default();
-        let dots = ".".repeat(column);
         let mut out = String::new();
+        if shown.chars().nth(SHOWN_CHARS_MAX).is_some() {
+            let _ = write!(out, "ERROR: <input>:{}:{}: {}", line + 1, column + 1, self.why);
+            return out;
+        }
+        let dots = ".".repeat(column);
         // Writing to a String cannot fail.
         let _ = write!(
             out,
@@ -122,7 +139,7 @@ pub(super) fn read(text: &str) -> Result<Expr, Vec<Fault>> {
     match read_noting(text, &mut faults) {
         Ok(expr) if faults.is_empty() => return Ok(expr),
         Ok(_) => {}
-        Err(fault) => faults.push(fault),
+        Err(fault) => note(&mut faults, fault),
     }
     faults.sort_by_key(|fault| fault.at);
     Err(faults)

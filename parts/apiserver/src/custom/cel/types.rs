@@ -201,7 +201,7 @@ fn joined(types: Vec<Type>) -> Type {
 /// A part that is wrong may be anything to what is around it.
 fn type_of(expr: &Expr, scope: &mut Scope<'_>) -> Type {
     judged(expr, scope).unwrap_or_else(|fault| {
-        scope.faults.push(fault);
+        super::parse::note(&mut scope.faults, fault);
         Type::Any
     })
 }

@@ -1,6 +1,6 @@
 //! From characters to words, signs and literals.
 
-use super::{Fault, Kind};
+use super::{Fault, Kind, note};
 
 /// A piece of the text.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,7 @@ pub(super) fn tokens(
             }
             continue;
         } else if let Some(end) = unterminated(chars, at) {
-            faults.push(unknown(chars, at, end));
+            note(faults, unknown(chars, at, end));
             at = end;
             continue;
         } else if let Some((token, end)) = quoted(chars, at)? {
@@ -60,7 +60,7 @@ pub(super) fn tokens(
                 // Half of a sign takes the letter with it that it was given up at.
                 let width = if matches!(c, '=' | '&' | '|') { 2 } else { 1 };
                 let end = chars.len().min(at + width);
-                faults.push(unknown(chars, at, end));
+                note(faults, unknown(chars, at, end));
                 at = end;
                 continue;
             };
