@@ -23,8 +23,12 @@ pub(crate) fn qos(spec: &PodSpec) -> &'static str {
         let all = spec.containers.iter().chain(spec.init_containers.iter().flatten());
         all.map(|container| container.resources.as_ref().unwrap_or(&nothing)).collect()
     };
-    let all: Vec<&ResourceRequirements> =
-        spec.resources.as_ref().map_or_else(of_containers, |whole| vec![whole]);
+    // an empty struct says no more than none
+    let is_set = |whole: &&ResourceRequirements| {
+        [&whole.requests, &whole.limits].into_iter().flatten().any(|list| !list.is_empty())
+    };
+    let whole = spec.resources.as_ref().filter(is_set);
+    let all: Vec<&ResourceRequirements> = whole.map_or_else(of_containers, |whole| vec![whole]);
     let (mut is_any, mut is_all) = (false, true);
     for resources in all {
         for name in ["cpu", "memory"] {
@@ -239,6 +243,20 @@ mod tests {
             "Burstable"
         );
         assert_eq!(of(serde_json::json!({"limits": {"memory": "1Gi"}}), small), "Burstable");
+    }
+
+    #[test]
+    fn an_empty_struct_of_the_pods_own_resources_leaves_its_class_to_its_containers() {
+        let both = serde_json::json!({"cpu": "1", "memory": "1Gi"});
+        for empty in [serde_json::json!({}), serde_json::json!({"requests": {}, "limits": {}})] {
+            let of = |own: serde_json::Value| {
+                qos(&whole_spec(serde_json::json!({"resources": empty, "containers": [
+                    {"name": "c", "resources": own}]})))
+            };
+            assert_eq!(of(serde_json::json!({"limits": both})), "Guaranteed");
+            assert_eq!(of(serde_json::json!({"requests": both})), "Burstable");
+            assert_eq!(of(serde_json::json!({})), "BestEffort");
+        }
     }
 
     #[test]

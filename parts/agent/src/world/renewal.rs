@@ -72,12 +72,28 @@ impl World {
         all.find(|one| one.container_id.as_deref().is_some_and(is_it))?.resources.as_ref()
     }
 
-    /// What a container is made with: what the pod asks for, or, while that has to wait, what the one before had.
+    /// What the pod's status says that a container of this name has, or was promised before there was one.
+    fn told_of(&self, name: &str) -> Option<ResourceRequirements> {
+        let status = self.pod.status.as_ref()?;
+        let lists = [&status.container_statuses, &status.init_container_statuses];
+        let one = lists.into_iter().flatten().flatten().find(|one| one.name == name)?;
+        let promised = || {
+            let requests = Some(one.allocated_resources.clone()?);
+            Some(ResourceRequirements { requests, ..ResourceRequirements::default() })
+        };
+        one.resources.clone().or_else(promised)
+    }
+
+    /// What a container is made with: what the pod asks for, or, while that has to wait, what the one before had, or, where
+    /// none was made yet, what was promised before.
     pub(crate) fn granted(&self, container: &Container) -> Option<ResourceRequirements> {
-        let before = self.postponed.as_ref().and_then(|_| self.latest(&container.name));
+        if self.postponed.is_none() {
+            return container.resources.clone();
+        }
+        let before = self.latest(&container.name).and_then(|seen| self.resources_of(seen));
         before
-            .and_then(|seen| self.resources_of(seen))
             .cloned()
+            .or_else(|| self.told_of(&container.name))
             .or_else(|| container.resources.clone())
     }
 
@@ -119,15 +135,14 @@ impl World {
         spec
     }
 
-    /// The pod as it runs now: what it asks for where nothing was made of it yet.
+    /// The pod as it runs now: what it is granted where nothing of it runs.
     pub(crate) fn spec_as_it_runs(&self) -> PodSpec {
         let mut spec = self.spec().clone();
         let inits = spec.init_containers.iter_mut().flatten();
         for container in spec.containers.iter_mut().chain(inits) {
             let latest = self.latest(&container.name).filter(|seen| seen.state == State::Running);
-            if let Some(own) = latest.and_then(|seen| self.resources_of(seen)) {
-                container.resources = Some(own.clone());
-            }
+            let own = latest.and_then(|seen| self.resources_of(seen)).cloned();
+            container.resources = own.or_else(|| self.granted(container));
         }
         spec
     }

@@ -98,6 +98,38 @@ fn what_has_to_wait_is_not_taken_by_a_restart_of_the_container_either() {
 }
 
 #[test]
+fn what_has_to_wait_is_not_granted_to_a_container_that_was_never_made() {
+    let mut world = made_of("i", "200m");
+    world.containers.clear();
+    let mut pod = Pod::clone(&world.pod);
+    let limits = json!({"limits": {"cpu": "300m"}, "requests": {"cpu": "100m"}});
+    pod.status = serde_json::from_value(json!({"containerStatuses": [{"name": "c", "image": "i",
+        "imageID": "", "ready": false, "restartCount": 0, "resources": limits,
+        "allocatedResources": {"cpu": "100m"}}]}))
+    .unwrap();
+    let asked = json!({"limits": {"cpu": "900"}, "requests": {"cpu": "900"}});
+    let wanted = serde_json::from_value(asked).unwrap();
+    pod.spec.as_mut().unwrap().containers[0].resources = Some(wanted);
+    world.pod = Arc::new(pod);
+    world.postponed = Some(Postponed { reason: "Infeasible", message: "never".to_owned() });
+    let granted = world.granted(&world.spec().containers[0]).unwrap();
+    assert_eq!(serde_json::to_value(granted).unwrap(), limits);
+    let (_, one) = own(&world);
+    assert_eq!(one.allocated_resources.unwrap()["cpu"].0, "100m", "it does not admit itself");
+    // the pod's group has no room for what was not granted either
+    for spec in [world.spec_as_it_runs(), world.spec_as_granted()] {
+        assert_eq!(crate::resources::pod_limits(&spec).quota, Some(30_000));
+    }
+    // an agent from before told no more than what was promised
+    let mut pod = Pod::clone(&world.pod);
+    let told = pod.status.as_mut().and_then(|status| status.container_statuses.as_mut()).unwrap();
+    told[0].resources = None;
+    world.pod = Arc::new(pod);
+    let granted = world.granted(&world.spec().containers[0]).unwrap();
+    assert_eq!(serde_json::to_value(granted).unwrap(), json!({"requests": {"cpu": "100m"}}));
+}
+
+#[test]
 fn an_agent_that_begins_anew_believes_what_the_one_before_told_of_resources() {
     let mut world = made_of("i", "100m");
     let (mut status, mut one) = own(&world);
