@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::Instant;
 
+mod leftover;
+
 /// Our chain of the nat table.
 const CHAIN: &str = "PERNODE-MASQ";
 /// Shown beside the rule that leads there.
@@ -181,6 +183,18 @@ impl Masquerade {
     }
 }
 
+/// Takes out what was put in for one pod. What fails is tried again at the next look: the plugin may be at it, too.
+async fn take_out(family: Family, removal: Vec<Vec<String>>) {
+    for call in removal {
+        let call: Vec<&str> = call.iter().map(String::as_str).collect();
+        if let Err(problem) = nat(family, &call).await {
+            tracing::debug!("rules of a single pod stay for now: {problem}");
+            return;
+        }
+    }
+}
+
+/// Puts in what is missing; where all is in place, what the plugin left of single pods goes.
 async fn put(ranges: &[String]) -> Result<(), String> {
     for family in [Family::V4, Family::V6] {
         if !ranges.iter().any(|range| family.has(range)) {
@@ -189,6 +203,9 @@ async fn put(ranges: &[String]) -> Result<(), String> {
         let listing = nat(family, &["-S"]).await?;
         for call in calls(family, ranges, &listing) {
             nat(family, &call).await?;
+        }
+        for removal in leftover::removals(family, ranges, &listing) {
+            take_out(family, removal).await;
         }
     }
     Ok(())
