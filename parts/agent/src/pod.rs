@@ -350,6 +350,8 @@ impl Worker {
     }
 
     fn failed(&mut self, name: &str, reason: &'static str, message: String) {
+        // the next attempt asks anew for all it needs
+        self.ahead = ahead::Ahead::default();
         let now = self.context.setup.clock.now();
         self.memory.failed(name, reason, message, now);
     }

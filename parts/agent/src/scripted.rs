@@ -44,6 +44,14 @@ pub(crate) struct State {
     pub(crate) targets: Vec<String>,
     /// How long a list takes; it shows what is so at its end.
     pub(crate) slow: Duration,
+    /// How long the making of a sandbox takes.
+    pub(crate) making: Duration,
+    /// Whether the images that pods name are missing, and cannot be pulled.
+    pub(crate) lacks_images: bool,
+    /// What ConfigMaps hold under their key, if it is not `value`.
+    pub(crate) in_maps: Option<String>,
+    /// Environments of the containers that were made, as `NAME=value`.
+    pub(crate) environments: Vec<Vec<String>>,
     /// Images that are there.
     pub(crate) images: Vec<v1::Image>,
     /// Removals that fail, by image id.
@@ -303,6 +311,8 @@ impl RuntimeService for Scripted {
         if runtime_handler == "unknown" {
             return Err(Status::unknown("no runtime for \"unknown\" is configured"));
         }
+        let making = self.state.lock().making;
+        tokio::time::sleep(making).await;
         let mut state = self.state.lock();
         state.made += 1;
         let id = format!("sandbox-{}", state.made);
@@ -366,6 +376,8 @@ impl RuntimeService for Scripted {
         state.made += 1;
         let id = format!("container-{}", state.made);
         state.homes.insert(id.clone(), pod_sandbox_id);
+        let variables = config.envs.iter().map(|one| format!("{}={}", one.key, one.value));
+        state.environments.push(variables.collect());
         let security = config.linux.unwrap_or_default().security_context.unwrap_or_default();
         state.targets.push(security.namespace_options.unwrap_or_default().target_id);
         let created_at = self.nanoseconds() + state.made;
@@ -453,7 +465,8 @@ impl ImageService for Scripted {
         &self,
         _: Request<v1::ImageStatusRequest>,
     ) -> Reply<v1::ImageStatusResponse> {
-        let image = Some(v1::Image { id: "image".to_owned(), ..v1::Image::default() });
+        let is_here = !self.state.lock().lacks_images;
+        let image = is_here.then(|| v1::Image { id: "image".to_owned(), ..v1::Image::default() });
         Ok(Response::new(v1::ImageStatusResponse { image, ..Default::default() }))
     }
 

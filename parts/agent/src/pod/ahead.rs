@@ -7,11 +7,20 @@ use crate::env::Sources;
 use crate::world::World;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
-/// Answers for one container, each used once.
+/// Until when an answer counts as one of now, from when it was asked for: longer than most sandboxes take on a machine
+/// that makes a hundred at once, and a sixth of what upstream's agent lets a ConfigMap be behind at most (one minute).
+const FRESH: Duration = Duration::from_secs(10);
+
+/// Answers for one container, each used once, and only soon: a start that has to wait for its image, or was tried in vain,
+/// asks again.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     container: String,
+    /// When they were asked for.
+    asked: Option<Instant>,
     image: Option<(String, v1::Image)>,
     sources: Option<Sources>,
 }
@@ -19,13 +28,20 @@ pub(super) struct Ahead {
 impl Ahead {
     /// The image of this name, if it was found.
     pub(super) fn image(&mut self, container: &str, name: &str) -> Option<v1::Image> {
-        let (known, image) = self.image.take_if(|_| self.container == container)?;
+        let is_fresh = self.is_fresh();
+        let (known, image) =
+            self.image.take_if(|_| self.container == container).filter(|_| is_fresh)?;
         (known == name).then_some(image)
     }
 
     /// What the container's environment names.
     pub(super) fn sources(&mut self, container: &str) -> Option<Sources> {
-        self.sources.take_if(|_| self.container == container)
+        let is_fresh = self.is_fresh();
+        self.sources.take_if(|_| self.container == container).filter(|_| is_fresh)
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.asked.is_some_and(|at| at.elapsed() < FRESH)
     }
 }
 
@@ -38,6 +54,7 @@ fn first(pod: &Pod) -> Option<&Container> {
 /// What is there at once. A failure is found again, and told, when the container is started.
 async fn look(context: Arc<Context>, pod: Arc<Pod>, asks_for_environment: bool) -> Ahead {
     let Some(container) = first(&pod) else { return Ahead::default() };
+    let asked = Some(Instant::now());
     let name = container.image.clone().unwrap_or_default();
     let image = async {
         let found = if image::is_taken_as_it_is(container) {
@@ -55,7 +72,7 @@ async fn look(context: Arc<Context>, pod: Arc<Pod>, asks_for_environment: bool) 
         }
     };
     let (image, sources) = futures::join!(image, sources);
-    Ahead { container: container.name.clone(), image, sources }
+    Ahead { container: container.name.clone(), asked, image, sources }
 }
 
 impl Worker {
@@ -90,6 +107,7 @@ mod tests {
     fn an_answer_is_for_one_container_and_one_image_and_is_used_once() {
         let mut ahead = Ahead {
             container: "c".into(),
+            asked: Some(Instant::now()),
             image: Some(("a:1".into(), v1::Image { id: "i".into(), ..v1::Image::default() })),
             sources: Some(Sources::default()),
         };

@@ -137,6 +137,8 @@ impl Worker {
         name: &str,
         sandbox_config: v1::PodSandboxConfig,
     ) -> Result<Ready, ()> {
+        // a pull may take long: what else was asked for ahead is asked for again
+        self.ahead = super::ahead::Ahead::default();
         let context = std::sync::Arc::clone(&self.context);
         let asked = tokio::time::Instant::now();
         let text = format!("Pulling image \"{name}\"");

@@ -10,22 +10,26 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 
 /// A server that has every ConfigMap, and a class of runtimes called "odd". While it hangs it answers nothing.
-fn server(hung: watch::Receiver<bool>) -> kube::Client {
+fn server(hung: watch::Receiver<bool>, runtime: Scripted) -> kube::Client {
     let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-        let mut hung = hung.clone();
+        let (mut hung, state) = (hung.clone(), Arc::clone(&runtime.state));
         async move {
             // the end of the test ends it, too
             let _ = hung.wait_for(|is_hung| !is_hung).await;
-            Ok::<_, std::convert::Infallible>(answer(&request))
+            let in_maps = state.lock().in_maps.clone().unwrap_or_else(|| "value".to_owned());
+            Ok::<_, std::convert::Infallible>(answer(&request, &in_maps))
         }
     });
     kube::Client::new(service, "default")
 }
 
-fn answer(request: &http::Request<kube::client::Body>) -> http::Response<Full<Bytes>> {
+fn answer(
+    request: &http::Request<kube::client::Body>,
+    in_maps: &str,
+) -> http::Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
     let (code, answer) = if path.contains("/configmaps/") {
-        (200, json!({"metadata": {"name": "m"}, "data": {"key": "value"}}))
+        (200, json!({"metadata": {"name": "m"}, "data": {"key": in_maps}}))
     } else if path.ends_with("/services") {
         (200, json!({"kind": "ServiceList", "apiVersion": "v1", "metadata": {}, "items": []}))
     } else if path.ends_with("/runtimeclasses/odd") {
@@ -52,7 +56,7 @@ impl Bench {
         let dir = tempfile::tempdir().expect("a folder");
         let setup = kit::Setup::new(runtime.clock.clone(), 0);
         let (server_hung, hung) = watch::channel(false);
-        let client = server(hung);
+        let client = server(hung, runtime.clone());
         let connected = runtime.connect(&setup.tasks);
         let is_systemd = connected.uses_systemd().await.unwrap_or(false);
         let (network, network_seen) = watch::channel(None);

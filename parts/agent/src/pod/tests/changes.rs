@@ -34,6 +34,65 @@ async fn a_pod_that_ends_tells_that_it_is_no_longer_ready() {
     tokio::join!(worker.run(), user);
 }
 
+/// A pod whose container's environment is that of a ConfigMap.
+fn told() -> Pod {
+    let mut pod = pod();
+    let container = &mut pod.spec.as_mut().unwrap().containers[0];
+    container.env_from = serde_json::from_value(json!([{"configMapRef": {"name": "m"}}])).unwrap();
+    pod
+}
+
+/// What `key` was in the environment of each container that was made.
+fn keys(runtime: &Scripted) -> Vec<String> {
+    let state = runtime.state.lock();
+    let all = state.environments.iter().flatten();
+    all.filter_map(|one| one.strip_prefix("key=")).map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_whose_image_was_missing_for_long_starts_with_the_environment_of_now() {
+    let runtime = Scripted::new();
+    {
+        let mut state = runtime.state.lock();
+        (state.making, state.lacks_images) = (Duration::from_secs(1), true);
+    }
+    let bench = Bench::new(&runtime).await;
+    let (task, worker) = Task::of(&bench, told());
+    let user = async {
+        runtime.until(|state| state.asked.iter().any(|what| what == "run sandbox")).await;
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(keys(&runtime), Vec::<String>::new());
+        runtime.state.lock().in_maps = Some("new".to_owned());
+        runtime.state.lock().lacks_images = false;
+        runtime.until(|state| running(state) == ["c"]).await;
+        task.gone();
+    };
+    tokio::join!(worker.run(), user);
+    assert_eq!(keys(&runtime), ["new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_while_the_sandbox_was_made_is_used_if_that_was_just_now() {
+    for (making, wanted) in [(1, "old"), (60, "new")] {
+        let runtime = Scripted::new();
+        {
+            let mut state = runtime.state.lock();
+            state.making = Duration::from_secs(making);
+            state.in_maps = Some("old".to_owned());
+        }
+        let bench = Bench::new(&runtime).await;
+        let (task, worker) = Task::of(&bench, told());
+        let user = async {
+            tokio::time::sleep(Duration::from_millis(making * 900)).await;
+            runtime.state.lock().in_maps = Some("new".to_owned());
+            runtime.until(|state| running(state) == ["c"]).await;
+            task.gone();
+        };
+        tokio::join!(worker.run(), user);
+        assert_eq!(keys(&runtime), [wanted], "made for {making} s");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_running_container_gets_new_resources_once_and_a_new_image_by_a_restart() {
     let runtime = Scripted::new();
