@@ -181,10 +181,10 @@ pub(crate) const ROWS: &[Row] = &[
         "probes",
         "E42 E44",
         "httpGet by a named port succeeds; a 404 is told with its status code and the pod is not ready",
-        Shows(PROBED, "/status/containerStatuses/1/ready", "true"),
+        Shows(PROBED, "/status/containerStatuses/http/ready", "true"),
         All(&[
             unhealthy("Readiness probe failed: HTTP probe failed with statuscode: 404"),
-            Shows(UNREADY, "/status/containerStatuses/1/ready", "false"),
+            Shows(UNREADY, "/status/containerStatuses/http/ready", "false"),
         ]),
     ),
     row(
@@ -192,7 +192,7 @@ pub(crate) const ROWS: &[Row] = &[
         "probes",
         "E42",
         "tcpSocket connects; a closed port is refused",
-        Shows(PROBED, "/status/containerStatuses/2/ready", "true"),
+        Shows(PROBED, "/status/containerStatuses/tcp/ready", "true"),
         unhealthy("connect: connection refused"),
     ),
     row(
@@ -200,7 +200,7 @@ pub(crate) const ROWS: &[Row] = &[
         "probes",
         "E42 E43",
         "exec 0 is success; another code is told with its output",
-        Shows(PROBED, "/status/containerStatuses/0/ready", "true"),
+        Shows(PROBED, "/status/containerStatuses/exec/ready", "true"),
         unhealthy("Readiness probe failed: not yet"),
     ),
     row(
@@ -208,7 +208,7 @@ pub(crate) const ROWS: &[Row] = &[
         "probes",
         "E43",
         "an exec that takes too long has failed; readiness never restarts",
-        Shows(UNREADY, "/status/containerStatuses/3/restartCount", "0"),
+        Shows(UNREADY, "/status/containerStatuses/slow/restartCount", "0"),
         unhealthy("Readiness probe failed: command timed out: \"sleep 5\" timed out after 1s"),
     ),
     row(
