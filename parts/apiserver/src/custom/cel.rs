@@ -109,6 +109,10 @@ pub(crate) fn compile(
     Ok(Program { expr, itself, changes, cost, patterns })
 }
 
+/// Letters that are kept of what is wrong with a rule: there may be many rules, and each is told in full when its
+/// definition is judged.
+const KEPT_CHARS_MAX: usize = 1_024;
+
 /// A rule of a schema.
 #[derive(Debug)]
 pub(crate) struct Rule {
@@ -132,9 +136,13 @@ impl Rule {
     /// definition refuses rules that cannot be read, but a stored one may be older than that.
     pub(crate) fn read(rule: &Value, schema: &Value, whole: bool) -> Self {
         let speaking = rule.text("messageExpression");
+        let brief = |why: String| match why.char_indices().nth(KEPT_CHARS_MAX) {
+            Some((end, _)) => why.get(..end).unwrap_or_default().to_owned(),
+            None => why,
+        };
         Self {
             text: rule.text("rule").trim().to_owned(),
-            program: compile(rule.text("rule"), schema, whole, Aim::Rule),
+            program: compile(rule.text("rule"), schema, whole, Aim::Rule).map_err(brief),
             message: rule.text("message").trim().to_owned(),
             speaking: compile(speaking, schema, whole, Aim::Message).ok(),
             reason: rule.text("reason").to_owned(),

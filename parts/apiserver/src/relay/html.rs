@@ -93,7 +93,7 @@ fn scheme(link: &str) -> (&str, &str) {
 }
 
 /// A path without empty and dotted parts and without a slash at its end.
-fn clean(path: &str) -> String {
+pub(super) fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -107,8 +107,9 @@ fn clean(path: &str) -> String {
     parts.iter().flat_map(|part| ["/", part]).collect()
 }
 
-/// A page with its links mended.
-pub(super) fn mended(page: &str, links: &Links<'_>) -> String {
+/// A page with its links mended; `None` where that would make more than `bytes_max` of it. Each link gets longer by the
+/// root, so a page of nothing but short links grows a hundredfold.
+pub(super) fn mended(page: &str, links: &Links<'_>, bytes_max: usize) -> Option<String> {
     let mut out = String::with_capacity(page.len() + 1024);
     let (mut done, mut at) = (0, 0);
     while let Some(found) = page.get(at..).and_then(|rest| rest.find('<')) {
@@ -138,6 +139,9 @@ pub(super) fn mended(page: &str, links: &Links<'_>) -> String {
                 out.push_str(&page[done..start]);
                 out.extend(["\"", &escaped(&new), "\""]);
                 done = end;
+                if out.len() > bytes_max {
+                    return None;
+                }
             }
         }
         at = tag.end;
@@ -146,7 +150,7 @@ pub(super) fn mended(page: &str, links: &Links<'_>) -> String {
         }
     }
     out.push_str(&page[done..]);
-    out
+    Some(out)
 }
 
 /// Where an element that holds text ends.
@@ -271,7 +275,7 @@ mod tests {
             <img src=\"{ROOT}/i\" alt=\"<a href='/no'>\"/><script src=\"{ROOT}/s\">\"<a href='/no'>\"</script><p href=\"/no\">1 < 2 é\
             <a href=\"rel\"><form action=\"{ROOT}/f\""
         );
-        assert_eq!(mended(page, &LINKS), wanted);
+        assert_eq!(mended(page, &LINKS, 4096), Some(wanted));
     }
 
     #[test]
@@ -288,9 +292,14 @@ mod tests {
             "<a =é=é",
             "é<é",
         ] {
-            let _ = mended(page, &LINKS);
+            assert!(mended(page, &LINKS, 4096).is_some());
         }
         let deep = "<a href='/'".repeat(1000);
-        assert!(mended(&deep, &LINKS).len() > deep.len());
+        assert!(mended(&deep, &LINKS, 1 << 20).is_some_and(|page| page.len() > deep.len()));
+        assert_eq!(mended(&deep, &LINKS, deep.len()), None, "a page does not grow without end");
+        assert_eq!(
+            clean("/api/v1/namespaces/n/pods/p////proxy"),
+            "/api/v1/namespaces/n/pods/p/proxy"
+        );
     }
 }

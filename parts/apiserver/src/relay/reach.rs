@@ -30,9 +30,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(30);
 /// Longest wait for the head of an answer. Upstream waits for ever; ten minutes outlast every long poll, and what
 /// hangs gives its place among the streams back.
 const HEAD_MAX: Duration = Duration::from_secs(10 * 60);
-/// Pages up to here have their links mended, bytes; longer ones pass as they are. No other body is held. With every
-/// place among the streams (2,000) taken by such pages at one moment that is 2 GB.
+/// Pages up to here have their links mended, bytes; longer ones pass as they are. No other body is held.
 const PAGE_BYTES_MAX: usize = 1024 * 1024;
+/// What a page may become by that; beyond it passes as it was. With every place among the streams (2,000) taken by such
+/// pages at one moment they are 6 GB, so that pages have to be rare, as they are.
+const MENDED_BYTES_MAX: usize = 2 * PAGE_BYTES_MAX;
 /// Names that Go knows ports by without asking anybody.
 const NAMED_PORTS: [(&str, u16); 2] = [("http", 80), ("https", 443)];
 /// What a page says about other pages' rights is about its own host, not about ours.
@@ -151,7 +153,9 @@ impl Backend {
             head.headers.remove(name);
         }
         let backend = self.host();
-        let links = html::Links { root: passed.root, backend: &backend, asked: passed.host() };
+        // As it was written it may have any number of slashes.
+        let root = html::clean(passed.root);
+        let links = html::Links { root: &root, backend: &backend, asked: passed.host() };
         if let Some(to) = head.headers.get(header::LOCATION).filter(|to| !to.is_empty()) {
             let to = to.to_str().map(|to| links.mended(to)).ok();
             if let Some(to) = to.and_then(|to| HeaderValue::from_str(&to).ok()) {
@@ -169,7 +173,9 @@ impl Backend {
             Gathered::Whole(page) => {
                 head.headers.remove(header::CONTENT_LENGTH);
                 Body::from(match String::from_utf8(page) {
-                    Ok(page) => html::mended(&page, &links).into_bytes(),
+                    Ok(page) => {
+                        html::mended(&page, &links, MENDED_BYTES_MAX).unwrap_or(page).into_bytes()
+                    }
                     Err(other) => other.into_bytes(),
                 })
             }
@@ -204,6 +210,8 @@ impl Passed<'_> {
         let mut request = pipe::onward(self.parts, self.path, self.host(), body);
         let uri = format!("{}{}", self.root, self.path.split('?').next().unwrap_or_default());
         let headers = request.headers_mut();
+        // A page that comes packed could not be mended.
+        headers.remove(header::ACCEPT_ENCODING);
         // Ours are certificates and tokens: a cookie can only be the backend's own.
         for cookie in self.parts.headers.get_all(header::COOKIE) {
             headers.append(header::COOKIE, cookie.clone());

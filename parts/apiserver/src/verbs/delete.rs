@@ -104,6 +104,8 @@ fn grace(strategy: &dyn Strategy, object: &mut Value, asked: Option<i64>, now: T
                 set_deletion(object, until.checked_add(shorter).unwrap_or(Timestamp::MIN), asked);
                 Grace::Seconds(asked)
             }
+            // Marked by a delete that did not come to its second half.
+            _ if left == 0 && finalizers(object).next().is_none() => Grace::None,
             _ => Grace::Pending,
         },
         (None, _) => {
@@ -290,5 +292,20 @@ mod tests {
         shorter["metadata"]["deletionTimestamp"] = end().into();
         shorter["metadata"]["deletionGracePeriodSeconds"] = i64::MAX.into();
         assert_eq!(marked(&shorter, Some(10)).1, 10);
+    }
+
+    #[test]
+    fn a_delete_that_was_cut_off_halfway_is_finished_by_the_next() {
+        let row = api::resource::by_plural("", "v1", "pods").expect("pods are served");
+        let plan_of = |pod: &Value| {
+            let options = DeleteOptions { grace_seconds: Some(0), ..DeleteOptions::default() };
+            let now = "2026-01-01T00:01:00Z".parse().expect("a moment");
+            plan(row, crate::admit::strategy_for(row), pod, &options, now).expect("a plan")
+        };
+        let mut pod = json!({"metadata": {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "deletionGracePeriodSeconds": 0}, "spec": {"nodeName": "n"}});
+        assert!(matches!(plan_of(&pod), Plan::Remove), "nothing else would ever remove it");
+        pod["metadata"]["finalizers"] = json!(["example.com/wait"]);
+        assert!(!matches!(plan_of(&pod), Plan::Remove));
     }
 }

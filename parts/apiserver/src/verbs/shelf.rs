@@ -186,11 +186,11 @@ pub(crate) fn find(
 }
 
 /// Collections whose objects are kept parsed once somebody asked for them: admission reads them with every new pod.
-/// Each is small and there are few; of a namespace's own (quotas, limits, accounts) a handful.
-const KEPT_PARSED: [&str; 6] = [
+/// Each is small, there are few, and they change rarely: quotas, which change with every pod, are not among them, since
+/// what history keeps of them would stay parsed with it.
+const KEPT_PARSED: [&str; 5] = [
     "/namespaces",
     "/limitranges",
-    "/resourcequotas",
     "/serviceaccounts",
     "scheduling.k8s.io/priorityclasses",
     "node.k8s.io/runtimeclasses",
