@@ -5,6 +5,7 @@ use kit::Cache;
 use masquerade::Masquerade;
 use std::fs;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -96,11 +97,32 @@ fn write(dir: &Path, ranges: &[String], is_masked: bool) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Addresses that the node was given for its pods.
+/// A range as programs list it: the first address it has, in its shortest form. What cannot be read stays as it is.
+fn canonical(range: String) -> String {
+    let parse = || {
+        let (address, bits) = range.split_once('/')?;
+        let (address, bits): (IpAddr, u32) = (address.parse().ok()?, bits.parse().ok()?);
+        let first: IpAddr = match address {
+            IpAddr::V4(address) => {
+                let rest = u32::MAX.checked_shr(bits).unwrap_or(0);
+                Ipv4Addr::from_bits(address.to_bits() & !rest).into()
+            }
+            IpAddr::V6(address) => {
+                let rest = u128::MAX.checked_shr(bits).unwrap_or(0);
+                Ipv6Addr::from_bits(address.to_bits() & !rest).into()
+            }
+        };
+        Some(format!("{first}/{bits}"))
+    };
+    parse().unwrap_or(range)
+}
+
+/// Addresses that the node was given for its pods. The API takes more than one way to write a range.
 fn ranges(node: &Node) -> Vec<String> {
     let Some(spec) = &node.spec else { return Vec::new() };
     let all = spec.pod_cidrs.clone().filter(|list| !list.is_empty());
-    all.unwrap_or_else(|| spec.pod_cidr.clone().into_iter().filter(|one| !one.is_empty()).collect())
+    let single = || spec.pod_cidr.clone().into_iter().filter(|one| !one.is_empty()).collect();
+    all.unwrap_or_else(single).into_iter().map(canonical).collect()
 }
 
 /// Keeps the folder in order for as long as the agent runs, and the rules that go with our file.
@@ -192,5 +214,23 @@ mod tests {
         assert!(write(dir.path(), &ranges, true).unwrap(), "the rule is in place by now");
         assert!(write(dir.path(), &ranges[..1], true).unwrap(), "the node was given other ranges");
         assert!(!write(dir.path(), &ranges[..1], true).unwrap());
+    }
+
+    #[test]
+    fn ranges_are_written_as_programs_list_them() {
+        let node = |all: &[&str]| -> Node {
+            serde_json::from_value(serde_json::json!({
+                "spec": { "podCIDR": all[0], "podCIDRs": all }
+            }))
+            .unwrap()
+        };
+        let long = node(&["10.7.0.9/24", "fd00:0:0:7::/64"]);
+        assert_eq!(ranges(&long), ["10.7.0.0/24", "fd00:0:0:7::/64"]);
+        let full = node(&["FD00:0007:0:0:0:0:0:5/64", "10.7.0.1/32"]);
+        assert_eq!(ranges(&full), ["fd00:7::/64", "10.7.0.1/32"]);
+        assert_eq!(ranges(&node(&["::1/0", "10.0.0.1/0"])), ["::/0", "0.0.0.0/0"]);
+        assert_eq!(ranges(&node(&["not a range"])), ["not a range"]);
+        let single = serde_json::json!({ "spec": { "podCIDR": "fd00:7:0::/64" } });
+        assert_eq!(ranges(&serde_json::from_value(single).unwrap()), ["fd00:7::/64"]);
     }
 }

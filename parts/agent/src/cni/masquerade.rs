@@ -1,6 +1,8 @@
 //! Pods of the node's own network reach others with the node's address: one rule for each range, put in once. The bridge
 //! plugin would do it anew for every pod (`ipMasq`), by several programs each time: half of its time.
 
+use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
@@ -10,10 +12,12 @@ mod leftover;
 
 /// Our chain of the nat table.
 const CHAIN: &str = "PERNODE-MASQ";
+/// Where the kernel shows its network devices; a bridge has a folder `brif` there, with what is connected to it.
+const DEVICES: &str = "/sys/class/net";
 /// Shown beside the rule that leads there.
 const COMMENT: &str = "pernode: pods reach other networks with the address of the node";
-/// How often the rules are looked for: somebody may have flushed them (upstream's agent looks every minute). Two looks are
-/// 10 ms of a processor: 0.03 % of one.
+/// How often the rules are looked for: somebody may have flushed them (upstream's agent looks every minute). A look
+/// lists two chains, 5 ms of a processor each: 0.03 % of one. Never the table: a proxy's rules there are tens of thousands.
 const LOOK: Duration = Duration::from_secs(30);
 /// How long a program waits for others that change rules, in seconds, as it is told.
 const LOCK: &str = "5";
@@ -36,6 +40,14 @@ impl Family {
         match self {
             Self::V4 => "iptables",
             Self::V6 => "ip6tables",
+        }
+    }
+
+    /// The range of every address.
+    fn all(self) -> &'static str {
+        match self {
+            Self::V4 => "0.0.0.0/0",
+            Self::V6 => "::/0",
         }
     }
 
@@ -63,7 +75,8 @@ fn rules(family: Family, ranges: &[String]) -> Vec<Vec<&str>> {
 /// The rule that leads to our chain, without the word that adds or removes it.
 const HOOK: [&str; 6] = ["POSTROUTING", "-m", "comment", "--comment", COMMENT, "-j"];
 
-/// Which calls put everything in, where the nat table is listed as `listing` (`iptables -S`). Pure.
+/// Which calls put everything in, where our chain and the one that leads there are listed as `listing` (`iptables -S`).
+/// Pure.
 fn calls<'a>(family: Family, ranges: &'a [String], listing: &str) -> Vec<Vec<&'a str>> {
     let wanted = rules(family, ranges);
     let in_chain: Vec<&str> =
@@ -98,23 +111,75 @@ fn is_hook(line: &str) -> bool {
     line.starts_with("-A POSTROUTING ") && line.trim_end().ends_with("-j PERNODE-MASQ")
 }
 
-/// Runs a program of this machine; what it printed.
-async fn run(program: &str, args: &[&str]) -> Result<String, String> {
+/// Why a call had no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Failure {
+    /// A chain that was asked for is not there.
+    NoChain(String),
+    /// This machine has no such program, or no such table: nobody has rules there.
+    NoTable(String),
+    /// Whatever else: nothing is known of the rules.
+    Other(String),
+}
+
+impl Failure {
+    /// What a program means that ended with this code. It ends with 1 for a chain that is not there (in words that differ
+    /// from version to version, one of them "incompatible"), with 2 for a wrong call, 3 for what the kernel lacks or
+    /// refuses, 4 for a lock that others hold.
+    fn of(code: Option<i32>, said: &str) -> fn(String) -> Self {
+        match code {
+            Some(1) => Self::NoChain,
+            Some(3) if said.contains("Table does not exist") => Self::NoTable,
+            _ => Self::Other,
+        }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Self::NoChain(text) | Self::NoTable(text) | Self::Other(text) => text,
+        }
+    }
+}
+
+/// Runs the program that knows the nat table; what it printed.
+async fn nat(family: Family, args: &[&str]) -> Result<String, Failure> {
+    let program = family.program();
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(["-w", LOCK, "-t", "nat"]).args(args).stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(RUN_MAX, command.output())
         .await
-        .map_err(|_| format!("{program} did not end in {RUN_MAX:?}"))?
-        .map_err(|error| format!("{program}: {error}"))?;
+        .map_err(|_| Failure::Other(format!("{program} did not end in {RUN_MAX:?}")))?
+        .map_err(|error| {
+            let is_missing = error.kind() == io::ErrorKind::NotFound;
+            let why = if is_missing { Failure::NoTable } else { Failure::Other };
+            why(format!("{program}: {error}"))
+        })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} {}: {}", args.join(" "), said.lines().next().unwrap_or("failed")))
+    let first = said.lines().next().unwrap_or("failed");
+    Err(Failure::of(output.status.code(), &said)(format!("{program} {}: {first}", args.join(" "))))
 }
 
-async fn nat(family: Family, args: &[&str]) -> Result<String, String> {
-    run(family.program(), &[&["-w", LOCK, "-t", "nat"], args].concat()).await
+/// The rules of our chain, and those of the one that leads there: all that is ours.
+async fn listed(family: Family) -> Result<String, Failure> {
+    let ways = nat(family, &["-S", "POSTROUTING"]).await?;
+    match nat(family, &["-S", CHAIN]).await {
+        Ok(own) => Ok(format!("{ways}\n{own}")),
+        Err(Failure::NoChain(_)) => Ok(ways),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Whether anything is connected to a bridge, by the kernel's folder of network devices. An error: it cannot be told.
+fn is_connected(devices: &Path, bridge: &str) -> io::Result<bool> {
+    match devices.join(bridge).join("brif").read_dir() {
+        Ok(mut ports) => Ok(ports.next().is_some()),
+        // no such bridge, if devices are shown at all
+        Err(error) if error.kind() == io::ErrorKind::NotFound => devices.read_dir().map(|_| false),
+        Err(error) => Err(error),
+    }
 }
 
 /// The rules, as far as the agent knows them.
@@ -125,8 +190,10 @@ pub(super) struct Masquerade {
     /// When they were last tried in vain.
     failed: Option<Instant>,
     is_told: bool,
-    /// Nothing is left, as far as can be told.
+    /// Nothing is left: every call that was to take something out worked.
     is_removed: bool,
+    /// That something may be left was said.
+    is_rest_told: bool,
     /// When it was last asked who still needs them.
     asked: Option<Instant>,
 }
@@ -151,7 +218,8 @@ impl Masquerade {
                     self.is_told = true;
                     tracing::warn!(
                         "one rule for the addresses of all pods cannot be put in: the network's plugin makes one for each \
-                         pod: {problem}"
+                         pod: {}",
+                        problem.text()
                     );
                 }
                 (self.seen, self.failed) = (None, Some(Instant::now()));
@@ -161,51 +229,82 @@ impl Masquerade {
     }
 
     /// Takes everything out, once nothing is connected to the bridge any more: a pod that still is needs the rules until
-    /// it ends. What cannot be asked has nothing of ours.
+    /// it ends. What fails is tried again at the next look.
     pub(super) async fn end(&mut self, bridge: &str) {
         if self.is_removed || self.asked.is_some_and(|at| at.elapsed() < LOOK) {
             return;
         }
         self.asked = Some(Instant::now());
-        let connected = run("ip", &["-o", "link", "show", "master", bridge]).await;
-        if connected.is_ok_and(|listed| !listed.trim().is_empty()) {
-            return;
+        match is_connected(Path::new(DEVICES), bridge) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => return self.tell_rest(&format!("{DEVICES}: {error}")),
         }
-        *self = Self { is_removed: true, ..Self::default() };
+        (self.seen, self.failed, self.is_told) = (None, None, false);
+        let mut is_removed = true;
         for family in [Family::V4, Family::V6] {
-            let Ok(listing) = nat(family, &["-S"]).await else { continue };
-            for call in removal(&listing) {
-                if let Err(problem) = nat(family, &call).await {
-                    tracing::warn!("a rule for pods' addresses stays: {problem}");
+            match clear(family).await {
+                Ok(is_clear) => is_removed &= is_clear,
+                Err(Failure::NoTable(_)) => {}
+                Err(problem) => {
+                    is_removed = false;
+                    self.tell_rest(&problem.text());
                 }
             }
         }
+        self.is_removed = is_removed;
+        self.is_rest_told &= !is_removed;
     }
-}
 
-/// Takes out what was put in for one pod. What fails is tried again at the next look: the plugin may be at it, too.
-async fn take_out(family: Family, removal: Vec<Vec<String>>) {
-    for call in removal {
-        let call: Vec<&str> = call.iter().map(String::as_str).collect();
-        if let Err(problem) = nat(family, &call).await {
-            tracing::debug!("rules of a single pod stay for now: {problem}");
-            return;
+    fn tell_rest(&mut self, problem: &str) {
+        if !self.is_rest_told {
+            self.is_rest_told = true;
+            tracing::warn!(
+                "rules for the addresses of pods may be left, and are looked for again: {problem}"
+            );
         }
     }
 }
 
+/// Takes out what is ours, and what the plugin left of single pods. Whether that was all.
+async fn clear(family: Family) -> Result<bool, Failure> {
+    let listing = listed(family).await?;
+    for call in removal(&listing) {
+        nat(family, &call).await?;
+    }
+    // nothing is connected: whatever their addresses are, those pods are gone
+    let left = leftover::pods(family, &[family.all().to_owned()], &listing);
+    for pod in &left {
+        take_out(family, pod).await?;
+    }
+    Ok(left.len() < leftover::CHAINS_MAX)
+}
+
+/// Takes out what was put in for one pod, unless somebody else has rules there, too.
+async fn take_out(family: Family, pod: &leftover::Pod) -> Result<(), Failure> {
+    let own = nat(family, &["-S", pod.chain()]).await?;
+    for call in pod.removal(&own).into_iter().flatten() {
+        let call: Vec<&str> = call.iter().map(String::as_str).collect();
+        nat(family, &call).await?;
+    }
+    Ok(())
+}
+
 /// Puts in what is missing; where all is in place, what the plugin left of single pods goes.
-async fn put(ranges: &[String]) -> Result<(), String> {
+async fn put(ranges: &[String]) -> Result<(), Failure> {
     for family in [Family::V4, Family::V6] {
         if !ranges.iter().any(|range| family.has(range)) {
             continue;
         }
-        let listing = nat(family, &["-S"]).await?;
+        let listing = listed(family).await?;
         for call in calls(family, ranges, &listing) {
             nat(family, &call).await?;
         }
-        for removal in leftover::removals(family, ranges, &listing) {
-            take_out(family, removal).await;
+        for pod in leftover::pods(family, ranges, &listing) {
+            // tried again at the next look: the plugin may be at it, too
+            if let Err(problem) = take_out(family, &pod).await {
+                tracing::debug!("rules of a single pod stay for now: {}", problem.text());
+            }
         }
     }
     Ok(())
@@ -219,10 +318,10 @@ mod tests {
         vec!["10.7.0.0/24".to_owned(), "fd00:7::/64".to_owned()]
     }
 
-    /// The nat table as `iptables -S` lists it, with these lines after the built-in chains.
+    /// Chains as `iptables -S` lists them, with these lines after the built-in one.
     fn listing(lines: &[&str]) -> String {
-        let built_in = ["-P PREROUTING ACCEPT", "-P POSTROUTING ACCEPT", "-N CNI-HOSTPORT-MASQ"];
-        [&built_in, lines].concat().join("\n")
+        let others = ["-P POSTROUTING ACCEPT", "-A POSTROUTING -j CNI-HOSTPORT-MASQ"];
+        [&others, lines].concat().join("\n")
     }
 
     const WHOLE: [&str; 4] = [
@@ -276,5 +375,33 @@ mod tests {
         assert!(text[0].starts_with("-D POSTROUTING "), "{text:?}");
         assert_eq!(text[2..], ["-F PERNODE-MASQ", "-X PERNODE-MASQ"]);
         assert_eq!(removal(&listing(&[])), Vec::<Vec<&str>>::new());
+    }
+
+    #[test]
+    fn a_chain_that_is_missing_is_no_failure_and_a_lock_that_is_held_is_one() {
+        let said = |code, said: &str| Failure::of(Some(code), said)(String::new());
+        let none = Failure::NoChain(String::new());
+        let unlike = "chain `PERNODE-MASQ' in table `nat' is incompatible, use 'nft' tool.";
+        assert_eq!(said(1, "iptables: No chain/target/match by that name."), none);
+        assert_eq!(said(1, unlike), none);
+        let no_table =
+            "can't initialize ip6tables table `nat': Table does not exist (do you need to insmod?)";
+        assert_eq!(said(3, no_table), Failure::NoTable(String::new()));
+        let other = Failure::Other(String::new());
+        assert_eq!(said(3, "can't initialize iptables table `nat': Permission denied"), other);
+        assert_eq!(said(4, "Another app is currently holding the xtables lock."), other);
+        assert_eq!(Failure::of(None, "")(String::new()), other, "ended by a signal");
+    }
+
+    #[test]
+    fn a_bridge_is_free_where_it_has_no_ports_and_unknown_where_no_devices_are_shown() {
+        let devices = tempfile::tempdir().unwrap();
+        assert!(!is_connected(devices.path(), "pernode0").unwrap(), "no such bridge");
+        let ports = devices.path().join("pernode0/brif");
+        std::fs::create_dir_all(&ports).unwrap();
+        assert!(!is_connected(devices.path(), "pernode0").unwrap());
+        std::fs::write(ports.join("veth5"), "").unwrap();
+        assert!(is_connected(devices.path(), "pernode0").unwrap());
+        assert!(is_connected(&devices.path().join("none"), "pernode0").is_err());
     }
 }

@@ -5,39 +5,72 @@ use super::Family;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// Chains taken out at one look: three calls of 10 ms each, one second of the 30 between two looks. What is beyond goes at
-/// the next one.
+/// Chains taken out at one look: four calls of 5 ms each, less than one second of the 30 between two looks. What is beyond
+/// goes at the next one.
 pub(super) const CHAINS_MAX: usize = 32;
 /// How the plugin's remarks begin in a network of our name (`name: %q id: %q`).
 const REMARK: &str = "name: \"pernode\" id: ";
 
-/// Calls that take a pod's own chain out, in order: the ways there, what is in it, the chain.
-type Removal = Vec<Vec<String>>;
+/// What was put in for one pod.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Pod {
+    chain: String,
+    /// The plugin's remark, which each of its rules has.
+    remark: String,
+    /// Calls that take out what leads to the chain.
+    ways: Vec<Vec<String>>,
+}
 
-/// The chains of single pods of our network, where the nat table is listed as `listing` and the rule for all pods is in
-/// place for `ranges`. Not those to which something else leads, or an address that the rule does not cover. Pure.
-pub(super) fn removals(family: Family, ranges: &[String], listing: &str) -> Vec<Removal> {
-    // by chain: the ways there, and whether each is one that can go
-    let mut chains: BTreeMap<&str, (bool, Vec<Vec<String>>)> = BTreeMap::new();
+impl Pod {
+    pub(super) fn chain(&self) -> &str {
+        &self.chain
+    }
+
+    /// The calls that take everything out, in order: the ways there, what is in the chain, the chain. `None` where a rule
+    /// in the chain, listed as `own`, is not the plugin's. Pure.
+    pub(super) fn removal(&self, own: &str) -> Option<Vec<Vec<String>>> {
+        let is_plugins = |line: &str| {
+            words(line).is_some_and(|words| {
+                words
+                    .iter()
+                    .zip(words.iter().skip(1))
+                    .any(|(option, value)| option == "--comment" && *value == self.remark)
+            })
+        };
+        if !own.lines().filter(|line| line.starts_with("-A ")).all(is_plugins) {
+            return None;
+        }
+        let rest = ["-F", "-X"].map(|what| vec![what.to_owned(), self.chain.clone()]);
+        Some([self.ways.as_slice(), &rest].concat())
+    }
+}
+
+/// The pods of our network that have a chain of their own, where the chain POSTROUTING is listed as `listing` and the rule
+/// for all pods is in place for `ranges`. Not those to which something else leads, or an address that the rule does not
+/// cover. No other built-in chain can lead there: the kernel takes MASQUERADE after the routing only. Pure.
+pub(super) fn pods(family: Family, ranges: &[String], listing: &str) -> Vec<Pod> {
+    // by chain: whether it may go, and what leads there
+    let mut chains: BTreeMap<&str, (bool, Pod)> = BTreeMap::new();
     for line in listing.lines() {
         let Some((_, chain)) = line.trim_end().rsplit_once(" -j ") else { continue };
         if !chain.starts_with("CNI-") {
             continue;
         }
-        let (may_go, ways) = chains.entry(chain).or_insert((true, Vec::new()));
+        let new = || {
+            let (remark, ways) = (String::new(), Vec::new());
+            (true, Pod { chain: chain.to_owned(), remark, ways })
+        };
+        let (may_go, pod) = chains.entry(chain).or_insert_with(new);
         match way(line) {
             Some((address, way)) if ranges.iter().any(|range| covers(family, range, address)) => {
-                ways.push(way);
+                pod.remark = way.get(7).cloned().unwrap_or_default();
+                pod.ways.push(way);
             }
             _ => *may_go = false,
         }
     }
-    let own = chains.into_iter().filter(|(_, (may_go, _))| *may_go).take(CHAINS_MAX);
-    own.map(|(chain, (_, mut calls))| {
-        calls.extend(["-F", "-X"].map(|what| vec![what.to_owned(), chain.to_owned()]));
-        calls
-    })
-    .collect()
+    let own = chains.into_values().filter(|(may_go, _)| *may_go);
+    own.map(|(_, pod)| pod).take(CHAINS_MAX).collect()
 }
 
 /// A line by which the plugin leads one pod's address of our network to its chain: the address, and the call that takes
@@ -116,14 +149,25 @@ mod tests {
         )
     }
 
+    fn taken(family: Family, listing: &str) -> Vec<Vec<String>> {
+        let all = pods(family, &ranges(), listing);
+        all.iter().filter_map(|pod| pod.removal(&own(listing, pod.chain()))).flatten().collect()
+    }
+
+    /// What `-S <chain>` shows.
+    fn own(listing: &str, chain: &str) -> String {
+        let starts = [format!("-N {chain}"), format!("-A {chain} ")];
+        let own = listing.lines().filter(|line| starts.iter().any(|start| line.starts_with(start)));
+        own.collect::<Vec<_>>().join("\n")
+    }
+
     fn told(family: Family, listing: &str) -> Vec<String> {
-        let all = removals(family, &ranges(), listing);
-        all.into_iter().flatten().map(|call| call.join(" ")).collect()
+        taken(family, listing).iter().map(|call| call.join(" ")).collect()
     }
 
     #[test]
     fn the_way_to_a_pods_own_chain_goes_and_then_the_chain() {
-        let all = removals(Family::V4, &ranges(), &pod("pernode", "10.7.0.5/32", "CNI-5f"));
+        let all = taken(Family::V4, &pod("pernode", "10.7.0.5/32", "CNI-5f"));
         let remark = "name: \"pernode\" id: \"CNI-5f-id\"";
         let way = [
             "-D",
@@ -140,7 +184,7 @@ mod tests {
         let way = way.map(str::to_owned).to_vec();
         let rest =
             [["-F", "CNI-5f"], ["-X", "CNI-5f"]].map(|call| call.map(str::to_owned).to_vec());
-        assert_eq!(all, [[vec![way], rest.to_vec()].concat()]);
+        assert_eq!(all, [vec![way], rest.to_vec()].concat());
         let six = told(Family::V6, &pod("pernode", "fd00:7::5/128", "CNI-6f"));
         assert!(six[0].starts_with("-D POSTROUTING -s fd00:7::5/128 "), "{six:?}");
         assert_eq!(six[1..], ["-F CNI-6f", "-X CNI-6f"]);
@@ -149,7 +193,9 @@ mod tests {
     #[test]
     fn chains_of_others_stay_and_so_does_what_our_rule_does_not_cover() {
         let port = "-A POSTROUTING -m comment --comment \"CNI portfwd requiring masquerade\" -j CNI-HOSTPORT-MASQ";
-        let also = format!("{}-A OUTPUT -j CNI-1\n", pod("pernode", "10.7.0.9/32", "CNI-1"));
+        let ours = pod("pernode", "10.7.0.9/32", "CNI-1");
+        let also = format!("{ours}-A POSTROUTING -j CNI-1\n");
+        let within = format!("{ours}-A CNI-1 -s 10.7.0.9/32 -j ACCEPT\n");
         let elsewhere = pod("pernode", "10.7.0.9/32", "KUBE-1");
         let cut = "-A POSTROUTING -s 10.7.0.9/32 -m comment --comment \"name: \\\"pernode\\\" id: -j CNI-2";
         for listing in [
@@ -160,6 +206,7 @@ mod tests {
             &pod("pernode", "fd00:7::5/128", "CNI-5f"),
             port,
             &also,
+            &within,
             &elsewhere,
             cut,
             "",
@@ -170,12 +217,12 @@ mod tests {
 
     #[test]
     fn a_look_takes_out_so_many_and_no_more() {
-        let pods = (0..CHAINS_MAX + 3).map(|at| {
+        let many = (0..CHAINS_MAX + 3).map(|at| {
             let one = pod("pernode", &format!("10.7.0.{at}/32"), &format!("CNI-{at}"));
             one + "-A POSTROUTING -m comment --comment \"name: \\\"other\\\" id: \\\"x\\\"\" -j CNI-other\n"
         });
-        let listing: String = pods.collect();
-        assert_eq!(removals(Family::V4, &ranges(), &listing).len(), CHAINS_MAX);
+        let listing: String = many.collect();
+        assert_eq!(pods(Family::V4, &ranges(), &listing).len(), CHAINS_MAX);
     }
 
     #[test]
