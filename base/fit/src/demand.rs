@@ -27,7 +27,10 @@ impl Amounts {
     /// it was given other resources since, which the node does not grant yet.
     pub fn promised(pod: &Pod) -> Self {
         let given = |one: &Container| given(pod, one).unwrap_or_else(|| Self::of_container(one));
-        pod.spec.as_ref().map(|spec| Self::total(spec, &given)).unwrap_or_default()
+        let Some(spec) = &pod.spec else { return Self::default() };
+        let mut whole = Self::whole(spec);
+        whole.0.extend(given_whole(pod, &whole).0);
+        Self::total_with(spec, &given, whole)
     }
 
     /// What a pod holds of its node: for each container the larger of what it asks for and of what it was promised. What the
@@ -44,7 +47,14 @@ impl Amounts {
             }
             None => Self::of_container(one),
         };
-        Self::total(spec, &of_container)
+        let mut whole = Self::whole(spec);
+        let given = given_whole(pod, &whole);
+        if is_infeasible {
+            whole.0.extend(given.0);
+        } else {
+            whole.raise(&given);
+        }
+        Self::total_with(spec, &of_container, whole)
     }
 
     /// What a pod may use at most, of what is limited: its containers' limits together in the same way as their requests;
@@ -62,9 +72,18 @@ impl Amounts {
     }
 
     fn total(spec: &PodSpec, of_container: &dyn Fn(&Container) -> Self) -> Self {
+        Self::total_with(spec, of_container, Self::whole(spec))
+    }
+
+    /// What the pod as a whole asks for.
+    fn whole(spec: &PodSpec) -> Self {
+        Self::parse(spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
+    }
+
+    /// `whole` stands before what the containers come to.
+    fn total_with(spec: &PodSpec, of_container: &dyn Fn(&Container) -> Self, whole: Self) -> Self {
         let mut total = Self::together(spec, of_container);
-        let whole = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref());
-        total.0.extend(Self::parse(whole).0);
+        total.0.extend(whole.0);
         total.add(&Self::parse(spec.overhead.as_ref()));
         total
     }
@@ -147,6 +166,15 @@ fn given(pod: &Pod, container: &Container) -> Option<Amounts> {
     let mut all = lists.into_iter().flatten().flatten();
     let one = all.find(|one| one.name == container.name)?;
     one.allocated_resources.as_ref().map(|list| Amounts::parse(Some(list)))
+}
+
+/// What a pod as a whole was promised, as its status says, of what it asks for as a whole: of the rest the status may tell
+/// the sum of its containers.
+fn given_whole(pod: &Pod, asked: &Amounts) -> Amounts {
+    let told = pod.status.as_ref().and_then(|status| status.allocated_resources.as_ref());
+    let mut given = Amounts::parse(told);
+    given.0.retain(|name, _| asked.0.contains_key(name));
+    given
 }
 
 fn is_infeasible(pod: &Pod) -> bool {

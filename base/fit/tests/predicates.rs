@@ -194,6 +194,26 @@ fn a_pod_that_is_resized_holds_the_larger_and_nothing_that_it_can_never_have() {
 }
 
 #[test]
+fn what_a_pod_was_promised_as_a_whole_counts_where_it_asks_as_a_whole() {
+    let pod = |whole: Value, reason: &str| -> Pod {
+        let value = json!({
+            "spec": {"resources": whole, "containers":
+                [{"name": "c", "resources": {"requests": {"cpu": "200m", "memory": "1Ki"}}}]},
+            "status": {"allocatedResources": {"cpu": "1", "memory": "2Ki"}, "conditions":
+                [{"type": "PodResizePending", "status": "True", "reason": reason}]}});
+        serde_json::from_value(value).expect("a pod")
+    };
+    let asked = |cpu: &str| json!({"requests": {"cpu": cpu}});
+    let both = |pod: &Pod| (Amounts::held(pod).get("cpu"), Amounts::promised(pod).get("cpu"));
+    assert_eq!(both(&pod(asked("900"), "Infeasible")), (1000, 1000));
+    assert_eq!(both(&pod(asked("3"), "Deferred")), (3000, 1000));
+    assert_eq!(both(&pod(asked("500m"), "")), (1000, 1000), "not given back yet");
+    assert_eq!(both(&pod(Value::Null, "")), (200, 200), "its containers alone");
+    let memory = Amounts::promised(&pod(asked("3"), "")).get("memory");
+    assert_eq!(memory, 1024 * 1000, "of memory the pod as a whole says nothing");
+}
+
+#[test]
 fn all_insufficient_resources_are_named_and_the_number_of_pods() {
     let containers = json!([{"name": "c", "resources": {"requests":
         {"cpu": "3", "memory": "2Gi", "example.com/gpu": "1", "example.com/none": "0"}}}]);

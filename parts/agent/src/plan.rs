@@ -252,12 +252,7 @@ fn renewals(world: &World, grace: Duration) -> impl Iterator<Item = Stop> {
 
 /// Containers whose resources are changed while they run.
 fn resizes(world: &World, now: Timestamp) -> Plan {
-    let ids: Vec<String> = lasting(world.spec())
-        .filter_map(|container| {
-            let seen = world.latest(&container.name)?;
-            world.is_resizing(container, seen).then(|| seen.id.clone())
-        })
-        .collect();
+    let ids = world.resizing();
     if ids.is_empty() || world.postponed.is_some() {
         return Plan::default();
     }

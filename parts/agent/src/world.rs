@@ -10,7 +10,7 @@ use std::time::Duration;
 
 mod ephemeral;
 mod renewal;
-pub(crate) use renewal::{Origin, Postponed, lasting, postponed};
+pub(crate) use renewal::{Origin, Postponed, lasting, postponed, whole_at_first};
 
 /// First and longest wait between two starts of a container (spec E33).
 pub(crate) const RESTART_WAIT: (Duration, Duration) =
@@ -176,6 +176,8 @@ pub(crate) struct Memory {
     pub(crate) health: BTreeMap<String, Health>,
     /// Resources of containers that were given others while they ran, by id.
     pub(crate) resized: BTreeMap<String, ResourceRequirements>,
+    /// The resources that the pod as a whole was given last; empty: none. `None`: it was not looked at yet.
+    pub(crate) whole: Option<ResourceRequirements>,
     /// Containers that were ended to be made anew, by id.
     pub(crate) renewed: BTreeSet<String>,
     /// When stopping began.

@@ -124,6 +124,8 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
     let conditions = conditions::conditions(world, previous, &inits, &mains, phase, now);
     let ending =
         world.memory.ending.as_ref().filter(|_| phase == "Failed" && told.reason.is_none());
+    let has_whole = spec.resources.is_some();
+    let granted = world.whole_as_granted().filter(|_| has_whole);
     // in the order of their names, as upstream shows them; init containers in that of the pod
     let (mains, added) = (by_name(mains), by_name(added));
     PodStatus {
@@ -142,6 +144,8 @@ pub(crate) fn status(world: &World, previous: &PodStatus, now: Timestamp) -> Pod
         init_container_statuses: (!inits.is_empty()).then_some(inits),
         container_statuses: Some(mains),
         ephemeral_container_statuses: (!added.is_empty()).then_some(added),
+        resources: has_whole.then(|| world.whole_as_it_runs().cloned()).flatten(),
+        allocated_resources: granted.and_then(|whole| whole.requests.clone()),
         ..PodStatus::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Desired, Worker, last_words};
 use crate::words;
-use crate::world::{Sandbox, Seen, State, WHOLE_POD, World};
+use crate::world::{Sandbox, Seen, State, WHOLE_POD, World, whole_at_first};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,6 +40,7 @@ impl Worker {
         self.details.retain(|id, _| seen.iter().any(|one| one.id == *id));
         self.memory.resized.retain(|id, _| seen.iter().any(|one| one.id == *id));
         self.memory.renewed.retain(|id| seen.iter().any(|one| one.id == *id));
+        self.memory.whole.get_or_insert_with(|| whole_at_first(&desired.pod));
         self.addresses.retain(|id, _| list.iter().any(|one| one.id == *id));
         let is_deleted = !desired.is_known || desired.pod.metadata.deletion_timestamp.is_some();
         let is_ending = is_deleted || self.memory.ending.is_some();

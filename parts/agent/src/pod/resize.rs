@@ -91,7 +91,9 @@ impl Worker {
             let own = container.resources.clone().unwrap_or_default();
             self.memory.resized.insert(seen.id.clone(), own);
         }
-        self.limit_pod(&group, new).await
+        self.limit_pod(&group, new).await?;
+        self.memory.whole = Some(world.spec().resources.clone().unwrap_or_default());
+        Ok(())
     }
 
     async fn limit_pod(&self, group: &str, limits: PodLimits) -> Result<(), String> {

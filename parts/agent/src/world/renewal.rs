@@ -54,7 +54,43 @@ pub(crate) fn lasting(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.containers.iter().chain(sidecars)
 }
 
+/// The resources of a pod as a whole, of which nothing is remembered: those that the agent before told, or those it asks for.
+pub(crate) fn whole_at_first(pod: &Pod) -> ResourceRequirements {
+    let told = pod.status.as_ref().and_then(|status| status.resources.as_ref());
+    let asked = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    told.filter(|_| asked.is_some()).or(asked).cloned().unwrap_or_default()
+}
+
 impl World {
+    /// The resources that the pod as a whole has now.
+    pub(crate) fn whole_as_it_runs(&self) -> Option<&ResourceRequirements> {
+        self.memory.whole.as_ref().or_else(|| self.spec().resources.as_ref())
+    }
+
+    /// The resources that the pod as a whole may have: those that it asks for, unless that has to wait.
+    pub(crate) fn whole_as_granted(&self) -> Option<&ResourceRequirements> {
+        let asked = self.spec().resources.as_ref();
+        if self.postponed.is_some() { self.whole_as_it_runs() } else { asked }
+    }
+
+    /// Whether the pod as a whole runs with other resources than it asks for.
+    fn is_resizing_whole(&self) -> bool {
+        let asked = self.spec().resources.as_ref();
+        let differs = |before, asked| !changed(before, asked).is_empty();
+        self.memory.whole.as_ref().zip(asked).is_some_and(|(before, asked)| differs(before, asked))
+    }
+
+    /// Containers that are given resources while they run, by id: all of them where those of the whole pod changed, as a
+    /// container's limits, shares and standing may be the pod's.
+    pub(crate) fn resizing(&self) -> Vec<String> {
+        let is_whole = self.is_resizing_whole();
+        let due = |container: &Container| {
+            let seen = self.latest(&container.name).filter(|seen| seen.state == State::Running)?;
+            (is_whole || self.is_resizing(container, seen)).then(|| seen.id.clone())
+        };
+        lasting(self.spec()).filter_map(due).collect()
+    }
+
     /// The resources that a container runs with: what this agent gave it last, what the agent before told, or what it was
     /// made with.
     pub(crate) fn resources_of<'a>(&'a self, seen: &'a Seen) -> Option<&'a ResourceRequirements> {
@@ -103,7 +139,7 @@ impl World {
     }
 
     /// Whether a container runs with other resources than the pod asks for.
-    pub(crate) fn is_resizing(&self, container: &Container, seen: &Seen) -> bool {
+    fn is_resizing(&self, container: &Container, seen: &Seen) -> bool {
         seen.state == State::Running && !self.change_of(container, seen).is_empty()
     }
 
@@ -132,6 +168,7 @@ impl World {
         for container in spec.containers.iter_mut().chain(inits) {
             container.resources = self.granted(container);
         }
+        spec.resources = self.whole_as_granted().cloned();
         spec
     }
 
@@ -144,6 +181,7 @@ impl World {
             let own = latest.and_then(|seen| self.resources_of(seen)).cloned();
             container.resources = own.or_else(|| self.granted(container));
         }
+        spec.resources = self.whole_as_it_runs().cloned();
         spec
     }
 }

@@ -3,7 +3,7 @@
 use super::second;
 use crate::text;
 use crate::words;
-use crate::world::{RESIZE, World, is_sidecar, lasting};
+use crate::world::{RESIZE, World, is_sidecar};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -127,10 +127,7 @@ pub(super) fn conditions(
 
 /// How far the change of the pod's resources is, if there is one.
 fn resize(world: &World, phase: &str) -> Option<PodCondition> {
-    let is_wanted = lasting(world.spec()).any(|container| {
-        world.latest(&container.name).is_some_and(|seen| world.is_resizing(container, seen))
-    });
-    if !is_wanted || phase != "Running" || world.is_deleted() {
+    if world.resizing().is_empty() || phase != "Running" || world.is_deleted() {
         return None;
     }
     let trouble = world.memory.troubles.get(RESIZE);

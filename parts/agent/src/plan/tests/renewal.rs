@@ -3,6 +3,7 @@
 use super::*;
 use crate::world::{Origin, Postponed, WHOLE_POD};
 use k8s_openapi::api::core::v1::ContainerStatus;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// A pod that never restarts, with one container that was made of `image` with so much CPU.
 fn made_of(image: &str, cpu: &str) -> World {
@@ -127,6 +128,73 @@ fn what_has_to_wait_is_not_granted_to_a_container_that_was_never_made() {
     world.pod = Arc::new(pod);
     let granted = world.granted(&world.spec().containers[0]).unwrap();
     assert_eq!(serde_json::to_value(granted).unwrap(), json!({"requests": {"cpu": "100m"}}));
+}
+
+/// A pod with two containers that asks for so much CPU as a whole; it was given 100m.
+fn whole_of(cpu: &str) -> World {
+    let list = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+    let small = json!({"limits": {"cpu": "50m"}, "requests": {"cpu": "50m"}});
+    let mut world =
+        world(json!({"restartPolicy": "Always", "resources": list(cpu), "containers": [
+        {"name": "c", "image": "i"}, {"name": "d", "image": "i", "resources": small}]}));
+    world.memory.is_prepared = true;
+    world.sandboxes = vec![sandbox("s", 0, true)];
+    world.containers = vec![seen("c", "s", 0, State::Running), seen("d", "s", 0, State::Running)];
+    world.memory.whole = Some(serde_json::from_value(list("100m")).unwrap());
+    world
+}
+
+fn whole_told(status: &PodStatus) -> (String, String) {
+    let cpu = |list: &std::collections::BTreeMap<_, Quantity>| list["cpu"].0.clone();
+    let runs = status.resources.as_ref().and_then(|whole| whole.requests.as_ref()).map(cpu);
+    (runs.unwrap(), status.allocated_resources.as_ref().map(cpu).unwrap())
+}
+
+#[test]
+fn other_resources_of_the_whole_pod_are_given_to_all_that_runs_in_it_and_told() {
+    let mut world = whole_of("300m");
+    let ids: Vec<String> = world.containers.iter().map(|one| one.id.clone()).collect();
+    assert_eq!(plan(&world, at(1)).steps, [Step::Resize(ids)]);
+    let quota =
+        |spec: k8s_openapi::api::core::v1::PodSpec| crate::resources::pod_limits(&spec).quota;
+    assert_eq!(quota(world.spec_as_it_runs()), Some(10_000), "not before it is given");
+    assert_eq!(quota(world.spec_as_granted()), Some(30_000));
+    let status = shown(&world, at(6));
+    assert_eq!(resize_condition(&status), Some(("PodResizeInProgress".to_owned(), None)));
+    assert_eq!(whole_told(&status), ("100m".to_owned(), "300m".to_owned()));
+    world.memory.whole.clone_from(&world.spec().resources.clone());
+    assert_eq!(plan(&world, at(1)), Plan::default());
+    let status = status::status(&world, &status, at(7));
+    assert_eq!(resize_condition(&status), None);
+    assert_eq!(whole_told(&status), ("300m".to_owned(), "300m".to_owned()));
+    // a pod without any of its own tells none
+    let status = shown(&made_of("i", "200m"), at(7));
+    assert_eq!((status.resources, status.allocated_resources), (None, None));
+}
+
+#[test]
+fn what_the_whole_pod_asks_for_in_vain_waits() {
+    let mut world = whole_of("900");
+    world.postponed = Some(Postponed { reason: "Infeasible", message: "never".to_owned() });
+    assert_eq!(plan(&world, at(1)), Plan::default());
+    let status = shown(&world, at(6));
+    let wanted = ("PodResizePending".to_owned(), Some("Infeasible".to_owned()));
+    assert_eq!(resize_condition(&status), Some(wanted));
+    assert_eq!(whole_told(&status), ("100m".to_owned(), "100m".to_owned()));
+    for spec in [world.spec_as_it_runs(), world.spec_as_granted()] {
+        assert_eq!(crate::resources::pod_limits(&spec).quota, Some(10_000));
+    }
+    // the status that was told keeps it waiting, also under an agent that begins anew
+    let mut pod = Pod::clone(&world.pod);
+    pod.status = Some(status);
+    let room = serde_json::from_value(json!({"cpu": "2"})).unwrap();
+    let why =
+        crate::world::postponed(&pod, &fit::Amounts::parse(Some(&room)), &fit::Amounts::default());
+    assert_eq!(why.unwrap().reason, "Infeasible");
+    assert_eq!(fit::Amounts::held(&pod).get("cpu"), 100);
+    assert_eq!(Some(crate::world::whole_at_first(&pod)), world.memory.whole);
+    pod.status = None;
+    assert_eq!(Some(crate::world::whole_at_first(&pod)), world.spec().resources);
 }
 
 #[test]
