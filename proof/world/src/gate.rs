@@ -296,6 +296,7 @@ impl Gate {
         for _ in 0..if twice { 2 } else { 1 } {
             let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
             let before = changes.then(|| Changing::begin(self));
+            let begun = self.state.lock().witness.answers();
             let response = server.as_user(who.identity.clone()).oneshot(request).await?;
             let (head, bytes) = response.into_parts();
             let bytes = axum::body::to_bytes(bytes, BODY_BYTES_MAX).await?;
@@ -303,7 +304,7 @@ impl Gate {
             self.note(&format!("{what} -> {}", head.status.as_u16()));
             let mut bytes = bytes.to_vec();
             if changes && head.status.is_success() {
-                self.show(who, &parts, server, &mut bytes);
+                self.show(who, (&parts, begun), server, &mut bytes);
             }
             if is_engines && parts.uri.path().contains("/daemonsets") && self.has(Bug::OverBudget) {
                 bytes = stream::generous(&bytes);
@@ -314,12 +315,21 @@ impl Gate {
     }
 
     /// Lets the witness look at what an acknowledged change has made of the store, and at the answer.
-    fn show(&self, who: &Who, parts: &http::request::Parts, server: &Server, bytes: &mut Vec<u8>) {
+    fn show(
+        &self,
+        who: &Who,
+        (parts, begun): (&http::request::Parts, u64),
+        server: &Server,
+        bytes: &mut Vec<u8>,
+    ) {
         let now = self.clock.now();
         let mut answer: Value = serde_json::from_slice(bytes).unwrap_or_default();
         let mut state = self.state.lock();
         let is_update = parts.method == Method::PUT || parts.method == Method::PATCH;
-        if state.bug == Some(Bug::RevisionBack) && is_update && state.witness.may_go_back(&answer) {
+        if state.bug == Some(Bug::RevisionBack)
+            && is_update
+            && state.witness.may_go_back(&answer, begun)
+        {
             state.bug = None;
             answer["metadata"]["resourceVersion"] = json!("1");
             *bytes = serde_json::to_vec(&answer).unwrap_or_default();
@@ -327,7 +337,7 @@ impl Gate {
         let is_act = who.name == "engine" && !parts.uri.path().contains("/events");
         state.acts += usize::from(is_act);
         let act = is_act.then_some((&parts.method, parts.uri.path()));
-        state.witness.saw(server.records(), act, &answer, now);
+        state.witness.saw(server.records(), act, (&answer, begun), now);
     }
 
     fn has(&self, bug: Bug) -> bool {

@@ -30,8 +30,10 @@ pub struct Witness {
     sets: BTreeMap<String, SetSeen>,
     /// Revisions of changes, by collection.
     changes: BTreeMap<String, BTreeSet<u64>>,
-    /// The last revision answered, by uid.
-    answered: BTreeMap<String, u64>,
+    /// Answers to changes so far.
+    answers: u64,
+    /// The highest revision answered, by uid, after each of the answers about it.
+    answered: BTreeMap<String, BTreeMap<u64, u64>>,
     /// Since when each node has been, or not been, eligible for each set.
     eligible: BTreeMap<(String, String), Standing>,
     /// Nodes whose available old pod the engine took, and which have had no available pod since.
@@ -64,15 +66,21 @@ struct Closed {
 }
 
 impl Witness {
-    /// Looks at the store after an acknowledged change. `act` is what the engine did, if it was the engine.
+    /// How many changes were answered: what is told to [`Self::saw`] of the moment in which a change was asked for.
+    pub fn answers(&self) -> u64 {
+        self.answers
+    }
+
+    /// Looks at the store after an acknowledged change that was asked for after `begun` answers. `act` is what the engine
+    /// did, if it was the engine.
     pub fn saw(
         &mut self,
         records: &Records,
         act: Option<(&Method, &str)>,
-        answer: &Value,
+        (answer, begun): (&Value, u64),
         now: Timestamp,
     ) {
-        self.answer(answer);
+        self.answer(answer, begun);
         let pod = act.and_then(|(method, path)| Some((method, path.split("/pods/").nth(1)?)));
         if let Some((&Method::DELETE, name)) = pod {
             self.engine_deletes(name, now);
@@ -107,9 +115,10 @@ impl Witness {
         }
     }
 
-    /// Whether an answer about this object was seen, so that an older one would be noticed.
-    pub fn may_go_back(&self, answer: &Value) -> bool {
-        answer["metadata"]["uid"].as_str().is_some_and(|uid| self.answered.contains_key(uid))
+    /// Whether an answer about this object was seen before, so that an older one would be noticed.
+    pub fn may_go_back(&self, answer: &Value, begun: u64) -> bool {
+        let known = answer["metadata"]["uid"].as_str().and_then(|uid| self.answered.get(uid));
+        known.is_some_and(|known| known.range(..=begun).next().is_some())
     }
 
     /// The server ends; `is_sure` when no change was under way.
@@ -307,12 +316,17 @@ impl Witness {
         }
     }
 
-    fn answer(&mut self, answer: &Value) {
+    /// Answers to requests that were under way together may come in any order: an answer is held against those that were
+    /// there when it was asked for.
+    fn answer(&mut self, answer: &Value, begun: u64) {
         let meta = &answer["metadata"];
         let revision = meta["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
         let (Some(uid), Some(revision)) = (meta["uid"].as_str(), revision) else { return };
-        let last = self.answered.entry(uid.to_owned()).or_insert(revision);
-        let before = std::mem::replace(last, revision.max(*last));
+        let known = self.answered.entry(uid.to_owned()).or_default();
+        let before = known.range(..=begun).next_back().map_or(0, |(_, revision)| *revision);
+        let highest = known.last_key_value().map_or(revision, |(_, last)| revision.max(*last));
+        self.answers += 1;
+        known.insert(self.answers, highest);
         if revision < before {
             let name = meta["name"].as_str().unwrap_or_default();
             self.fault(format!("an answer about {name} has revision {revision} after {before}"));
