@@ -36,6 +36,9 @@ struct Shared<K> {
     state: RwLock<State<K>>,
     readers: Mutex<Vec<Weak<Mailbox<K>>>>,
     progress: watch::Sender<Progress>,
+    /// Wakes those who wait for progress in the order in which they began: a watch channel wakes them in any order, and
+    /// then what subscribes first, and hears of everything first, would differ by the run.
+    moved: Notify,
 }
 
 /// What one reader has not seen yet.
@@ -108,6 +111,7 @@ impl<K: Object> Cache<K> {
                 state: RwLock::new(state),
                 readers: Mutex::default(),
                 progress: watch::channel(Progress::default()).0,
+                moved: Notify::new(),
             }),
         }
     }
@@ -183,9 +187,7 @@ impl<K: Object> Cache<K> {
 
     /// Waits for the first list.
     pub async fn synced(&self) {
-        let mut progress = self.shared.progress.subscribe();
-        // cannot fail: the sender lives as long as this cache
-        let _ended = progress.wait_for(|progress| progress.synced).await;
+        self.until(|progress| progress.synced).await;
     }
 
     /// The highest resource version seen, by list, event or bookmark; 0 before the first list.
@@ -195,8 +197,18 @@ impl<K: Object> Cache<K> {
 
     /// Waits until a resource version has been seen.
     pub async fn reached(&self, revision: u64) {
-        let mut progress = self.shared.progress.subscribe();
-        let _ended = progress.wait_for(|progress| progress.revision >= revision).await;
+        self.until(|progress| progress.revision >= revision).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Progress) -> bool) {
+        loop {
+            let moved = self.shared.moved.notified();
+            // asked after the wait began, so that no move is missed between the two
+            if is_so(&self.shared.progress.borrow()) {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Changes from now on. The first is a [`Change::Resync`], given once the first list is there.
@@ -316,6 +328,7 @@ impl<K: Object> Cache<K> {
             progress.revision = progress.revision.max(revision);
             progress.synced |= listed;
         });
+        self.shared.moved.notify_waiters();
     }
 }
 
