@@ -46,10 +46,7 @@ pub use work::{brief, feed, work};
 
 /// The API's own words of an error, which conditions and events repeat.
 pub fn words_of(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
-    }
+    if let kube::Error::Api(said) = error { said.message.clone() } else { error.to_string() }
 }
 
 /// What `app` builds once and hands to every part: time, chance, tasks and figures.

@@ -201,13 +201,11 @@ impl<K: Object> Cache<K> {
     }
 
     async fn until(&self, is_so: impl Fn(&Progress) -> bool) {
-        loop {
-            let moved = self.shared.moved.notified();
-            // asked after the wait began, so that no move is missed between the two
-            if is_so(&self.shared.progress.borrow()) {
-                return;
-            }
+        // a wait begins before the question, so that no move is missed between the two
+        let mut moved = self.shared.moved.notified();
+        while !is_so(&self.shared.progress.borrow()) {
             moved.await;
+            moved = self.shared.moved.notified();
         }
     }
 
@@ -317,12 +315,8 @@ impl<K: Object> Cache<K> {
         self.shared.setup.metrics.cache_objects.get_or_create(&name).set(objects);
         self.shared.progress.send_modify(|progress| {
             if listed && revision < progress.revision {
-                tracing::error!(
-                    cache = self.shared.name,
-                    seen = progress.revision,
-                    listed = revision,
-                    "the server's revision went back"
-                );
+                let (cache, seen) = (&self.shared.name, progress.revision);
+                tracing::error!(cache, seen, listed = revision, "the server's revision went back");
                 progress.revision = revision;
             }
             progress.revision = progress.revision.max(revision);
